@@ -1,0 +1,39 @@
+# Every target sets up what it needs. `make help` lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help setup demo test check lock clean
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(BIN)/homeport: requirements/dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Homeport needs Python 3.11 or later; set PYTHON=" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r <(sed -n '/^uv==/,/^[a-z]/p' requirements/dev.lock | sed '$$d')
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+setup: $(BIN)/homeport ## make the virtual environment with the locked versions
+
+demo: setup ## show the main job: an agent, a job, a policy
+	$(BIN)/python examples/demo.py
+
+check: setup ## format, lint, types, import layers, unit and contract tests
+	$(BIN)/ruff format --check src tests examples
+	$(BIN)/ruff check src tests examples
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m pytest -q tests/unit tests/contract
+
+test: check ## everything: make check, then integration and end-to-end tests
+	$(BIN)/python -m pytest -q tests/integration tests/e2e
+
+lock: setup ## pin anew what requirements/*.in name
+	for set in run dev; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url requirements/$$set.in -o requirements/$$set.lock; done
+
+clean: ## remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

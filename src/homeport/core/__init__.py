@@ -1,0 +1,1 @@
+"""What every package may use: errors, ids, clock, limits, units, services and logging. No I/O of its own."""

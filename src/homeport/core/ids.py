@@ -1,0 +1,49 @@
+"""Identifiers: their types, how they are made, and the contract's rule for names.
+
+Names are chosen by callers and unique by kind in a workspace; ids are made here and never reused.
+"""
+
+import re
+import secrets
+from enum import StrEnum
+from typing import NewType
+
+from homeport.core.errors import Invalid
+
+RevisionId = NewType("RevisionId", str)
+ReplicaId = NewType("ReplicaId", str)
+ExecutionId = NewType("ExecutionId", str)
+UnitId = NewType("UnitId", str)
+
+_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,47}[a-z0-9])?")
+
+# Path segments that Homeport itself answers at, so no workspace may bear them (design: platform paths).
+RESERVED_WORKSPACES = frozenset({"api", "run", "admin", "oauth", "healthz", "readyz", "login", "v0"})
+
+
+class Kind(StrEnum):
+    """The kinds with an envelope of metadata and spec that this version serves."""
+
+    POLICY = "policy"
+    AGENT = "agent"
+    JOB = "job"
+
+    @property
+    def plural(self) -> str:
+        return "policies" if self is Kind.POLICY else f"{self.value}s"
+
+
+def new_id(prefix: str, length: int = 10) -> str:
+    """A fresh id such as `rev-k3v9…`: `prefix`, a hyphen, and `length` letters and digits that are easy to read."""
+    return f"{prefix}-" + "".join(secrets.choice(_ALPHABET) for _ in range(length))
+
+
+def check_name(name: object, field: str = "metadata.name") -> str:
+    """Return `name` if it follows the contract's rule (API reference §1.8), else raise `Invalid`."""
+    if isinstance(name, str) and _NAME.fullmatch(name):
+        return name
+    rule = (
+        "must be 1 to 49 lower-case letters, digits and hyphens, starting and ending with a letter or digit"
+    )
+    raise Invalid(field, rule, value=name)

@@ -1,0 +1,153 @@
+"""Units: what a driver runs. One unit is one replica, one attempt of a task, or one build, in one sandbox.
+
+Shared by the drivers (server side) and the node (which owns the processes), so it imports nothing and every shape
+turns into plain JSON and back. Paths are absolute paths of the host unless a comment says otherwise.
+"""
+
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from homeport.core.clock import parse_timestamp, timestamp
+from homeport.core.ids import UnitId
+
+
+class UnitKind(StrEnum):
+    """What a unit is for; it decides nothing in the sandbox, it names the unit to people."""
+
+    REPLICA = "replica"
+    TASK = "task"
+    BUILD = "build"
+
+
+class UnitState(StrEnum):
+    """STARTING: accepted and journalled, not yet a process. RUNNING: a process. EXITED: ended, outcome known.
+    LOST: ended, and nobody can know how."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    EXITED = "exited"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    """A directory or file of the host shown in the sandbox. `source` must exist when the unit starts."""
+
+    source: str
+    target: str
+    writable: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitSpec:
+    """All that is needed to start a unit; immutable, and journalled before the process starts.
+
+    argv: the command, looked up in the sandbox. env: the whole environment, nothing is inherited. workdir: a path in
+    the sandbox. bundle: a directory of the host that appears at /app with a private writable layer over it, so the
+    program may write there and nobody else sees it; None for none. memory_mb and max_processes: limits of the whole
+    unit. timeout_s: after it the unit is asked to end (SIGTERM), after stop_grace_s more it is killed; None for no
+    limit. generation: a driver refuses to start an older generation of the same id.
+    """
+
+    id: UnitId
+    kind: UnitKind
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    workdir: str = "/app"
+    bundle: str | None = None
+    mounts: tuple[Mount, ...] = ()
+    memory_mb: int = 2048
+    max_processes: int = 512
+    timeout_s: float | None = None
+    stop_grace_s: float = 10.0
+    log_limit_bytes: int = 64 * 1024 * 1024
+    generation: int = 1
+    labels: dict[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "UnitSpec":
+        mounts = tuple(Mount(**mount) for mount in data.get("mounts", ()))
+        known = {**data, "kind": UnitKind(data["kind"]), "argv": tuple(data["argv"]), "mounts": mounts}
+        return cls(**known)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a unit ended. Exactly one of `exit_code` and `signal` is set, unless it was `lost` (neither).
+
+    timed_out: the unit's own timeout ended it. stopped: somebody asked it to stop. out_of_memory: the kernel or the
+    watchdog killed it for memory. peak_memory_mb: None where it could not be measured. reason: one line for people.
+    """
+
+    exit_code: int | None = None
+    signal: int | None = None
+    timed_out: bool = False
+    stopped: bool = False
+    out_of_memory: bool = False
+    lost: bool = False
+    peak_memory_mb: int | None = None
+    reason: str = ""
+
+    @property
+    def succeeded(self) -> bool:
+        return self.exit_code == 0 and not self.timed_out
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Outcome":
+        return cls(**data)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitStatus:
+    """What a driver knows of a unit. `pid` is the sandbox's process on the host, None before and after it lives."""
+
+    id: UnitId
+    kind: UnitKind
+    state: UnitState
+    pid: int | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    outcome: Outcome | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        data = asdict(self)
+        data["started_at"] = timestamp(self.started_at) if self.started_at else None
+        data["ended_at"] = timestamp(self.ended_at) if self.ended_at else None
+        return data
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "UnitStatus":
+        outcome = Outcome.from_json(data["outcome"]) if data.get("outcome") else None
+        moments = {
+            key: parse_timestamp(data[key]) if data.get(key) else None for key in ("started_at", "ended_at")
+        }
+        states = {"kind": UnitKind(data["kind"]), "state": UnitState(data["state"])}
+        return cls(**{**data, **moments, **states, "outcome": outcome})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitExit:
+    """One end of a unit in the driver's journal. `seq` grows by one and is never reused: the reader's cursor."""
+
+    seq: int
+    status: UnitStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """One line of a unit's output. `stream` is "stdout" or "stderr"; `offset` is where the next line begins, the
+    cursor for the next read."""
+
+    time: datetime
+    stream: str
+    text: str
+    offset: int

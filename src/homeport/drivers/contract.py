@@ -1,0 +1,59 @@
+"""What a driver promises. Every implementation passes `homeport.testing.driver_suite`.
+
+A driver owns units (`homeport.core.units`) and nothing above them: it knows no agents, no jobs and no policies. The
+reconcile loops and the runner call it; a unit's id is chosen by the caller, so that a repeated start is harmless.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from homeport.core.ids import UnitId
+from homeport.core.units import LogLine, UnitExit, UnitSpec, UnitStatus
+
+
+class Driver(Protocol):
+    """Runs units. Every method raises `DriverUnavailable` while the owner of the processes does not answer."""
+
+    @property
+    def name(self) -> str:
+        """The driver's name in a region's configuration, such as `process`."""
+        ...
+
+    async def start(self, spec: UnitSpec) -> UnitStatus:
+        """Start `spec` and return once its process exists. A second start of the same id and generation returns the
+        present status and starts nothing, ended or not; an older generation raises `Conflict`."""
+        ...
+
+    async def stop(self, unit: UnitId, grace_s: float) -> None:
+        """Ask the unit to end (SIGTERM to every process), kill it after `grace_s` seconds. Returns at once; the end
+        appears in `exits`. Unknown or ended units are left alone."""
+        ...
+
+    async def status(self, unit: UnitId) -> UnitStatus | None:
+        """The unit's status, or None for a unit that was never started or was forgotten."""
+        ...
+
+    async def units(self) -> list[UnitStatus]:
+        """Every unit that is not forgotten, in order of start."""
+        ...
+
+    async def listening(self, unit: UnitId) -> frozenset[int]:
+        """The TCP ports on which processes of this unit, and of no other, listen now."""
+        ...
+
+    def exits(self, after: int) -> AsyncIterator[UnitExit]:
+        """Every end with `seq` greater than `after`, then each new one as it happens; never ends by itself."""
+        ...
+
+    async def log(self, unit: UnitId, offset: int, limit: int) -> list[LogLine]:
+        """At most `limit` lines of the unit's output from `offset` on (0: the oldest that is kept). Empty at the
+        end; the caller asks again. Works while and after the unit lives, until it is forgotten."""
+        ...
+
+    async def forget(self, unit: UnitId) -> None:
+        """Remove an ended unit with its output and its private files. Raises `Conflict` while it lives."""
+        ...
+
+    async def close(self) -> None:
+        """Release connections; units live on."""
+        ...

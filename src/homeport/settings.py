@@ -1,0 +1,104 @@
+"""Settings and the layout of the data directory. Read once by the composition roots and the CLI, passed down as values.
+
+Everything that Homeport keeps is in one directory. Its own parts are readable by the owner only; what sandboxes are
+shown (bundles, unit directories) stands under names that other users may pass through but not list.
+"""
+
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+DEFAULT_PORT = 8080
+SOCKET_PATH_BYTES = 100  # a unix socket's path may have 107 bytes; room for the longest name
+
+
+def default_data() -> Path:
+    """Where data go when `--data` is absent: /var/lib/homeport for root, else below the XDG data directory."""
+    if chosen := os.environ.get("HOMEPORT_DATA"):
+        return Path(chosen).absolute()
+    if os.geteuid() == 0:
+        return Path("/var/lib/homeport")
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "homeport"
+
+
+@dataclass(frozen=True, slots=True)
+class DataDir:
+    """The paths of one installation."""
+
+    root: Path
+
+    @property
+    def admin_key(self) -> Path:
+        return self.root / "admin-key"
+
+    @property
+    def database(self) -> Path:
+        return self.root / "homeport.db"
+
+    @property
+    def signing_key(self) -> Path:
+        return self.root / "keys" / "signing.json"
+
+    @property
+    def state(self) -> Path:
+        """What `up` knows of the running system (JSON): port, processes with pid and start time, sandbox facts."""
+        return self.root / "up.json"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "up.lock"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def uploads(self) -> Path:
+        return self.root / "uploads"
+
+    @property
+    def sources(self) -> Path:
+        return self.root / "sources"
+
+    @property
+    def builds(self) -> Path:
+        return self.root / "builds"
+
+    @property
+    def bundles(self) -> Path:
+        return self.root / "bundles"
+
+    @property
+    def cache(self) -> Path:
+        return self.root / "cache"
+
+    @property
+    def node(self) -> Path:
+        return self.root / "node"
+
+    @property
+    def sockets(self) -> Path:
+        """The directory of our unix sockets, mode 700. A short one elsewhere when the data directory's path is too
+        long for a socket address."""
+        inside = self.root / "run"
+        if len(os.fsencode(inside)) + len("/envoy-admin.sock") <= SOCKET_PATH_BYTES:
+            return inside
+        digest = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:12]
+        return Path(tempfile.gettempdir()) / f"homeport-{os.geteuid()}-{digest}"
+
+    def socket(self, name: str) -> Path:
+        """The socket of a part: `server`, `internal`, `edge`, `node`, `xds` or `envoy-admin`."""
+        return self.sockets / f"{name}.sock"
+
+    def create(self) -> None:
+        """Make every directory with its mode. Safe to repeat."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        self.root.chmod(0o711)
+        for private in (self.signing_key.parent, self.logs, self.uploads, self.sources, self.sockets):
+            private.mkdir(parents=True, exist_ok=True, mode=0o700)
+            private.chmod(0o700)
+        for passable in (self.builds, self.bundles, self.cache, self.node):
+            passable.mkdir(parents=True, exist_ok=True)
+            passable.chmod(0o711)

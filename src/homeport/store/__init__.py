@@ -1,0 +1,1 @@
+"""The store: desired and observed state, durable. `contract` says what it promises, `sql` keeps it."""

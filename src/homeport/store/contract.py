@@ -1,0 +1,286 @@
+"""What a store promises. Every implementation passes `homeport.testing.store_suite`.
+
+Work is handed to the store as a plain function of a `Transaction`, so that a use case writes everything it decides in
+one commit or nothing of it. `read` sees one snapshot. `write` commits with full synchronisation before it returns;
+several waiting writes may share one commit, and one that raises undoes only itself. The function runs on another
+thread and may be run again, so it has no side effects of its own.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Protocol, TypeVar
+
+from homeport.core.ids import ExecutionId, Kind, ReplicaId, RevisionId, UnitId
+from homeport.store.records import (
+    ApiKey,
+    Attempt,
+    Event,
+    Execution,
+    ExecutionPage,
+    ListQuery,
+    Replica,
+    Resource,
+    ResourcePage,
+    Revision,
+    ServiceAccount,
+    Task,
+    TaskFinish,
+    Workspace,
+)
+from homeport.jobs.states import ExecutionStatus
+from homeport.workloads.states import RevisionState
+
+T = TypeVar("T")
+
+
+class Identities(Protocol):
+    """Workspaces, service accounts and what is known of keys."""
+
+    def add_workspace(self, workspace: Workspace) -> None:
+        """Raises `Conflict` for a name that exists."""
+        ...
+
+    def workspace(self, name: str) -> Workspace | None: ...
+
+    def workspaces(self) -> list[Workspace]: ...
+
+    def add_account(self, account: ServiceAccount) -> None: ...
+
+    def account(self, client_id: str) -> ServiceAccount | None: ...
+
+    def accounts(self, workspace: str) -> list[ServiceAccount]:
+        """Every account of the workspace, in order of creation."""
+        ...
+
+    def account_of(self, owner_uid: str) -> ServiceAccount | None:
+        """The account that speaks for this workload."""
+        ...
+
+    def remove_account(self, client_id: str, now: datetime) -> None:
+        """Remove the account and revoke its keys."""
+        ...
+
+    def add_key(self, key: ApiKey) -> None: ...
+
+    def key(self, jti: str) -> ApiKey | None: ...
+
+    def keys(self, client_id: str) -> list[ApiKey]: ...
+
+    def revoke_key(self, jti: str, now: datetime) -> bool:
+        """False if there is no such key or it was revoked before."""
+        ...
+
+    def revoked_keys(self, now: datetime) -> list[str]:
+        """The `jti` of every key that is revoked and not yet expired."""
+        ...
+
+
+class Resources(Protocol):
+    """Policies, agents and jobs."""
+
+    def insert(self, resource: Resource) -> None:
+        """Raises `Conflict` if the name is taken in this workspace and kind."""
+        ...
+
+    def get(self, workspace: str, kind: Kind, name: str) -> Resource | None: ...
+
+    def by_uid(self, uid: str) -> Resource | None: ...
+
+    def replace(self, resource: Resource, expected_generation: int) -> bool:
+        """Write every field but uid, workspace, kind, name and the creation's. False, and nothing written, unless the
+        stored generation is the expected one."""
+        ...
+
+    def delete(self, uid: str) -> None:
+        """Remove the resource with its revisions, replicas and events. Executions stay."""
+        ...
+
+    def page(self, query: ListQuery) -> ResourcePage: ...
+
+    def every(self, kind: Kind) -> list[Resource]:
+        """Of all workspaces, for the loops."""
+        ...
+
+    def using_policy(self, workspace: str, policy: str) -> list[Resource]:
+        """Resources whose `spec.policies` names the policy."""
+        ...
+
+
+class Revisions(Protocol):
+    """The versions of workloads."""
+
+    def insert(self, revision: Revision) -> None: ...
+
+    def get(self, revision_id: RevisionId) -> Revision | None: ...
+
+    def of(self, resource_uid: str) -> list[Revision]:
+        """Newest generation first."""
+        ...
+
+    def in_states(self, states: Iterable[RevisionState]) -> list[Revision]:
+        """Oldest first."""
+        ...
+
+    def replace_if_state(self, revision: Revision, expected: RevisionState) -> bool:
+        """Write state, digests, entrypoint, message and updated_at. False unless the stored state is the expected."""
+        ...
+
+    def delete(self, revision_id: RevisionId) -> None: ...
+
+
+class Replicas(Protocol):
+    """The copies of agents that run or shall run."""
+
+    def insert(self, replica: Replica) -> None: ...
+
+    def get(self, replica_id: ReplicaId) -> Replica | None: ...
+
+    def by_unit(self, unit: UnitId) -> Replica | None: ...
+
+    def every(self) -> list[Replica]: ...
+
+    def of(self, resource_uid: str) -> list[Replica]: ...
+
+    def replace(self, replica: Replica) -> bool:
+        """False if it is gone."""
+        ...
+
+    def delete(self, replica_id: ReplicaId) -> None: ...
+
+
+class Events(Protocol):
+    """What happened to resources."""
+
+    def add(self, event: Event, keep: int = 100) -> None:
+        """Append; only the newest `keep` of a resource are kept."""
+        ...
+
+    def of(self, resource_uid: str) -> list[Event]:
+        """Oldest first."""
+        ...
+
+
+class Executions(Protocol):
+    """Executions with their tasks and attempts. Counts are kept in the same commit as what they count."""
+
+    def insert(self, execution: Execution) -> None:
+        """Raises `Conflict` if the id is taken in this workspace and job."""
+        ...
+
+    def add_tasks(
+        self, execution_id: ExecutionId, first: int, arguments: Sequence[str], now: datetime
+    ) -> None:
+        """Stage pending tasks `first`, `first`+1, … and add them to the execution's counts."""
+        ...
+
+    def publish(self, execution_id: ExecutionId, now: datetime) -> None:
+        """Make a staged execution visible."""
+        ...
+
+    def discard_staged(self, before: datetime) -> int:
+        """Remove invisible executions created earlier; returns how many."""
+        ...
+
+    def get(self, execution_id: ExecutionId) -> Execution | None:
+        """Visible or not."""
+        ...
+
+    def by_request(self, workspace: str, job: str, request_id: str) -> Execution | None: ...
+
+    def page(
+        self, workspace: str, job: str, limit: int, after: tuple[str, str] | None, offset: int = 0
+    ) -> ExecutionPage:
+        """Visible ones only."""
+        ...
+
+    def unfinished(self) -> list[Execution]:
+        """Visible executions in no terminal status, oldest first."""
+        ...
+
+    def set_status(self, execution_id: ExecutionId, status: ExecutionStatus, now: datetime) -> None:
+        """Set started_at when it first becomes RUNNING, completed_at when it becomes terminal, cancel_requested_at when it becomes
+        CANCELLING. A terminal status never changes again: then this does nothing."""
+        ...
+
+    def cancel_pending_tasks(self, execution_id: ExecutionId, now: datetime) -> int:
+        """Set every PENDING task to CANCELLED; returns how many."""
+        ...
+
+    def claim(
+        self, execution_id: ExecutionId, limit: int, now: datetime, lease: str, lease_until: datetime
+    ) -> list[Task]:
+        """Take up to `limit` pending tasks whose `not_before` has come, lowest index first: RUNNING, leased, attempts + 1, with an
+        `Attempt` row in state STARTING each (its unit id is `attempt_unit(execution_id, index, number)`)."""
+        ...
+
+    def start_attempt(self, unit: UnitId, lease: str, now: datetime) -> bool:
+        """STARTING to RUNNING, once its unit runs. False if the lease is no longer this one or it has moved on."""
+        ...
+
+    def finish_task_if_running(self, finish: TaskFinish, now: datetime) -> bool:
+        """End the attempt and move its task. False, nothing written, unless the attempt is open and the task still
+        holds this lease. A task that goes back to PENDING counts as retried."""
+        ...
+
+    def task(self, execution_id: ExecutionId, index: int) -> Task | None: ...
+
+    def tasks(self, execution_id: ExecutionId, first: int, limit: int) -> list[Task]:
+        """Tasks `first`, `first`+1, … in order."""
+        ...
+
+    def attempt(self, unit: UnitId) -> Attempt | None: ...
+
+    def attempts(self, execution_id: ExecutionId, index: int) -> list[Attempt]:
+        """In order of number."""
+        ...
+
+    def open_attempts(self) -> list[tuple[Attempt, str]]:
+        """Every attempt that has not ended, with its task's lease: what a starting runner takes up again."""
+        ...
+
+
+class Transaction(Protocol):
+    """One unit of work."""
+
+    @property
+    def identities(self) -> Identities: ...
+
+    @property
+    def resources(self) -> Resources: ...
+
+    @property
+    def revisions(self) -> Revisions: ...
+
+    @property
+    def replicas(self) -> Replicas: ...
+
+    @property
+    def events(self) -> Events: ...
+
+    @property
+    def executions(self) -> Executions: ...
+
+    def note(self, key: str) -> str | None:
+        """A small durable value, such as a cursor."""
+        ...
+
+    def set_note(self, key: str, value: str) -> None: ...
+
+
+class Store(Protocol):
+    """The durable state of one installation."""
+
+    async def start(self) -> None:
+        """Open, and bring the schema to this version. Raises `StoreUnavailable` with what to do if it cannot."""
+        ...
+
+    async def stop(self) -> None: ...
+
+    async def read(self, work: Callable[[Transaction], T]) -> T: ...
+
+    async def write(self, work: Callable[[Transaction], T]) -> T: ...
+
+
+def attempt_unit(execution_id: ExecutionId, index: int, number: int) -> UnitId:
+    """The unit of an attempt: derived, so that a start that was interrupted is found again under the same id."""
+    return UnitId(f"{execution_id}-{index}-{number}")

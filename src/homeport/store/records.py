@@ -1,0 +1,266 @@
+"""The rows of the store as values. Desired state is what a caller asked for; observed state is what a loop saw.
+
+All moments are in UTC. A row that cannot be read back raises `Internal` with its id; it is never skipped.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from homeport.core.ids import ExecutionId, Kind, ReplicaId, RevisionId, UnitId
+from homeport.core.units import Outcome
+from homeport.jobs.states import AttemptState, ExecutionStatus, TaskStatus
+from homeport.workloads.states import ReplicaState, RevisionState, WorkloadStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workspace:
+    """A tenant. Its name is the first segment of every workload's address."""
+
+    name: str
+    display_name: str
+    created_at: datetime
+    created_by: str
+
+
+class Role(StrEnum):
+    """ADMIN and MEMBER are the contract's roles; WORKLOAD is the role of a program's own account: it may call
+    workloads and start executions of its workspace and change nothing."""
+
+    ADMIN = "admin"
+    MEMBER = "member"
+    WORKLOAD = "workload"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceAccount:
+    """An identity that belongs to one workspace. `owner_uid` is the workload that it speaks for, if any; it goes
+    with that workload."""
+
+    client_id: str
+    workspace: str
+    name: str
+    description: str
+    role: Role
+    owner_uid: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKey:
+    """What is kept of a signed key: enough to name and revoke it, never enough to use it."""
+
+    jti: str
+    client_id: str
+    workspace: str
+    name: str
+    created_at: datetime
+    created_by: str
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    """A policy, agent or job. `spec` is the contract's object as the caller sent it (unknown fields included).
+
+    `generation` grows with every desired change; `observed_generation` is the newest one whose outcome is known.
+    `status` is None for policies, which have none.
+    """
+
+    uid: str
+    workspace: str
+    kind: Kind
+    name: str
+    display_name: str | None
+    external_id: str | None
+    labels: dict[str, str]
+    spec: dict[str, Any]
+    generation: int
+    observed_generation: int
+    status: WorkloadStatus | None
+    created_at: datetime
+    created_by: str
+    updated_at: datetime
+    updated_by: str
+    deleting: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """An immutable version of a workload: `spec`, where it was placed, and what was built for it. Only `state`,
+    the digests, `entrypoint`, `message` and `updated_at` change, while it is made."""
+
+    id: RevisionId
+    resource_uid: str
+    workspace: str
+    kind: Kind
+    name: str
+    generation: int
+    state: RevisionState
+    spec: dict[str, Any]
+    region: str
+    flavor: str
+    source_digest: str | None
+    bundle_digest: str | None
+    entrypoint: tuple[str, ...]
+    message: str
+    created_at: datetime
+    created_by: str
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replica:
+    """One running copy of an agent's revision. `unit` is the process that stands for it now; a restart of the same
+    replica takes a new unit."""
+
+    id: ReplicaId
+    revision_id: RevisionId
+    resource_uid: str
+    ordinal: int
+    state: ReplicaState
+    unit: UnitId
+    port: int
+    restarts: int
+    message: str
+    created_at: datetime
+    ready_at: datetime | None
+    changed_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened to a resource, in the contract's shape, plus a reason constant of ours."""
+
+    resource_uid: str
+    time: datetime
+    type: str
+    status: str
+    message: str
+    revision: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """One run of a job. Its settings are copied at creation: later changes of the job leave it alone.
+
+    Invisible (`visible` False) while its tasks are staged. `request_id` and `request_digest` make creation
+    repeatable. The counts always add up: total = pending + running + succeeded + failed + cancelled.
+    """
+
+    id: ExecutionId
+    workspace: str
+    job: str
+    job_uid: str
+    revision_id: RevisionId
+    request_id: str
+    request_digest: str
+    visible: bool
+    status: ExecutionStatus
+    parallelism: int
+    timeout_s: int
+    max_retries: int
+    memory_mb: int
+    memory_override: int | None
+    env_override: dict[str, str]
+    created_by: str
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    cancel_requested_at: datetime | None = None
+    total: int = 0
+    pending: int = 0
+    running: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    retried: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One element of an execution. `attempts` counts starts; `not_before` is when a retry may begin; `lease` is the
+    token of whoever works on it now."""
+
+    execution_id: ExecutionId
+    index: int
+    arguments: str
+    status: TaskStatus
+    attempts: int
+    not_before: datetime | None
+    lease: str | None
+    lease_until: datetime | None
+    created_at: datetime
+    scheduled_at: datetime | None
+    started_at: datetime | None
+    completed_at: datetime | None
+    updated_at: datetime
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One start of a task (`number` from 1). Durable before its unit starts."""
+
+    unit: UnitId
+    execution_id: ExecutionId
+    index: int
+    number: int
+    state: AttemptState
+    created_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    outcome: Outcome | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListQuery:
+    """A page of resources of one kind. `sort` is one of the contract's four values. `after` is the `next` of the
+    page before. `q` is trimmed, lower-case and at least two characters, or None. `statuses` empty means all.
+    `from_end` gives the last page."""
+
+    workspace: str
+    kind: Kind
+    limit: int
+    sort: str = "createdAt:desc"
+    after: tuple[str, str] | None = None
+    q: str | None = None
+    statuses: frozenset[str] = field(default_factory=frozenset)
+    from_end: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourcePage:
+    """`next` is the position after the last item, None at the end; `total` ignores filters (contract §1.4)."""
+
+    items: list[Resource]
+    next: tuple[str, str] | None
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionPage:
+    """Executions of one job, newest first; `next` as in `ResourcePage`."""
+
+    items: list[Execution]
+    next: tuple[str, str] | None
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskFinish:
+    """How an attempt changes its task: the attempt's end, and the task's next status. `not_before` is set when the
+    task goes back to PENDING for a retry."""
+
+    unit: UnitId
+    lease: str
+    outcome: Outcome
+    attempt_state: AttemptState
+    task_status: TaskStatus
+    not_before: datetime | None
+    message: str

@@ -1,0 +1,1 @@
+"""Workloads: revisions, rollout, replicas and their states. Functions of values; no I/O."""
