@@ -42,6 +42,11 @@ class DataDir:
         return self.root / "keys" / "signing.json"
 
     @property
+    def config(self) -> Path:
+        """The operator's own settings (TOML). Optional."""
+        return self.root / "config.toml"
+
+    @property
     def state(self) -> Path:
         """What `up` knows of the running system (JSON): port, processes with pid and start time, sandbox facts."""
         return self.root / "up.json"

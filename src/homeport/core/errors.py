@@ -43,9 +43,7 @@ class Invalid(Rejected):
 
     reason = "Invalid"
 
-    def __init__(
-        self, field: str, rule: str, *, value: object = None, hint: str = "", detail: str = ""
-    ) -> None:
+    def __init__(self, field: str, rule: str, *, value: object = None, hint: str = "", detail: str = "") -> None:
         self.field = field
         self.rule = rule
         shown = "" if value is None else f" (got {_short(value)})"

@@ -57,3 +57,13 @@ class Wakeup:
         except TimeoutError:
             pass
         self._event.clear()
+
+
+class Signals:
+    """The wake-ups of the loops in the server. Whoever changes what a loop reads wakes it; forgetting to costs one
+    timer period, never correctness."""
+
+    def __init__(self) -> None:
+        self.builds = Wakeup()
+        self.rollouts = Wakeup()
+        self.runner = Wakeup()

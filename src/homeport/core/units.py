@@ -127,9 +127,7 @@ class UnitStatus:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "UnitStatus":
         outcome = Outcome.from_json(data["outcome"]) if data.get("outcome") else None
-        moments = {
-            key: parse_timestamp(data[key]) if data.get(key) else None for key in ("started_at", "ended_at")
-        }
+        moments = {key: parse_timestamp(data[key]) if data.get(key) else None for key in ("started_at", "ended_at")}
         states = {"kind": UnitKind(data["kind"]), "state": UnitState(data["state"])}
         return cls(**{**data, **moments, **states, "outcome": outcome})
 

@@ -5,7 +5,7 @@ reconcile loops and the runner call it; a unit's id is chosen by the caller, so 
 """
 
 from collections.abc import AsyncIterator
-from typing import Protocol
+from typing import Any, Protocol
 
 from homeport.core.ids import UnitId
 from homeport.core.units import LogLine, UnitExit, UnitSpec, UnitStatus
@@ -52,6 +52,10 @@ class Driver(Protocol):
 
     async def forget(self, unit: UnitId) -> None:
         """Remove an ended unit with its output and its private files. Raises `Conflict` while it lives."""
+        ...
+
+    async def info(self) -> dict[str, Any]:
+        """Facts about the machine and the isolation, for people (`homeport status`)."""
         ...
 
     async def close(self) -> None:

@@ -3,7 +3,8 @@
 Work is handed to the store as a plain function of a `Transaction`, so that a use case writes everything it decides in
 one commit or nothing of it. `read` sees one snapshot. `write` commits with full synchronisation before it returns;
 several waiting writes may share one commit, and one that raises undoes only itself. The function runs on another
-thread and may be run again, so it has no side effects of its own.
+thread and may be run again, so it has no side effects of its own. A `Conflict` ends the work that met it: nothing
+written before it in the same work stays, so catch it around `write`, not inside.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -11,6 +12,7 @@ from datetime import datetime
 from typing import Protocol, TypeVar
 
 from homeport.core.ids import ExecutionId, Kind, ReplicaId, RevisionId, UnitId
+from homeport.jobs.states import ExecutionStatus
 from homeport.store.records import (
     ApiKey,
     Attempt,
@@ -27,7 +29,6 @@ from homeport.store.records import (
     TaskFinish,
     Workspace,
 )
-from homeport.jobs.states import ExecutionStatus
 from homeport.workloads.states import RevisionState
 
 T = TypeVar("T")
@@ -44,7 +45,9 @@ class Identities(Protocol):
 
     def workspaces(self) -> list[Workspace]: ...
 
-    def add_account(self, account: ServiceAccount) -> None: ...
+    def add_account(self, account: ServiceAccount) -> None:
+        """Raises `Conflict` for a client id that exists, or when the workload has an account already."""
+        ...
 
     def account(self, client_id: str) -> ServiceAccount | None: ...
 
@@ -109,7 +112,9 @@ class Resources(Protocol):
 class Revisions(Protocol):
     """The versions of workloads."""
 
-    def insert(self, revision: Revision) -> None: ...
+    def insert(self, revision: Revision) -> None:
+        """Raises `Conflict` if the id is taken or the resource is gone."""
+        ...
 
     def get(self, revision_id: RevisionId) -> Revision | None: ...
 
@@ -131,15 +136,21 @@ class Revisions(Protocol):
 class Replicas(Protocol):
     """The copies of agents that run or shall run."""
 
-    def insert(self, replica: Replica) -> None: ...
+    def insert(self, replica: Replica) -> None:
+        """Raises `Conflict` if the id or the unit is taken, or the resource is gone."""
+        ...
 
     def get(self, replica_id: ReplicaId) -> Replica | None: ...
 
     def by_unit(self, unit: UnitId) -> Replica | None: ...
 
-    def every(self) -> list[Replica]: ...
+    def every(self) -> list[Replica]:
+        """Oldest first."""
+        ...
 
-    def of(self, resource_uid: str) -> list[Replica]: ...
+    def of(self, resource_uid: str) -> list[Replica]:
+        """Oldest first."""
+        ...
 
     def replace(self, replica: Replica) -> bool:
         """False if it is gone."""
@@ -152,7 +163,8 @@ class Events(Protocol):
     """What happened to resources."""
 
     def add(self, event: Event, keep: int = 100) -> None:
-        """Append; only the newest `keep` of a resource are kept."""
+        """Append; only the newest `keep` of a resource are kept. An event of a resource that is gone is dropped: its
+        history went with it."""
         ...
 
     def of(self, resource_uid: str) -> list[Event]:
@@ -164,17 +176,17 @@ class Executions(Protocol):
     """Executions with their tasks and attempts. Counts are kept in the same commit as what they count."""
 
     def insert(self, execution: Execution) -> None:
-        """Raises `Conflict` if the id is taken in this workspace and job."""
+        """Raises `Conflict` if the id is taken, in whatever workspace: units and look-ups go by the id alone."""
         ...
 
-    def add_tasks(
-        self, execution_id: ExecutionId, first: int, arguments: Sequence[str], now: datetime
-    ) -> None:
-        """Stage pending tasks `first`, `first`+1, … and add them to the execution's counts."""
+    def add_tasks(self, execution_id: ExecutionId, first: int, arguments: Sequence[str], now: datetime) -> None:
+        """Stage pending tasks `first`, `first`+1, … and add them to the execution's counts. Raises `NotFound` without
+        the execution, `Conflict` for a task that is there already."""
         ...
 
     def publish(self, execution_id: ExecutionId, now: datetime) -> None:
-        """Make a staged execution visible."""
+        """Make a staged execution visible. Raises `Conflict` if another one of the same workspace, job and request id
+        is visible."""
         ...
 
     def discard_staged(self, before: datetime) -> int:
@@ -185,7 +197,9 @@ class Executions(Protocol):
         """Visible or not."""
         ...
 
-    def by_request(self, workspace: str, job: str, request_id: str) -> Execution | None: ...
+    def by_request(self, workspace: str, job: str, request_id: str) -> Execution | None:
+        """Visible ones only."""
+        ...
 
     def page(
         self, workspace: str, job: str, limit: int, after: tuple[str, str] | None, offset: int = 0
@@ -198,8 +212,8 @@ class Executions(Protocol):
         ...
 
     def set_status(self, execution_id: ExecutionId, status: ExecutionStatus, now: datetime) -> None:
-        """Set started_at when it first becomes RUNNING, completed_at when it becomes terminal, cancel_requested_at when it becomes
-        CANCELLING. A terminal status never changes again: then this does nothing."""
+        """Set started_at when it first becomes RUNNING, completed_at when it becomes terminal, cancel_requested_at
+        when it becomes CANCELLING. A terminal status never changes again: then this does nothing."""
         ...
 
     def cancel_pending_tasks(self, execution_id: ExecutionId, now: datetime) -> int:
@@ -209,17 +223,20 @@ class Executions(Protocol):
     def claim(
         self, execution_id: ExecutionId, limit: int, now: datetime, lease: str, lease_until: datetime
     ) -> list[Task]:
-        """Take up to `limit` pending tasks whose `not_before` has come, lowest index first: RUNNING, leased, attempts + 1, with an
-        `Attempt` row in state STARTING each (its unit id is `attempt_unit(execution_id, index, number)`)."""
+        """Take up to `limit` pending tasks whose `not_before` has come, lowest index first: RUNNING, leased,
+        attempts + 1, with an `Attempt` row in state STARTING each (its unit id is `attempt_unit(...)`)."""
         ...
 
     def start_attempt(self, unit: UnitId, lease: str, now: datetime) -> bool:
-        """STARTING to RUNNING, once its unit runs. False if the lease is no longer this one or it has moved on."""
+        """STARTING to RUNNING, once its unit runs. False if the lease is no longer this one or it has moved on. The
+        task's `started_at` is its first attempt's; its `scheduled_at` likewise is its first claim's."""
         ...
 
     def finish_task_if_running(self, finish: TaskFinish, now: datetime) -> bool:
         """End the attempt and move its task. False, nothing written, unless the attempt is open and the task still
-        holds this lease. A task that goes back to PENDING counts as retried."""
+        holds this lease. A task that goes back to PENDING counts as retried, one that FAILED by an attempt
+        that TIMED_OUT as timed out. Raises `Internal` for an end that is
+        none: an open attempt state, or a task that stays RUNNING."""
         ...
 
     def task(self, execution_id: ExecutionId, index: int) -> Task | None: ...

@@ -5,11 +5,11 @@ All moments are in UTC. A row that cannot be read back raises `Internal` with it
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from homeport.core.ids import ExecutionId, Kind, ReplicaId, RevisionId, UnitId
 from homeport.core.units import Outcome
+from homeport.identity.roles import Role as Role
 from homeport.jobs.states import AttemptState, ExecutionStatus, TaskStatus
 from homeport.workloads.states import ReplicaState, RevisionState, WorkloadStatus
 
@@ -22,15 +22,6 @@ class Workspace:
     display_name: str
     created_at: datetime
     created_by: str
-
-
-class Role(StrEnum):
-    """ADMIN and MEMBER are the contract's roles; WORKLOAD is the role of a program's own account: it may call
-    workloads and start executions of its workspace and change nothing."""
-
-    ADMIN = "admin"
-    MEMBER = "member"
-    WORKLOAD = "workload"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +140,8 @@ class Execution:
     """One run of a job. Its settings are copied at creation: later changes of the job leave it alone.
 
     Invisible (`visible` False) while its tasks are staged. `request_id` and `request_digest` make creation
-    repeatable. The counts always add up: total = pending + running + succeeded + failed + cancelled.
+    repeatable. The counts always add up: total = pending + running + succeeded + failed + cancelled. `timed_out` are
+    those of `failed` whose last attempt timed out.
     """
 
     id: ExecutionId
@@ -180,6 +172,7 @@ class Execution:
     failed: int = 0
     cancelled: int = 0
     retried: int = 0
+    timed_out: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

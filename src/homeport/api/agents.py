@@ -1,0 +1,53 @@
+"""Routes of agents (contract §2.2)."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+
+from homeport.api.dependencies import Caller, Ctx, Listing
+from homeport.api.naming import intent_of, same_name
+from homeport.api.workloads import deleted, deployed, get_workload, list_workloads, revisions
+from homeport.app.deployments import create_workload, update_workload
+from homeport.core.ids import Kind
+from homeport.wire.agents import Agent, AgentIn
+from homeport.wire.deployments import RevisionMetadata
+
+router = APIRouter(prefix="/v0/agents", tags=["agents"])
+SHAPE: dict[int | str, dict[str, Any]] = {200: {"model": Agent}}
+Upload = Annotated[bool, Query(description="Answer with an address for the source archive.")]
+
+
+@router.get("", operation_id="ListAgents")
+async def list_agents_route(ctx: Ctx, caller: Caller, listing: Listing) -> Any:
+    return await list_workloads(ctx, caller, Kind.AGENT, listing)
+
+
+@router.post("", operation_id="CreateAgent", responses=SHAPE)
+async def create_agent_route(
+    ctx: Ctx, caller: Caller, body: AgentIn, response: Response, upload: Upload = False
+) -> Any:
+    deployment = await create_workload(ctx, caller, Kind.AGENT, intent_of(body), upload=upload)
+    return deployed(ctx, response, deployment)
+
+
+@router.get("/{name}", operation_id="GetAgent", responses=SHAPE)
+async def get_agent_route(ctx: Ctx, caller: Caller, name: str, show_secrets: bool = False) -> Any:
+    return await get_workload(ctx, caller, Kind.AGENT, name, show_secrets=show_secrets)
+
+
+@router.put("/{name}", operation_id="UpdateAgent", responses=SHAPE)
+async def update_agent_route(
+    ctx: Ctx, caller: Caller, name: str, body: AgentIn, response: Response, upload: Upload = False
+) -> Any:
+    intent = same_name(intent_of(body), name)
+    return deployed(ctx, response, await update_workload(ctx, caller, Kind.AGENT, intent, upload=upload))
+
+
+@router.delete("/{name}", operation_id="DeleteAgent", responses=SHAPE)
+async def delete_agent_route(ctx: Ctx, caller: Caller, name: str) -> Any:
+    return await deleted(ctx, caller, Kind.AGENT, name)
+
+
+@router.get("/{name}/revisions", operation_id="ListAgentRevisions", responses={200: {"model": list[RevisionMetadata]}})
+async def list_agent_revisions_route(ctx: Ctx, caller: Caller, name: str) -> Any:
+    return await revisions(ctx, caller, Kind.AGENT, name)

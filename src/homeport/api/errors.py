@@ -1,0 +1,74 @@
+"""Errors to status codes, in one place, in the contract's shape (API reference §1.6)."""
+
+import logging
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from homeport.api.versions import UnknownVersion
+from homeport.core.errors import HomeportError, Internal, Unavailable
+from homeport.wire.errors import ErrorBody, VersionError
+from homeport.wire.invalid import invalid_from_items
+
+log = logging.getLogger(__name__)
+
+_REASONS = {404: "NotFound", 405: "MethodNotAllowed"}
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Give every failure the contract's body. Only what nobody foresaw becomes a 500, and its detail stays here."""
+    app.add_exception_handler(HomeportError, _on_homeport_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(Exception, _on_unforeseen)
+
+
+def error_response(error: HomeportError) -> JSONResponse:
+    body = ErrorBody(code=error.status, error=error.reason, message=error.for_caller())
+    headers = {}
+    if isinstance(error, Unavailable):
+        headers["Retry-After"] = str(error.retry_after_s)
+    if error.status == 409:
+        headers["x-should-retry"] = "false"  # clients would repeat the POST before they fall back to PUT
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(body.model_dump(), status_code=error.status, headers=headers)
+
+
+async def _on_homeport_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HomeportError)
+    if error.status >= 500:
+        log.error("%s %s: %s %s", request.method, request.url.path, error.message, error.detail, exc_info=error)
+    if isinstance(error, UnknownVersion):
+        return JSONResponse(VersionError(message=error.message).model_dump(), status_code=400)
+    if isinstance(error, Internal):
+        return error_response(Internal())
+    return error_response(error)
+
+
+async def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    # The first part of a location says body, query, path or header: callers know where they put what they sent.
+    items = [{**item, "loc": tuple(item["loc"])[1:]} for item in error.errors()]
+    return error_response(invalid_from_items(items))
+
+
+async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    body = ErrorBody(
+        code=error.status_code, error=_REASONS.get(error.status_code, "Rejected"), message=_sentence(request, error)
+    )
+    return JSONResponse(body.model_dump(), status_code=error.status_code, headers=error.headers)
+
+
+def _sentence(request: Request, error: HTTPException) -> str:
+    if error.status_code == 404:
+        return f"{request.method} {request.url.path} is not served by this version."
+    return str(error.detail)
+
+
+async def _on_unforeseen(request: Request, error: Exception) -> JSONResponse:
+    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return error_response(Internal())

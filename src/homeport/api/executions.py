@@ -1,0 +1,79 @@
+"""Routes of executions and their tasks (contract §2.3). The gateway's form of the address, without /v0, leads here
+too."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+
+from homeport.api.dependencies import Caller, Ctx, Paged
+from homeport.api.views import accepted_execution, execution_of, task_of
+from homeport.app.executions import (
+    ExecutionIntent,
+    cancel_execution,
+    create_execution,
+    get_execution,
+    list_executions,
+    list_tasks,
+)
+from homeport.core.errors import NotFound
+from homeport.wire.executions import CreateJobExecutionOutput, CreateJobExecutionRequest, JobExecution, JobExecutionTask
+from homeport.wire.pages import page_of
+
+router = APIRouter(prefix="/v0/jobs/{job}/executions", tags=["jobs"])
+SHAPE: dict[int | str, dict[str, Any]] = {200: {"model": JobExecution}}
+TASKS_SHOWN = 1000  # above this the tasks are read by page only: an answer of a million is no answer
+
+Cursor = Annotated[str | None, Query()]
+Limit = Annotated[int | None, Query()]
+
+
+@router.get("", operation_id="ListJobExecutions")
+async def list_executions_route(
+    ctx: Ctx, caller: Caller, paged: Paged, job: str, cursor: Cursor = None, limit: Limit = None, offset: int = 0
+) -> Any:
+    """Newest first. The old version of the contract pages by offset and answers a bare array."""
+    if not paged:
+        items, _, _ = await list_executions(ctx, caller, job, limit, None, max(0, offset))
+        return [execution_of(item).to_json() for item in items]
+    items, following, total = await list_executions(ctx, caller, job, limit, cursor)
+    return page_of([execution_of(item) for item in items], following, total).to_json()
+
+
+@router.post("", operation_id="CreateJobExecution", responses={200: {"model": CreateJobExecutionOutput}})
+async def create_execution_route(ctx: Ctx, caller: Caller, job: str, body: CreateJobExecutionRequest) -> Any:
+    """Start an execution. The echo of the tasks is left out above 1 000 of them."""
+    tasks = body.tasks_to_run()
+    intent = ExecutionIntent(
+        tasks=tasks,
+        env=body.env or {},
+        memory=body.memory,
+        execution_id=body.execution_id,
+        request_id=body.id,
+        allow_queue=body.may_queue(),
+    )
+    execution = await create_execution(ctx, caller, job, intent)
+    return accepted_execution(execution, tasks if len(tasks) <= TASKS_SHOWN else []).to_json()
+
+
+@router.get("/{execution_id}", operation_id="GetJobExecution", responses=SHAPE)
+async def get_execution_route(ctx: Ctx, caller: Caller, job: str, execution_id: str) -> Any:
+    execution, tasks = await get_execution(ctx, caller, job, execution_id, TASKS_SHOWN)
+    return execution_of(execution, tasks if execution.total <= TASKS_SHOWN else None).to_json()
+
+
+@router.delete("/{execution_id}", operation_id="DeleteJobExecution", responses=SHAPE)
+async def cancel_execution_route(ctx: Ctx, caller: Caller, job: str, execution_id: str) -> Any:
+    """Cancel, not erase (contract §2.3)."""
+    return execution_of(await cancel_execution(ctx, caller, job, execution_id)).to_json()
+
+
+@router.get(
+    "/{execution_id}/tasks", operation_id="ListJobExecutionTasks", responses={200: {"model": list[JobExecutionTask]}}
+)
+async def list_tasks_route(
+    ctx: Ctx, caller: Caller, paged: Paged, job: str, execution_id: str, cursor: Cursor = None, limit: Limit = None
+) -> Any:
+    if not paged:
+        raise NotFound("Tasks are listed from Blaxel-Version 2026-04-28 on.", hint="Send that header.")
+    execution, page = await list_tasks(ctx, caller, job, execution_id, limit, cursor)
+    return page_of([task_of(execution, task) for task in page.items], page.cursor, page.total).to_json()

@@ -1,0 +1,28 @@
+"""Is it alive, is it ready."""
+
+from fastapi import APIRouter, Response
+
+from homeport.api.dependencies import Ctx
+from homeport.core.errors import HomeportError
+
+router = APIRouter(tags=["health"], include_in_schema=False)
+
+
+@router.get("/healthz")
+async def healthz() -> dict[str, str]:
+    """This process answers."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz")
+async def readyz(ctx: Ctx, response: Response) -> dict[str, object]:
+    """The store and every driver answer, so requests will be carried out; 503 and what is missing otherwise."""
+    missing: list[str] = []
+    await ctx.store.read(lambda tx: tx.note("ready"))
+    for driver in ctx.drivers.values():
+        try:
+            await driver.info()
+        except HomeportError as error:
+            missing.append(f"driver {driver.name}: {error.message}")
+    response.status_code = 503 if missing else 200
+    return {"status": "waiting" if missing else "ready", "missing": missing}

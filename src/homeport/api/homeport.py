@@ -1,0 +1,96 @@
+"""Homeport's own endpoints: why a workload runs where it runs, what goes on, what programs print."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
+
+from homeport import __version__
+from homeport.api.dependencies import Caller, Ctx
+from homeport.api.explanations import explanation_of
+from homeport.app.explain import explain_workload
+from homeport.app.logs import LogQuery, Record, read_logs
+from homeport.app.status import read_status
+from homeport.core.clock import timestamp
+from homeport.core.errors import Invalid, NotFound
+from homeport.core.ids import Kind
+from homeport.wire.homeport import Explain, ReplicaStatus, Status
+
+router = APIRouter(prefix="/v0/homeport", tags=["homeport"])
+
+
+def workload_kind(kind: str) -> Kind:
+    for known in (Kind.AGENT, Kind.JOB):
+        if kind in (known.value, known.plural):
+            return known
+    raise NotFound(f"There are no workloads of kind {kind!r}; there are agents and jobs.")
+
+
+@router.get("/explain/{kind}/{name}", responses={200: {"model": Explain}})
+async def explain_route(ctx: Ctx, caller: Caller, kind: str, name: str) -> Any:
+    """Every step of the decision about a workload, as it would be made now."""
+    return explanation_of(await explain_workload(ctx, caller, workload_kind(kind), name)).to_json()
+
+
+@router.get("/status", responses={200: {"model": Status}})
+async def status_route(ctx: Ctx, caller: Caller) -> Any:
+    """What runs, how it is isolated, and what an operator should know."""
+    status = await read_status(ctx, caller)
+    names = {agent.uid: agent.name for agent in status.agents}
+    return Status(
+        version=__version__,
+        url=ctx.base_url,
+        workspace=caller.workspace,
+        agents=len(status.agents),
+        jobs=len(status.jobs),
+        replicas=[
+            ReplicaStatus(
+                agent=names[replica.resource_uid],
+                revision=replica.revision_id,
+                state=replica.state.value,
+                port=replica.port,
+                restarts=replica.restarts,
+                message=replica.message or None,
+            )
+            for replica in status.replicas
+        ],
+        executions={execution.id: execution.status.value for execution in status.executions},
+        regions=[region.describe() for region in ctx.regions],
+        sandbox=status.sandbox,
+        notes=status.notes,
+    ).to_json()
+
+
+@router.get("/logs/{kind}/{name}")
+async def logs_route(
+    ctx: Ctx,
+    caller: Caller,
+    kind: str,
+    name: str,
+    source: str = "run",
+    follow: bool = False,
+    execution: str | None = None,
+    task: int | None = None,
+    revision: str | None = None,
+    tail: Annotated[int, Query(ge=0, le=100_000)] = 0,
+) -> StreamingResponse:
+    """Lines of output as NDJSON, oldest first; with `follow`, live."""
+    if source not in ("build", "run"):
+        raise Invalid("source", 'must be "build" or "run"', value=source)
+    query = LogQuery(
+        build=source == "build", follow=follow, execution=execution, task=task, revision=revision, tail=tail
+    )
+    records = await read_logs(ctx, caller, workload_kind(kind), name, query)
+    return StreamingResponse(_lines(records), media_type="application/x-ndjson")
+
+
+async def _lines(records: AsyncIterator[Record]) -> AsyncIterator[str]:
+    async for record in records:
+        labels = {key: record.unit.labels[key] for key in _SHOWN if key in record.unit.labels}
+        line = {"time": timestamp(record.time), "stream": record.stream, "text": record.text, **labels}
+        yield json.dumps(line, ensure_ascii=False) + "\n"
+
+
+_SHOWN = ("revision", "replica", "execution", "task", "attempt")

@@ -1,0 +1,37 @@
+"""What the edge asks of the server, on a socket of its own that no client and no workload can reach."""
+
+from fastapi import FastAPI, Response
+from pydantic import BaseModel
+
+from homeport.api.dependencies import Ctx
+from homeport.api.errors import install_error_handlers
+from homeport.app.activation import activate_replica
+from homeport.app.context import Context
+from homeport.core.errors import HomeportError
+
+
+class ActivateRequest(BaseModel):
+    """A request is waiting for a replica of this workload. `kind` is the plural of the path, such as `agents`."""
+
+    workspace: str
+    kind: str
+    name: str
+    revision: str = ""
+
+
+def internal_app(context: Context) -> FastAPI:
+    app = FastAPI(openapi_url=None)
+    app.state.context = context
+    install_error_handlers(app)
+
+    @app.post("/internal/activate")
+    async def activate(ctx: Ctx, body: ActivateRequest, response: Response) -> dict[str, object]:
+        """The address of a ready replica, waiting for one if need be; 503 with the reason when none comes in time."""
+        try:
+            address, port = await activate_replica(ctx, body.workspace, body.kind, body.name)
+        except HomeportError as error:
+            response.status_code = error.status
+            return {"reason": error.message}
+        return {"address": address, "port": port}
+
+    return app

@@ -1,0 +1,51 @@
+"""Routes of jobs (contract §2.3)."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+
+from homeport.api.dependencies import Caller, Ctx, Listing
+from homeport.api.naming import intent_of, same_name
+from homeport.api.workloads import deleted, deployed, get_workload, list_workloads, revisions
+from homeport.app.deployments import create_workload, update_workload
+from homeport.core.ids import Kind
+from homeport.wire.deployments import RevisionMetadata
+from homeport.wire.jobs import Job, JobIn
+
+router = APIRouter(prefix="/v0/jobs", tags=["jobs"])
+SHAPE: dict[int | str, dict[str, Any]] = {200: {"model": Job}}
+Upload = Annotated[bool, Query(description="Answer with an address for the source archive.")]
+
+
+@router.get("", operation_id="ListJobs")
+async def list_jobs_route(ctx: Ctx, caller: Caller, listing: Listing) -> Any:
+    return await list_workloads(ctx, caller, Kind.JOB, listing)
+
+
+@router.post("", operation_id="CreateJob", responses=SHAPE)
+async def create_job_route(ctx: Ctx, caller: Caller, body: JobIn, response: Response, upload: Upload = False) -> Any:
+    deployment = await create_workload(ctx, caller, Kind.JOB, intent_of(body), upload=upload)
+    return deployed(ctx, response, deployment)
+
+
+@router.get("/{name}", operation_id="GetJob", responses=SHAPE)
+async def get_job_route(ctx: Ctx, caller: Caller, name: str, show_secrets: bool = False) -> Any:
+    return await get_workload(ctx, caller, Kind.JOB, name, show_secrets=show_secrets)
+
+
+@router.put("/{name}", operation_id="UpdateJob", responses=SHAPE)
+async def update_job_route(
+    ctx: Ctx, caller: Caller, name: str, body: JobIn, response: Response, upload: Upload = False
+) -> Any:
+    intent = same_name(intent_of(body), name)
+    return deployed(ctx, response, await update_workload(ctx, caller, Kind.JOB, intent, upload=upload))
+
+
+@router.delete("/{name}", operation_id="DeleteJob", responses=SHAPE)
+async def delete_job_route(ctx: Ctx, caller: Caller, name: str) -> Any:
+    return await deleted(ctx, caller, Kind.JOB, name)
+
+
+@router.get("/{name}/revisions", operation_id="ListJobRevisions", responses={200: {"model": list[RevisionMetadata]}})
+async def list_job_revisions_route(ctx: Ctx, caller: Caller, name: str) -> Any:
+    return await revisions(ctx, caller, Kind.JOB, name)

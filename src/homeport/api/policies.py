@@ -1,0 +1,57 @@
+"""Routes of policies (contract §2.1)."""
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from homeport.api.dependencies import Caller, Ctx, Listing
+from homeport.api.listing import listed
+from homeport.api.naming import intent_of, same_name
+from homeport.api.views import policy_of
+from homeport.app.policies import count_usages, create_policy, delete_policy, policy_usages, update_policy
+from homeport.app.resources import get_resource
+from homeport.core.ids import Kind
+from homeport.store.records import Resource
+from homeport.wire.policies import Policy, PolicyIn, PolicyUsages, PolicyUse
+
+router = APIRouter(prefix="/v0/policies", tags=["policies"])
+SHAPE: dict[int | str, dict[str, Any]] = {200: {"model": Policy}}
+
+
+@router.get("", operation_id="ListPolicies")
+async def list_policies_route(ctx: Ctx, caller: Caller, listing: Listing) -> Any:
+    """The policies of the workspace with how many workloads carry each."""
+    usages = await count_usages(ctx, caller)
+
+    def shown(resource: Resource) -> Policy:
+        return policy_of(ctx, resource, usages.get(resource.name, {}))
+
+    return await listed(ctx, caller, Kind.POLICY, listing, shown)
+
+
+@router.post("", operation_id="CreatePolicy", responses=SHAPE)
+async def create_policy_route(ctx: Ctx, caller: Caller, body: PolicyIn) -> Any:
+    return policy_of(ctx, await create_policy(ctx, caller, intent_of(body))).to_json()
+
+
+@router.get("/{name}", operation_id="GetPolicy", responses=SHAPE)
+async def get_policy_route(ctx: Ctx, caller: Caller, name: str) -> Any:
+    resource, _ = await get_resource(ctx, caller, Kind.POLICY, name)
+    return policy_of(ctx, resource).to_json()
+
+
+@router.put("/{name}", operation_id="UpdatePolicy", responses=SHAPE)
+async def update_policy_route(ctx: Ctx, caller: Caller, name: str, body: PolicyIn) -> Any:
+    return policy_of(ctx, await update_policy(ctx, caller, same_name(intent_of(body), name))).to_json()
+
+
+@router.delete("/{name}", operation_id="DeletePolicy", responses=SHAPE)
+async def delete_policy_route(ctx: Ctx, caller: Caller, name: str) -> Any:
+    return policy_of(ctx, await delete_policy(ctx, caller, name)).to_json()
+
+
+@router.get("/{name}/usages", operation_id="GetPolicyUsages", responses={200: {"model": PolicyUsages}})
+async def policy_usages_route(ctx: Ctx, caller: Caller, name: str) -> Any:
+    usages = await policy_usages(ctx, caller, name)
+    named = {kind: [PolicyUse(name=user) for user in users] for kind, users in usages.items()}
+    return PolicyUsages(agents=named[Kind.AGENT], jobs=named[Kind.JOB]).to_json()

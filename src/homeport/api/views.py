@@ -1,0 +1,154 @@
+"""From the store's rows to the contract's bodies. No decisions: what a field shows is said here and nowhere else."""
+
+from collections.abc import Sequence
+
+from homeport.app.context import Context
+from homeport.app.secrets import masked as masked_spec
+from homeport.core.clock import timestamp
+from homeport.core.ids import Kind
+from homeport.store.records import Event, Execution, Resource, Revision, Task
+from homeport.wire.agents import Agent
+from homeport.wire.deployments import CoreEvent, RevisionMetadata
+from homeport.wire.executions import (
+    CreateJobExecutionOutput,
+    JobExecution,
+    JobExecutionMetadata,
+    JobExecutionSpec,
+    JobExecutionStats,
+    JobExecutionTask,
+    JobExecutionTaskCondition,
+    JobExecutionTaskMetadata,
+    masked,
+    task_name,
+    task_spec,
+)
+from homeport.wire.jobs import Job
+from homeport.wire.metadata import Metadata
+from homeport.wire.policies import Policy, PolicyUsageCounts
+from homeport.workloads.states import RevisionState
+
+
+def metadata_of(context: Context, resource: Resource) -> Metadata:
+    has_url = resource.kind in (Kind.AGENT, Kind.JOB)
+    return Metadata(
+        name=resource.name,
+        display_name=resource.display_name,
+        external_id=resource.external_id,
+        labels=resource.labels,
+        created_at=timestamp(resource.created_at),
+        updated_at=timestamp(resource.updated_at),
+        created_by=resource.created_by,
+        updated_by=resource.updated_by,
+        workspace=resource.workspace,
+        url=f"{context.base_url}/{resource.workspace}/{resource.kind.plural}/{resource.name}" if has_url else None,
+    )
+
+
+def policy_of(context: Context, resource: Resource, usage: dict[Kind, int] | None = None) -> Policy:
+    counts = None
+    if usage is not None:
+        counts = PolicyUsageCounts(agents=usage.get(Kind.AGENT, 0), jobs=usage.get(Kind.JOB, 0))
+    return Policy(metadata=metadata_of(context, resource), spec=resource.spec, usage=counts)
+
+
+def workload_of(
+    context: Context, resource: Resource, events: Sequence[Event] = (), *, secrets: bool = False
+) -> Agent | Job:
+    """An agent or a job. `secrets` shows the values of secret variables."""
+    shape = Agent if resource.kind is Kind.AGENT else Job
+    return shape(
+        metadata=metadata_of(context, resource),
+        spec=resource.spec if secrets else masked_spec(resource.spec),
+        events=[event_of(event) for event in events] or None,
+        status=resource.status.value if resource.status else None,
+    )
+
+
+def event_of(event: Event) -> CoreEvent:
+    return CoreEvent(
+        time=timestamp(event.time),
+        type=event.type,
+        status=event.status,
+        message=event.message,
+        revision=event.revision or None,
+        reason=event.reason or None,
+    )
+
+
+def revisions_of(revisions: Sequence[Revision]) -> list[RevisionMetadata]:
+    """`revisions` newest first. The newest superseded one was active before."""
+    previous = next((known.id for known in revisions if known.state is RevisionState.SUPERSEDED), None)
+    return [
+        RevisionMetadata(
+            id=known.id,
+            status=known.state.value,
+            created_at=timestamp(known.created_at),
+            created_by=known.created_by,
+            active=known.state is RevisionState.SERVING,
+            previous_active=known.id == previous,
+            traffic_percent=100 if known.state is RevisionState.SERVING else 0,
+        )
+        for known in revisions
+    ]
+
+
+def accepted_execution(execution: Execution, tasks: list[dict[str, object]]) -> CreateJobExecutionOutput:
+    return CreateJobExecutionOutput(
+        execution_id=execution.id,
+        id=execution.request_id,
+        job_id=execution.job,
+        workspace_id=execution.workspace,
+        tasks=tasks,
+    )
+
+
+def execution_of(execution: Execution, tasks: Sequence[Task] | None = None) -> JobExecution:
+    return JobExecution(
+        metadata=JobExecutionMetadata(
+            id=execution.id,
+            job=execution.job,
+            workspace=execution.workspace,
+            created_at=timestamp(execution.created_at),
+            updated_at=timestamp(execution.updated_at),
+            started_at=timestamp(execution.started_at) if execution.started_at else None,
+            completed_at=timestamp(execution.completed_at) if execution.completed_at else None,
+        ),
+        spec=JobExecutionSpec(
+            parallelism=execution.parallelism,
+            timeout=execution.timeout_s,
+            memory_override=execution.memory_override,
+            env_override=masked(execution.env_override),
+        ),
+        status=execution.status.value,
+        stats=JobExecutionStats(
+            total=execution.total,
+            success=execution.succeeded,
+            failure=execution.failed,
+            running=execution.running,
+            cancelled=execution.cancelled,
+            retried=execution.retried,
+        ),
+        tasks=None if tasks is None else [task_of(execution, task) for task in tasks],
+    )
+
+
+def task_of(execution: Execution, task: Task) -> JobExecutionTask:
+    condition = None
+    if task.message:
+        condition = [
+            JobExecutionTaskCondition(type="Ended", state=task.status.value, reason="LastAttempt", message=task.message)
+        ]
+    return JobExecutionTask(
+        metadata=JobExecutionTaskMetadata(
+            name=task_name(task.index),
+            created_at=timestamp(task.created_at),
+            updated_at=timestamp(task.updated_at),
+            scheduled_at=timestamp(task.scheduled_at) if task.scheduled_at else None,
+            started_at=timestamp(task.started_at) if task.started_at else None,
+            completed_at=timestamp(task.completed_at) if task.completed_at else None,
+        ),
+        spec=task_spec(execution.max_retries, execution.timeout_s),
+        status=task.status.value,
+        conditions=condition,
+        attempts=task.attempts,
+    )

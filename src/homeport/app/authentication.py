@@ -1,0 +1,75 @@
+"""Who calls: a signed token becomes a principal. The gateway does the same for workload addresses inside Envoy; this
+is for the control plane."""
+
+import hmac
+from datetime import timedelta
+
+from homeport.app.context import Context
+from homeport.core.errors import Denied, Invalid, Unauthenticated
+from homeport.core.ids import RevisionId, new_id
+from homeport.identity.keys import GATEWAY_AUDIENCE, Claims
+from homeport.identity.principals import Principal
+from homeport.store.contract import Transaction
+
+TOKEN_LIFETIME_S = 2 * 3600  # contract §1.7: access tokens live two hours
+ALL_SCOPES = ("all",)
+WORKLOAD_SCOPES = ("agents:run", "functions:run", "models:run", "jobs:run", "jobs:get", "jobs:list")
+
+
+async def authenticate(context: Context, token: str | None, workspace: str | None) -> Principal:
+    """The principal behind `token`, in `workspace` if one is named.
+
+    Raises `Unauthenticated` for a missing, invalid, expired or revoked token, `Denied` for another workspace.
+    """
+    if not token:
+        raise Unauthenticated(
+            "This request needs a key.", hint="Send it as 'Authorization: Bearer <key>' or 'X-Blaxel-Authorization'."
+        )
+    claims = context.keys.verify(token, GATEWAY_AUDIENCE, context.clock.now())
+    account, key = await context.store.read(
+        lambda tx: (tx.identities.account(claims.sub), tx.identities.key(claims.jti))
+    )
+    if account is None or (key is not None and key.revoked_at is not None):
+        raise Unauthenticated("This key has been revoked.")
+    if workspace and workspace != account.workspace:
+        raise Denied(f"This key belongs to workspace {account.workspace!r}, not to {workspace!r}.")
+    return Principal(
+        sub=account.client_id,
+        workspace=account.workspace,
+        role=account.role,
+        scopes=claims.scopes,
+        name=account.name,
+    )
+
+
+def client_secret(context: Context, client_id: str, revision: RevisionId) -> str:
+    """The secret with which a revision's program asks for tokens: derived from the signing key, never stored."""
+    return f"{revision}.{context.keys.derive(f'client-secret:{client_id}:{revision}')}"
+
+
+async def issue_token(context: Context, client_id: str, secret: str) -> tuple[str, int]:
+    """An access token for client credentials, and its lifetime in seconds.
+
+    Raises `Invalid` naming the parameter, as the contract's token endpoint does.
+    """
+    revision = RevisionId(secret.partition(".")[0])
+
+    def look(tx: Transaction) -> tuple[object, object]:
+        return tx.identities.account(client_id), tx.revisions.get(revision)
+
+    account, found = await context.store.read(look)
+    expected = client_secret(context, client_id, revision)
+    genuine = hmac.compare_digest(expected.encode(), secret.encode())
+    owned = account is not None and found is not None and account.owner_uid == found.resource_uid  # type: ignore[attr-defined]
+    if not (genuine and owned):
+        raise Invalid("client_secret", "does not belong to this client_id, or its revision is gone")
+    now = context.clock.now()
+    claims = Claims(
+        sub=client_id,
+        jti=new_id("tok", 20),
+        workspace=account.workspace,  # type: ignore[attr-defined]
+        scopes=WORKLOAD_SCOPES,
+        issued_at=now,
+        expires_at=now + timedelta(seconds=TOKEN_LIFETIME_S),
+    )
+    return context.keys.sign(claims, GATEWAY_AUDIENCE), TOKEN_LIFETIME_S

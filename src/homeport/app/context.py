@@ -1,0 +1,43 @@
+"""What every use case needs, in one value. Built by `homeport.server`, passed down, never reached for."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from homeport.core.clock import Clock
+from homeport.core.service import Signals
+from homeport.drivers.contract import Driver
+from homeport.identity.keys import KeyRing
+from homeport.policy.inventory import Region
+from homeport.settings import DataDir
+from homeport.store.contract import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """`drivers` by the name that a region's configuration gives. `base_url` is where clients reach the gateway."""
+
+    store: Store
+    clock: Clock
+    keys: KeyRing
+    data: DataDir
+    regions: Sequence[Region]
+    drivers: Mapping[str, Driver]
+    signals: Signals
+    base_url: str
+
+    def driver_of(self, region: str) -> Driver:
+        """The driver of a region that placement chose."""
+        by_name = {known.name: known for known in self.regions}
+        return self.drivers[by_name[region].driver]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """What a caller wants a resource to be: the writable part of the contract's envelope."""
+
+    name: str
+    display_name: str | None = None
+    external_id: str | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+    spec: dict[str, Any] = field(default_factory=dict)

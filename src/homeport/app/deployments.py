@@ -1,0 +1,246 @@
+"""Deploy, update and delete agents and jobs. The commit that stores the new revision is the point of no return: before
+it nothing has happened, after it the loops carry on by themselves."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from homeport.app.context import Context, Intent
+from homeport.app.governance import judge
+from homeport.app.resources import fetch, new_resource, updated
+from homeport.app.secrets import keep_masked
+from homeport.core.errors import Conflict, Invalid
+from homeport.core.ids import Kind, RevisionId, new_id
+from homeport.identity.keys import UPLOAD_AUDIENCE, Claims
+from homeport.identity.principals import Principal, Role
+from homeport.identity.roles import require
+from homeport.jobs.settings import JobSettings
+from homeport.placement.plan import Plan
+from homeport.store.contract import Transaction
+from homeport.store.records import Event, Resource, Revision, ServiceAccount
+from homeport.workloads.settings import AgentSettings
+from homeport.workloads.states import RevisionState, WorkloadStatus
+
+UPLOAD_LIFETIME_S = 3600  # room for a slow line; the sweep of abandoned uploads waits longer than this
+
+_STATUS_OF_STATE = {
+    RevisionState.UPLOADING: WorkloadStatus.UPLOADING,
+    RevisionState.BUILDING: WorkloadStatus.BUILDING,
+    RevisionState.BUILT: WorkloadStatus.DEPLOYING,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """An accepted deployment. `upload_token` is set when an archive is awaited."""
+
+    resource: Resource
+    events: list[Event]
+    upload_token: str | None
+
+
+async def create_workload(
+    context: Context, principal: Principal, kind: Kind, intent: Intent, *, upload: bool
+) -> Deployment:
+    """Store a new agent or job with its first revision.
+
+    Raises `Invalid` for a bad specification or a missing source, `Denied` when a policy refuses, `Conflict` for a
+    name that exists. `upload` asks for a slot for the archive.
+    """
+    require(principal, f"{kind.plural}:create")
+    _check(kind, intent.spec)
+    now = context.clock.now()
+
+    def write(tx: Transaction) -> Deployment:
+        plan = judge(context, tx, principal.workspace, kind, intent.spec).plan()
+        resource = new_resource(principal, kind, intent, now)
+        revision = _revision(resource, plan, _source_of_new(intent.spec, upload), principal, now)
+        resource = replace(resource, status=_STATUS_OF_STATE[revision.state])
+        tx.resources.insert(resource)
+        tx.identities.add_account(_account_of(resource, now))
+        return _record(context, tx, resource, revision)
+
+    return _accepted(context, await context.store.write(write))
+
+
+async def update_workload(
+    context: Context, principal: Principal, kind: Kind, intent: Intent, *, upload: bool
+) -> Deployment:
+    """Replace an agent's or job's specification and deploy it as a new revision; the old one serves until the new one
+    answers. Without `upload` the newest source is used again. Raises as `create_workload`, and `NotFound`."""
+    require(principal, f"{kind.plural}:update")
+    _check(kind, intent.spec)
+    now = context.clock.now()
+
+    def write(tx: Transaction) -> Deployment:
+        stored = fetch(tx, principal.workspace, kind, intent.name)
+        if stored.deleting:
+            raise Conflict(f"The {kind} {intent.name!r} is being deleted.", hint="Wait until it is gone.")
+        plan = judge(context, tx, principal.workspace, kind, intent.spec).plan()
+        wanted = replace(intent, spec=keep_masked(intent.spec, stored.spec))
+        resource = updated(stored, principal, wanted, now)
+        source = _source_of_update(tx.revisions.of(stored.uid), intent.spec, upload)
+        revision = _revision(resource, plan, source, principal, now)
+        resource = replace(resource, status=_STATUS_OF_STATE[revision.state])
+        if not tx.resources.replace(resource, stored.generation):
+            raise Conflict(f"The {kind} {intent.name!r} was changed at the same moment.", hint="Try again.")
+        return _record(context, tx, resource, revision)
+
+    return _accepted(context, await context.store.write(write))
+
+
+async def delete_workload(
+    context: Context, principal: Principal, kind: Kind, name: str
+) -> tuple[Resource, list[Event]]:
+    """Ask for an agent or job to go: it stops answering, its processes end, then the record goes. Repeating it is
+    harmless while it is on its way."""
+    require(principal, f"{kind.plural}:delete")
+    now = context.clock.now()
+
+    def write(tx: Transaction) -> tuple[Resource, list[Event]]:
+        stored = fetch(tx, principal.workspace, kind, name)
+        if stored.deleting:
+            return stored, tx.events.of(stored.uid)
+        going = replace(
+            stored,
+            deleting=True,
+            status=WorkloadStatus.DELETING,
+            generation=stored.generation + 1,
+            updated_at=now,
+            updated_by=principal.sub,
+        )
+        tx.resources.replace(going, stored.generation)
+        tx.events.add(_event(going, now, WorkloadStatus.DELETING, "Deletion requested", "DeleteRequested"))
+        return going, tx.events.of(going.uid)
+
+    answer = await context.store.write(write)
+    context.signals.rollouts.wake()
+    context.signals.runner.wake()
+    return answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    state: RevisionState
+    source_digest: str | None = None
+    bundle_digest: str | None = None
+    entrypoint: tuple[str, ...] = ()
+
+
+def _check(kind: Kind, spec: dict[str, Any]) -> None:
+    """Refuse what could never run, before anything is stored."""
+    if kind is Kind.AGENT:
+        AgentSettings.from_spec(spec)
+    else:
+        JobSettings.from_spec(spec)
+    if (spec.get("runtime") or {}).get("image"):
+        raise Invalid("spec.runtime.image", "needs the Docker driver, which this version does not have", hint=_SOURCES)
+    if (spec.get("repository") or {}).get("url"):
+        raise Invalid("spec.repository", "repositories are not served by this version", hint=_SOURCES)
+
+
+_SOURCES = "Upload a folder instead: `homeport deploy -d FOLDER`, or the API's upload=true."
+
+
+def _source_of_new(spec: dict[str, Any], upload: bool) -> _Source:
+    if upload:
+        return _Source(state=RevisionState.UPLOADING)
+    raise Invalid("spec", "names no source to run", hint=_SOURCES)
+
+
+def _source_of_update(revisions: Sequence[Revision], spec: dict[str, Any], upload: bool) -> _Source:
+    """An update without an archive runs the newest source again, built or not."""
+    if upload:
+        return _Source(state=RevisionState.UPLOADING)
+    for revision in revisions:
+        if revision.bundle_digest is not None:
+            return _Source(
+                state=RevisionState.BUILT,
+                source_digest=revision.source_digest,
+                bundle_digest=revision.bundle_digest,
+                entrypoint=revision.entrypoint,
+            )
+        if revision.source_digest is not None:
+            return _Source(state=RevisionState.BUILDING, source_digest=revision.source_digest)
+    return _source_of_new(spec, upload)
+
+
+def _revision(resource: Resource, plan: Plan, source: _Source, principal: Principal, now: datetime) -> Revision:
+    return Revision(
+        id=RevisionId(new_id("rev")),
+        resource_uid=resource.uid,
+        workspace=resource.workspace,
+        kind=resource.kind,
+        name=resource.name,
+        generation=resource.generation,
+        state=source.state,
+        spec=resource.spec,
+        region=plan.region,
+        flavor=str(plan.flavor),
+        source_digest=source.source_digest,
+        bundle_digest=source.bundle_digest,
+        entrypoint=source.entrypoint,
+        message="",
+        created_at=now,
+        created_by=principal.sub,
+        updated_at=now,
+    )
+
+
+def _account_of(resource: Resource, now: datetime) -> ServiceAccount:
+    """The workload's own identity: what its program may do is what this account may do."""
+    return ServiceAccount(
+        client_id=new_id("wl", 16),
+        workspace=resource.workspace,
+        name=f"{resource.kind} {resource.name}",
+        description="The identity of this workload's program",
+        role=Role.WORKLOAD,
+        owner_uid=resource.uid,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def _record(context: Context, tx: Transaction, resource: Resource, revision: Revision) -> Deployment:
+    tx.revisions.insert(revision)
+    status = _STATUS_OF_STATE[revision.state]
+    message = f"Revision {revision.id} accepted; placed in region {revision.region} on {revision.flavor}"
+    tx.events.add(_event(resource, revision.created_at, status, message, "Accepted", revision.id))
+    token = None
+    if revision.state is RevisionState.UPLOADING:
+        token = upload_token(context, revision)
+    return Deployment(resource=resource, events=tx.events.of(resource.uid), upload_token=token)
+
+
+def upload_token(context: Context, revision: Revision) -> str:
+    """The secret part of an upload address: good for this revision's archive only."""
+    claims = Claims(
+        sub=revision.id,
+        jti=new_id("up", 20),
+        workspace=revision.workspace,
+        scopes=(),
+        issued_at=revision.created_at,
+        expires_at=revision.created_at + timedelta(seconds=UPLOAD_LIFETIME_S),
+    )
+    return context.keys.sign(claims, UPLOAD_AUDIENCE)
+
+
+def _accepted(context: Context, deployment: Deployment) -> Deployment:
+    context.signals.builds.wake()
+    context.signals.rollouts.wake()
+    return deployment
+
+
+def _event(
+    resource: Resource, now: datetime, status: WorkloadStatus, message: str, reason: str, revision: str = ""
+) -> Event:
+    return Event(
+        resource_uid=resource.uid,
+        time=now,
+        type="deployment",
+        status=status,
+        message=message,
+        reason=reason,
+        revision=revision,
+    )

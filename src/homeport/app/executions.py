@@ -1,0 +1,295 @@
+"""Start, read and cancel executions. Tasks are staged in short commits under an invisible execution; one small commit
+makes it visible: killed before that, nothing was accepted, and the sweep removes what was staged."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from homeport.app.context import Context
+from homeport.app.governance import judge
+from homeport.app.pages import fingerprint_of, make_cursor, open_cursor, page_limit
+from homeport.app.resources import fetch
+from homeport.build.bundle import load_bundle
+from homeport.core.errors import Conflict, Denied, Invalid, LimitExceeded, NotFound
+from homeport.core.ids import ExecutionId, Kind, UnitId, new_id
+from homeport.core.limits import EXECUTION_PAGE_LIMIT, EXECUTION_PAGE_LIMIT_MAX, PAGE_LIMIT, PAGE_LIMIT_MAX
+from homeport.identity.keys import TASK_AUDIENCE
+from homeport.identity.principals import Principal
+from homeport.identity.roles import require
+from homeport.jobs.settings import JobSettings
+from homeport.jobs.states import ExecutionStatus
+from homeport.store.contract import Transaction
+from homeport.store.records import Attempt, Execution, Resource, Revision, Task
+from homeport.workloads.states import RevisionState
+
+STAGE_TASKS = 5000  # tasks a commit while staging: some 10 ms, so that other writes are not held up
+STAGED_LIFETIME_S = 15 * 60  # an execution still invisible after this was abandoned by a dead server
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionIntent:
+    """What a caller asks for. `tasks` None is one task without arguments (contract §3.5); `memory` in MB."""
+
+    tasks: Sequence[dict[str, Any]] | None = None
+    env: dict[str, str] = field(default_factory=dict)
+    memory: int | None = None
+    execution_id: str | None = None
+    request_id: str | None = None
+    allow_queue: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskPage:
+    """Tasks of an execution in order; `cursor` is empty at the end."""
+
+    items: list[Task]
+    cursor: str
+    total: int
+
+
+async def create_execution(context: Context, principal: Principal, job: str, intent: ExecutionIntent) -> Execution:
+    """Accept an execution of `job`; it runs in the background. The same id with the same content gives the same
+    execution again.
+
+    Raises `NotFound`, `Invalid`, `Denied` when a policy refuses or the job is disabled, `Conflict` when the job has
+    nothing to run yet or the id is taken by other content, `LimitExceeded` when it may not wait and would have to.
+    """
+    require(principal, "jobs:run", "jobs:create")
+    tasks = [{}] if intent.tasks is None else intent.tasks
+    if not tasks:
+        raise Invalid("tasks", "must have at least one element; leave it out for one task without arguments")
+    now = context.clock.now()
+    digest = _digest(intent, tasks)
+    planned = await context.store.read(lambda tx: _plan(context, tx, principal, job, intent, digest, now))
+    if planned.visible:
+        return planned
+    encoded = [json.dumps(task, separators=(",", ":")) for task in tasks]
+    await context.store.write(lambda tx: tx.executions.insert(planned))
+    for first in range(0, len(encoded), STAGE_TASKS):
+        part = encoded[first : first + STAGE_TASKS]
+        await context.store.write(partial(_stage, planned.id, first, part, now))
+
+    def publish(tx: Transaction) -> Execution:
+        tx.executions.publish(planned.id, context.clock.now())
+        return found(tx.executions.get(planned.id), principal, job, planned.id)
+
+    execution = await context.store.write(publish)
+    context.signals.runner.wake()
+    return execution
+
+
+async def get_execution(
+    context: Context, principal: Principal, job: str, execution_id: str, task_limit: int
+) -> tuple[Execution, list[Task]]:
+    """The execution and its first `task_limit` tasks."""
+    require(principal, "jobs:get")
+
+    def read(tx: Transaction) -> tuple[Execution, list[Task]]:
+        execution = _visible(tx, principal, job, execution_id)
+        return execution, tx.executions.tasks(execution.id, 0, task_limit)
+
+    return await context.store.read(read)
+
+
+async def list_executions(
+    context: Context, principal: Principal, job: str, limit: int | None, cursor: str | None, offset: int = 0
+) -> tuple[list[Execution], str, int]:
+    """A page, newest first: executions, cursor, total."""
+    require(principal, "jobs:list")
+    now = context.clock.now()
+    print_ = fingerprint_of("executions", principal.workspace, job)
+    after = open_cursor(cursor, print_, now)
+    size = page_limit(limit, EXECUTION_PAGE_LIMIT, EXECUTION_PAGE_LIMIT_MAX)
+
+    def read(tx: Transaction) -> tuple[list[Execution], str, int]:
+        if after is None and not tx.executions.page(principal.workspace, job, 1, None).total:
+            fetch(tx, principal.workspace, Kind.JOB, job)  # history outlives its job; an unknown name is 404
+        page = tx.executions.page(principal.workspace, job, size, after, offset)
+        return page.items, make_cursor(page.next, print_, now), page.total
+
+    return await context.store.read(read)
+
+
+async def list_tasks(
+    context: Context, principal: Principal, job: str, execution_id: str, limit: int | None, cursor: str | None
+) -> tuple[Execution, TaskPage]:
+    require(principal, "jobs:get")
+    now = context.clock.now()
+    print_ = fingerprint_of("tasks", principal.workspace, job, execution_id)
+    after = open_cursor(cursor, print_, now)
+    first = int(after[0]) if after else 0
+    size = page_limit(limit, PAGE_LIMIT, PAGE_LIMIT_MAX)
+
+    def read(tx: Transaction) -> tuple[Execution, TaskPage]:
+        execution = _visible(tx, principal, job, execution_id)
+        items = tx.executions.tasks(execution.id, first, size)
+        following = first + len(items)
+        position = (str(following), "") if following < execution.total and items else None
+        page = TaskPage(items=items, cursor=make_cursor(position, print_, now), total=execution.total)
+        return execution, page
+
+    return await context.store.read(read)
+
+
+async def list_attempts(
+    context: Context, principal: Principal, job: str, execution_id: str, index: int
+) -> tuple[Task, list[Attempt]]:
+    """A task with every start of it."""
+    require(principal, "jobs:get")
+
+    def read(tx: Transaction) -> tuple[Task, list[Attempt]]:
+        execution = _visible(tx, principal, job, execution_id)
+        task = tx.executions.task(execution.id, index)
+        if task is None:
+            raise NotFound(f"Execution {execution_id!r} has no task {index}; it has {execution.total}.")
+        return task, tx.executions.attempts(execution.id, index)
+
+    return await context.store.read(read)
+
+
+async def cancel_execution(context: Context, principal: Principal, job: str, execution_id: str) -> Execution:
+    """Cancel: no task starts any more, running ones finish (contract §2.3). A finished execution stays as it is."""
+    require(principal, "jobs:run", "jobs:create")
+    now = context.clock.now()
+
+    def write(tx: Transaction) -> Execution:
+        execution = _visible(tx, principal, job, execution_id)
+        if not execution.status.terminal:
+            cancel_in(tx, execution, now)
+        return found(tx.executions.get(execution.id), principal, job, execution_id)
+
+    execution = await context.store.write(write)
+    context.signals.runner.wake()
+    return execution
+
+
+def cancel_in(tx: Transaction, execution: Execution, now: datetime) -> None:
+    """Mark an execution as cancelling; the runner ends it once nothing of it runs."""
+    tx.executions.set_status(execution.id, ExecutionStatus.CANCELLING, now)
+    tx.executions.cancel_pending_tasks(execution.id, now)
+
+
+async def read_task_arguments(context: Context, token: str) -> str:
+    """The JSON of the one task whose attempt `token` names, as its program fetches it. Raises `Unauthenticated` for a
+    foreign or expired token, `NotFound` when the attempt has ended."""
+    claims = context.keys.verify(token, TASK_AUDIENCE, context.clock.now())
+
+    def read(tx: Transaction) -> str:
+        attempt = tx.executions.attempt(UnitId(claims.sub))
+        task = tx.executions.task(attempt.execution_id, attempt.index) if attempt else None
+        if attempt is None or task is None or not attempt.state.open:
+            raise NotFound("This attempt has ended.")
+        return task.arguments
+
+    return await context.store.read(read)
+
+
+def _stage(execution_id: ExecutionId, first: int, part: Sequence[str], now: datetime, tx: Transaction) -> None:
+    tx.executions.add_tasks(execution_id, first, part, now)
+
+
+def _plan(
+    context: Context,
+    tx: Transaction,
+    principal: Principal,
+    job: str,
+    intent: ExecutionIntent,
+    digest: str,
+    now: datetime,
+) -> Execution:
+    """The execution to be stored, or the visible one that an earlier request of the same content made."""
+    resource = fetch(tx, principal.workspace, Kind.JOB, job)
+    earlier = _earlier(tx, principal, job, intent)
+    if earlier is not None and earlier.visible:
+        if earlier.request_digest != digest:
+            raise Conflict(f"Execution {earlier.id!r} exists with other content.", hint="Use another id.")
+        return earlier
+    if resource.deleting:
+        raise Conflict(f"The job {job!r} is being deleted.")
+    if resource.spec.get("enabled") is False:
+        raise Denied(f"The job {job!r} is disabled.", hint="Set spec.enabled to true.")
+    judge(context, tx, principal.workspace, Kind.JOB, resource.spec).plan()
+    revision = _serving(tx, resource)
+    settings = _settings(context, revision)
+    if intent.memory is not None and not 1 <= intent.memory <= settings.memory_mb:
+        raise Invalid("memory", f"must be 1 to {settings.memory_mb} MB, the job's memory", value=intent.memory)
+    if not intent.allow_queue:
+        _refuse_if_busy(tx)
+    return Execution(
+        id=ExecutionId(intent.execution_id or new_id("exec")),
+        workspace=principal.workspace,
+        job=job,
+        job_uid=resource.uid,
+        revision_id=revision.id,
+        request_id=intent.request_id or new_id("req", 16),
+        request_digest=digest,
+        visible=False,
+        status=ExecutionStatus.PENDING,
+        parallelism=settings.max_concurrent_tasks,
+        timeout_s=settings.timeout_s,
+        max_retries=settings.max_retries,
+        memory_mb=intent.memory or settings.memory_mb,
+        memory_override=intent.memory,
+        env_override=intent.env,
+        created_by=principal.sub,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def _earlier(tx: Transaction, principal: Principal, job: str, intent: ExecutionIntent) -> Execution | None:
+    if intent.execution_id:
+        execution = tx.executions.get(ExecutionId(intent.execution_id))
+        if execution is not None and (execution.workspace, execution.job) != (principal.workspace, job):
+            raise Conflict(f"The execution id {intent.execution_id!r} is taken.", hint="Use another id.")
+        return execution
+    if intent.request_id:
+        return tx.executions.by_request(principal.workspace, job, intent.request_id)
+    return None
+
+
+def _serving(tx: Transaction, resource: Resource) -> Revision:
+    for revision in tx.revisions.of(resource.uid):
+        if revision.state is RevisionState.SERVING:
+            return revision
+    status = resource.status.value if resource.status else "unknown"
+    raise Conflict(
+        f"The job {resource.name!r} has nothing to run yet (status {status}).",
+        hint=f"Wait until it is DEPLOYED, or see why not: homeport logs job {resource.name} --build",
+    )
+
+
+def _settings(context: Context, revision: Revision) -> JobSettings:
+    bundle = load_bundle(context.data.bundles, revision.bundle_digest or "")
+    return JobSettings.from_spec(revision.spec, bundle.manifest.runtime)
+
+
+def _refuse_if_busy(tx: Transaction) -> None:
+    """`allowQueue: false` means: start now or not at all. Anything that still waits goes first."""
+    waiting = [execution for execution in tx.executions.unfinished() if execution.pending]
+    if waiting:
+        raise LimitExceeded(
+            f"Maximum parallel executions limit reached: {len(waiting)} executions have tasks that wait.",
+            hint="Try again later, or let it queue with allowQueue: true.",
+        )
+
+
+def _digest(intent: ExecutionIntent, tasks: Sequence[dict[str, Any]]) -> str:
+    content = json.dumps([tasks, intent.env, intent.memory], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _visible(tx: Transaction, principal: Principal, job: str, execution_id: str) -> Execution:
+    return found(tx.executions.get(ExecutionId(execution_id)), principal, job, execution_id)
+
+
+def found(execution: Execution | None, principal: Principal, job: str, execution_id: str) -> Execution:
+    """The execution if it is visible and belongs to this job of this workspace, else `NotFound`."""
+    mine = execution is not None and (execution.workspace, execution.job) == (principal.workspace, job)
+    if execution is None or not mine or not execution.visible:
+        raise NotFound(f"There is no execution {execution_id!r} of job {job!r} in workspace {principal.workspace!r}.")
+    return replace(execution)

@@ -1,0 +1,43 @@
+"""The policy decision and the placement of one workload, from what the store holds. Every way to start something
+(deployment, update, execution) and `explain` come through here, so that nothing goes around it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from homeport.app.context import Context
+from homeport.core.ids import Kind
+from homeport.placement.plan import Plan, Refusal, place
+from homeport.policy.decision import Decision, decide
+from homeport.policy.rules import MissingPolicy, PolicyRule
+from homeport.store.contract import Transaction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """A decision and what placement made of it."""
+
+    decision: Decision
+    placed: Plan | Refusal
+
+    def plan(self) -> Plan:
+        """The plan. Raises `Denied` with policy, rule, what exists and what to change if there is none."""
+        if isinstance(self.placed, Refusal):
+            raise self.placed.as_error()
+        return self.placed
+
+
+def judge(context: Context, tx: Transaction, workspace: str, kind: Kind, spec: dict[str, Any]) -> Verdict:
+    """Decide where this specification may run now, and where it would. Raises `Invalid` for an unknown region."""
+    rules = attached_policies(tx, workspace, spec)
+    decision = decide(kind, rules, context.regions)
+    return Verdict(decision=decision, placed=place(decision, context.regions, pin=spec.get("region")))
+
+
+def attached_policies(tx: Transaction, workspace: str, spec: dict[str, Any]) -> Sequence[PolicyRule | MissingPolicy]:
+    """The policies that `spec.policies` names, each once, in that order."""
+    rules: list[PolicyRule | MissingPolicy] = []
+    for name in dict.fromkeys(spec.get("policies") or []):
+        stored = tx.resources.get(workspace, Kind.POLICY, name)
+        rules.append(MissingPolicy(name=name) if stored is None else PolicyRule.from_spec(name, stored.spec))
+    return rules

@@ -1,0 +1,114 @@
+"""Cursors of lists: opaque to callers, bound to the query that opened them, valid for 24 hours (contract §1.4)."""
+
+import base64
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from homeport.core.clock import parse_timestamp, timestamp
+from homeport.core.errors import Invalid
+from homeport.core.ids import Kind
+from homeport.core.limits import CURSOR_AGE_S, PAGE_LIMIT, PAGE_LIMIT_MAX, QUERY_LENGTH
+from homeport.store.records import ListQuery
+from homeport.workloads.states import WorkloadStatus
+
+SORTS = ("createdAt:desc", "createdAt:asc", "name:asc", "name:desc")
+_STATUSES = frozenset(status.value for status in WorkloadStatus) | {"TERMINATED", "BUILT"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageRequest:
+    """The query parameters of a list as they came. `limit` None is the default."""
+
+    cursor: str | None = None
+    limit: int | None = None
+    sort: str | None = None
+    q: str | None = None
+    status: str | None = None
+    anchor: str | None = None
+
+    def query(self, workspace: str, kind: Kind, now: datetime) -> ListQuery:
+        """The store's query. Raises `Invalid` naming the parameter."""
+        sort = self.sort or SORTS[0]
+        if sort not in SORTS:
+            raise Invalid("sort", f"must be one of {', '.join(SORTS)}", value=self.sort)
+        if self.anchor not in (None, "", "end"):
+            raise Invalid("anchor", 'must be "end"', value=self.anchor)
+        if self.anchor and not sort.startswith("createdAt"):
+            raise Invalid("anchor", "goes with a createdAt sort only", value=self.anchor)
+        query = ListQuery(
+            workspace=workspace,
+            kind=kind,
+            limit=page_limit(self.limit, PAGE_LIMIT, PAGE_LIMIT_MAX),
+            sort=sort,
+            q=_search(self.q),
+            statuses=_statuses(self.status),
+            from_end=self.anchor == "end",
+        )
+        after = open_cursor(self.cursor, _fingerprint(query), now)
+        return ListQuery(**{name: getattr(query, name) for name in _QUERY_FIELDS}, after=after)
+
+
+_QUERY_FIELDS = ("workspace", "kind", "limit", "sort", "q", "statuses", "from_end")
+
+
+def page_limit(asked: int | None, default: int, maximum: int) -> int:
+    """The contract clamps a limit that is too large and refuses one below 1."""
+    if asked is None:
+        return default
+    if asked < 1:
+        raise Invalid("limit", "must be at least 1", value=asked)
+    return min(asked, maximum)
+
+
+def resource_cursor(query: ListQuery, position: tuple[str, str] | None, now: datetime) -> str:
+    """The cursor after `position`, or an empty string at the end."""
+    return make_cursor(position, _fingerprint(query), now)
+
+
+def make_cursor(position: tuple[str, str] | None, fingerprint: str, now: datetime) -> str:
+    if position is None:
+        return ""
+    body = json.dumps([*position, fingerprint, timestamp(now)], separators=(",", ":"))
+    return base64.urlsafe_b64encode(body.encode()).decode().rstrip("=")
+
+
+def open_cursor(cursor: str | None, fingerprint: str, now: datetime) -> tuple[str, str] | None:
+    """The position in `cursor`; None when there is none. Raises `Invalid` for a foreign, damaged or old one."""
+    if not cursor:
+        return None
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        first, second, bound_to, made_at = json.loads(base64.urlsafe_b64decode(padded))
+        age = now - parse_timestamp(made_at)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise Invalid("cursor", "is not a cursor of this server") from error
+    if bound_to != fingerprint:
+        raise Invalid("cursor", "belongs to another query; open the list again without it")
+    if not timedelta(0) <= age <= timedelta(seconds=CURSOR_AGE_S):
+        raise Invalid("cursor", "is older than 24 hours; open the list again without it")
+    return str(first), str(second)
+
+
+def fingerprint_of(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def _fingerprint(query: ListQuery) -> str:
+    return fingerprint_of(query.workspace, query.kind, query.sort, query.q, sorted(query.statuses))
+
+
+def _search(q: str | None) -> str | None:
+    """Trimmed and lower-case; under two characters is no filter (contract §1.4)."""
+    text = (q or "").strip().lower()
+    if len(text) > QUERY_LENGTH:
+        raise Invalid("q", f"must have at most {QUERY_LENGTH} characters")
+    return text if len(text) >= 2 else None
+
+
+def _statuses(status: str | None) -> frozenset[str]:
+    wanted = frozenset(part.strip().upper() for part in (status or "").split(",") if part.strip())
+    if unknown := wanted - _STATUSES:
+        raise Invalid("status", f"must be among {', '.join(sorted(_STATUSES))}", value=sorted(unknown)[0])
+    return frozenset() if wanted == _STATUSES else wanted

@@ -1,0 +1,19 @@
+"""The revisions of a workload as the contract lists them."""
+
+from homeport.app.context import Context
+from homeport.app.resources import fetch
+from homeport.core.ids import Kind
+from homeport.identity.principals import Principal
+from homeport.identity.roles import require
+from homeport.store.contract import Transaction
+from homeport.store.records import Revision
+
+
+async def list_revisions(context: Context, principal: Principal, kind: Kind, name: str) -> list[Revision]:
+    """Newest first."""
+    require(principal, f"{kind.plural}:list")
+
+    def read(tx: Transaction) -> list[Revision]:
+        return tx.revisions.of(fetch(tx, principal.workspace, kind, name).uid)
+
+    return await context.store.read(read)

@@ -1,0 +1,52 @@
+"""What `homeport status` shows: is it ready, what runs, how it is isolated, what an operator should know."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from homeport.app.context import Context
+from homeport.core.errors import DriverUnavailable
+from homeport.core.ids import Kind
+from homeport.identity.principals import Principal
+from homeport.store.contract import Transaction
+from homeport.store.records import Execution, Replica, Resource
+
+_NOTE_LOOPBACK = (
+    "Workloads share the machine's loopback interface: a program can connect to other programs' ports there. "
+    "Run only programs that you would run side by side on one machine."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """`sandbox` holds the driver's own facts; `notes` are sentences for the operator."""
+
+    agents: list[Resource]
+    jobs: list[Resource]
+    replicas: list[Replica]
+    executions: list[Execution]
+    sandbox: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+async def read_status(context: Context, principal: Principal) -> Status:
+    """Resources and work of the caller's workspace; facts of the whole installation."""
+
+    def read(tx: Transaction) -> Status:
+        mine = principal.workspace
+        agents = [item for item in tx.resources.every(Kind.AGENT) if item.workspace == mine]
+        uids = {agent.uid for agent in agents}
+        return Status(
+            agents=agents,
+            jobs=[item for item in tx.resources.every(Kind.JOB) if item.workspace == mine],
+            replicas=[replica for replica in tx.replicas.every() if replica.resource_uid in uids],
+            executions=[item for item in tx.executions.unfinished() if item.workspace == mine],
+        )
+
+    status = await context.store.read(read)
+    status.notes.append(_NOTE_LOOPBACK)
+    for driver in context.drivers.values():
+        try:
+            status.sandbox.update(await driver.info())
+        except DriverUnavailable as error:
+            status.notes.append(f"Driver {driver.name} does not answer: {error.message}")
+    return status

@@ -1,0 +1,97 @@
+"""Receive the archive of a revision: streamed to disk, checked, then one commit moves the revision on. Killed before
+that commit, the revision still waits and the client's next try finds it so."""
+
+import asyncio
+import hashlib
+import os
+import zipfile
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+from homeport.app.context import Context
+from homeport.core.errors import Conflict, Invalid, NotFound
+from homeport.core.ids import RevisionId, new_id
+from homeport.core.limits import UPLOAD_BYTES
+from homeport.identity.keys import UPLOAD_AUDIENCE
+from homeport.store.contract import Transaction
+from homeport.store.records import Event
+from homeport.workloads.states import RevisionState, WorkloadStatus
+
+
+async def receive_archive(context: Context, token: str, body: AsyncIterator[bytes]) -> None:
+    """Store `body` as the source of the revision that `token` names and start its build.
+
+    Raises `Unauthenticated` for a foreign or expired token, `NotFound` when the revision is gone, `Invalid` for
+    something that is no zip archive or is too large, `Conflict` when another archive came first.
+    """
+    claims = context.keys.verify(token, UPLOAD_AUDIENCE, context.clock.now())
+    revision_id = RevisionId(claims.sub)
+    part = context.data.uploads / f"{revision_id}.{new_id('part', 8)}"
+    try:
+        digest = await _write(part, body)
+        await asyncio.to_thread(_check_zip, part)
+        target = context.data.sources / f"{digest}.zip"
+        await asyncio.to_thread(_keep, part, target)
+        await context.store.write(lambda tx: _start_build(context, tx, revision_id, digest))
+    finally:
+        part.unlink(missing_ok=True)
+    context.signals.builds.wake()
+
+
+async def _write(part: Path, body: AsyncIterator[bytes]) -> str:
+    digest = hashlib.sha256()
+    size = 0
+    with part.open("wb") as file:
+        async for chunk in body:
+            size += len(chunk)
+            if size > UPLOAD_BYTES:
+                raise Invalid("archive", f"must have at most {UPLOAD_BYTES // 2**20} MiB")
+            digest.update(chunk)
+            file.write(chunk)
+    return digest.hexdigest()
+
+
+def _check_zip(part: Path) -> None:
+    if not zipfile.is_zipfile(part):
+        raise Invalid("archive", "must be a zip archive")
+
+
+def _keep(part: Path, target: Path) -> None:
+    """Make the archive durable under its digest before any row names it."""
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
+    part.rename(target)
+    directory = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _start_build(context: Context, tx: Transaction, revision_id: RevisionId, digest: str) -> None:
+    revision = tx.revisions.get(revision_id)
+    if revision is None:
+        raise NotFound(f"There is no revision {revision_id!r} any more.", hint="Deploy again.")
+    if revision.source_digest == digest:
+        return  # the client did not hear our answer to its first try
+    if revision.state is not RevisionState.UPLOADING:
+        raise Conflict(f"Revision {revision_id} has its archive already.", hint="Deploy again to change it.")
+    now = context.clock.now()
+    building = replace(revision, state=RevisionState.BUILDING, source_digest=digest, updated_at=now)
+    tx.revisions.replace_if_state(building, RevisionState.UPLOADING)
+    resource = tx.resources.by_uid(revision.resource_uid)
+    if resource is None or resource.generation != revision.generation:
+        return
+    tx.resources.replace(replace(resource, status=WorkloadStatus.BUILDING), resource.generation)
+    tx.events.add(
+        Event(
+            resource_uid=resource.uid,
+            time=now,
+            type="build",
+            status=WorkloadStatus.BUILDING,
+            message="Archive received; building",
+            reason="ArchiveReceived",
+            revision=revision_id,
+        )
+    )

@@ -1,0 +1,236 @@
+"""Builds: a source archive becomes a bundle, by way of a sandboxed unit. Called by the reconcile loop of builds.
+
+A build works in DATA/builds/<revision>/ and ends with one rename to DATA/bundles/<digest>/, so it may be killed at any
+step. A server that comes back finds the draft next to the unit, which lives in the node, and goes on waiting for it;
+anything else that it finds there is removed and made again. The builder changes no records and keeps the unit of a
+build: the log of a build is the output of `unit_of(revision)`, until the revision's owner forgets it.
+"""
+
+import asyncio
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from homeport.build.bundle import (
+    Bundle,
+    Description,
+    find_bundle,
+    load_bundle,
+    place,
+    read_description,
+    remove_tree,
+    seal,
+    size_of,
+)
+from homeport.build.errors import BuildFailed
+from homeport.build.prepare import Prepared, prepare
+from homeport.build.recipe import APP, CACHE, RECIPE, UV, environment, script, steps
+from homeport.build.report import failure, last_lines
+from homeport.build.toolchain import Toolchain, toolchain
+from homeport.core.clock import Clock, parse_timestamp, timestamp
+from homeport.core.errors import DriverUnavailable, Internal
+from homeport.core.ids import Kind, RevisionId, UnitId
+from homeport.core.limits import BUILD_TIMEOUT_S
+from homeport.core.units import Mount, UnitKind, UnitSpec, UnitState, UnitStatus
+from homeport.drivers.contract import Driver
+from homeport.settings import DataDir
+
+MEMORY_MB = 2048  # what a compiler of one large extension needs
+MAX_PROCESSES = 512
+LOG_BYTES = 8 * 1024 * 1024  # the most talkative build systems stay below
+POLL_S = 0.2  # of the unit's status: a build takes seconds, and following exits would read their journal from its start
+STOP_GRACE_S = 5.0
+SILENT_DRIVER_S = 60.0  # a node that restarts is back in a second; the unit lives on meanwhile
+CACHE_BYTES = 4 * 1024 * 1024 * 1024  # of one workspace's downloads; a cache beyond it is emptied by `sweep`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildRequest:
+    """source: the uploaded zip. source_digest: its SHA-256 in hexadecimal, as whoever stored it computed it.
+    resource_uid: the workload's, by which its logs are found."""
+
+    revision: RevisionId
+    resource_uid: str
+    workspace: str
+    kind: Kind
+    name: str
+    source: Path
+    source_digest: str
+
+
+def unit_of(revision: RevisionId) -> UnitId:
+    """The unit whose output is the log of the revision's build."""
+    return UnitId(f"build-{revision}")
+
+
+class Builder:
+    """Builds sources. Several builds may run at once, one of a revision at a time."""
+
+    def __init__(self, data: DataDir, driver: Driver, clock: Clock, tools: Toolchain | None = None) -> None:
+        self._data = data
+        self._driver = driver
+        self._clock = clock
+        self._tools = tools or toolchain()
+        self._active: dict[RevisionId, str] = {}
+
+    def digest(self, request: BuildRequest) -> str:
+        """The digest of the bundle that `request` leads to. Workspaces share none: a package cache that the code of
+        one of them spoilt must not reach another."""
+        parts = [RECIPE, request.source_digest, request.workspace, request.kind.value, self._tools.python.identity]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    async def build(self, request: BuildRequest) -> Bundle:
+        """Build `request`, go on with its build that an earlier server began, or return the bundle that is there.
+
+        Raises `Invalid` for a source that breaks a rule, `BuildFailed` for a step that failed, `DriverUnavailable`
+        where the driver stays away. Cancelling leaves the unit running; the next call goes on with it.
+        """
+        digest = self.digest(request)
+        if bundle := await asyncio.to_thread(find_bundle, self._data.bundles, digest):
+            return bundle
+        self._active[request.revision] = request.workspace
+        try:
+            draft = await self._resumed(request, digest) or await self._begun(request, digest)
+            await self._finished(request.revision, draft)
+            await asyncio.to_thread(self._publish, request.revision, draft)
+        except (asyncio.CancelledError, DriverUnavailable):
+            raise  # the unit may live on, and its files with it
+        except BaseException:
+            await asyncio.to_thread(remove_tree, self._work(request.revision))
+            raise
+        finally:
+            del self._active[request.revision]
+        return await asyncio.to_thread(load_bundle, self._data.bundles, digest)
+
+    async def abandon(self, revision: RevisionId) -> None:
+        """End the revision's build, if it runs, and remove what it left but its log. For revisions that go away."""
+        await self._ended(unit_of(revision))
+        await asyncio.to_thread(remove_tree, self._work(revision))
+
+    async def sweep(self, known: frozenset[RevisionId]) -> tuple[str, ...]:
+        """Remove what builds left behind, but for the revisions in `known` and those that build now, and empty the
+        caches that have grown too large. Returns one line about each removal."""
+        done: list[str] = []
+        for path in sorted(await asyncio.to_thread(lambda: [*self._data.builds.iterdir()])):
+            revision = RevisionId(path.name)
+            if revision not in known and revision not in self._active:
+                await self.abandon(revision)
+                done.append(f"removed the leftovers of the build of {revision}")
+        busy = frozenset(self._active.values())
+        return (*done, *await asyncio.to_thread(self._sweep_caches, busy))
+
+    def _sweep_caches(self, busy: frozenset[str]) -> list[str]:
+        emptied = []
+        for cache in sorted(self._data.cache.iterdir()):
+            if cache.name not in busy and size_of(cache) > CACHE_BYTES:
+                remove_tree(cache)
+                emptied.append(f"emptied the package cache of {cache.name}")
+        return emptied
+
+    def _work(self, revision: RevisionId) -> Path:
+        return self._data.builds / revision
+
+    async def _resumed(self, request: BuildRequest, digest: str) -> Description | None:
+        """The draft of a build of this very source whose unit is known; else None, with everything of it gone."""
+        unit = unit_of(request.revision)
+        draft = await asyncio.to_thread(read_description, self._work(request.revision))
+        status = await self._driver.status(unit)
+        if draft and draft.digest == digest and status and status.state is not UnitState.LOST:
+            return draft
+        if status:
+            await self._ended(unit)
+            await self._driver.forget(unit)
+        await asyncio.to_thread(remove_tree, self._work(request.revision))
+        return None
+
+    async def _ended(self, unit: UnitId) -> None:
+        """Return once `unit` is over, or at once where it never was."""
+        if await self._driver.status(unit):
+            await self._driver.stop(unit, STOP_GRACE_S)
+            await self._wait(unit, STOP_GRACE_S + SILENT_DRIVER_S)
+
+    async def _begun(self, request: BuildRequest, digest: str) -> Description:
+        work, cache = self._work(request.revision), self._data.cache / request.workspace / "uv"
+        prepared = await asyncio.to_thread(self._make_room, request, work, cache)
+        plan = prepared.plan
+        draft = Description(
+            digest=digest,
+            language=plan.program.language,
+            entrypoint=plan.program.argv,
+            mounts=self._tools.python.mounts,
+            manifest_toml=prepared.manifest_toml,
+            python=self._tools.python.version,
+            source_digest=request.source_digest,
+            started_at=timestamp(self._clock.now()),
+            steps=tuple((step.name, step.title, step.script) for step in steps(plan)),
+        )
+        await asyncio.to_thread(draft.write, work)
+        await self._driver.start(self._unit(request, prepared, work, cache))
+        return draft
+
+    def _make_room(self, request: BuildRequest, work: Path, cache: Path) -> Prepared:
+        work.mkdir(mode=0o711)
+        prepared = prepare(request.source, work / "app", request.kind, self._tools)
+        cache.mkdir(parents=True, exist_ok=True)
+        cache.parent.chmod(0o711)  # the user of sandboxes passes through it to what it is shown
+        return prepared
+
+    def _unit(self, request: BuildRequest, prepared: Prepared, work: Path, cache: Path) -> UnitSpec:
+        own = (
+            Mount(source=str(work / "app"), target=APP, writable=True),
+            Mount(source=str(cache), target=CACHE, writable=True),
+            Mount(source=str(self._tools.uv), target=UV),
+        )
+        return UnitSpec(
+            id=unit_of(request.revision),
+            kind=UnitKind.BUILD,
+            argv=("/bin/sh", "-c", script(prepared.plan)),
+            env=environment(self._tools.registry.env, prepared.build_args),
+            workdir=APP,
+            mounts=(*own, *self._tools.python.mounts, *self._tools.registry.mounts),
+            memory_mb=MEMORY_MB,
+            max_processes=MAX_PROCESSES,
+            timeout_s=BUILD_TIMEOUT_S,
+            stop_grace_s=STOP_GRACE_S,
+            log_limit_bytes=LOG_BYTES,
+            labels={"resource": request.resource_uid, "revision": request.revision, "name": request.name},
+        )
+
+    async def _finished(self, revision: RevisionId, draft: Description) -> None:
+        """Wait for the unit's end. Raises `BuildFailed` unless it ended well."""
+        unit = unit_of(revision)
+        status = await self._wait(unit, BUILD_TIMEOUT_S + STOP_GRACE_S + SILENT_DRIVER_S)
+        if status.outcome is None or not status.outcome.succeeded:
+            raise failure(status, draft.steps, await last_lines(self._driver, unit), MEMORY_MB)
+
+    async def _wait(self, unit: UnitId, limit_s: float) -> UnitStatus:
+        """The status of `unit` once it is over. A driver that is away for a while is waited for."""
+        began = heard = self._clock.monotonic()
+        while (now := self._clock.monotonic()) - began < limit_s:
+            try:
+                status = await self._driver.status(unit)
+            except DriverUnavailable:
+                if now - heard > SILENT_DRIVER_S:
+                    raise
+            else:
+                heard = now
+                if status is None:
+                    raise BuildFailed("Building", "was ended: its unit is gone")
+                if status.state in (UnitState.EXITED, UnitState.LOST):
+                    return status
+            await asyncio.sleep(POLL_S)
+        raise Internal(detail=f"unit {unit} did not end within {limit_s} s, beyond its own timeout")
+
+    def _publish(self, revision: RevisionId, draft: Description) -> None:
+        """Seal the bundle and move it to its place. May be killed anywhere and repeated."""
+        work = self._work(revision)
+        seal(work / "app")
+        now = self._clock.now()
+        replace(draft, created_at=timestamp(now), build_s=_seconds(draft.started_at, now)).write(work)
+        place(work, self._data.bundles / draft.digest)
+
+
+def _seconds(began: str, now: datetime) -> float:
+    return round((now - parse_timestamp(began)).total_seconds(), 1)

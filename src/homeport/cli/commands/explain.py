@@ -1,0 +1,44 @@
+"""`homeport explain`: why a workload runs where it runs, or why it may not."""
+
+from typing import Annotated, Any
+
+import typer
+
+from homeport.cli.options import WORKLOADS, Data, Format, Output, Workspace, connect, parse_kind
+from homeport.cli.output import emit
+
+
+def explain(
+    kind: Annotated[str, typer.Argument(help="agent or job.")],
+    name: Annotated[str, typer.Argument(help="Which one.")],
+    data: Data = None,
+    workspace: Workspace = None,
+    output: Format = Output.TEXT,
+) -> None:
+    """Show every step of the decision about a workload, as it would be made now. Exit code 3 when it is refused.
+
+    \b
+    Example:
+      homeport explain agent hello-agent
+    """
+    chosen = parse_kind(kind, WORKLOADS)
+    with connect(data, workspace) as client:
+        answer = client.explain(chosen, name)
+    if output is not Output.TEXT:
+        emit(answer, output)
+    else:
+        _print(answer)
+    if answer.get("outcome") == "refused":
+        raise typer.Exit(3)
+
+
+def _print(answer: dict[str, Any]) -> None:
+    print(f"{answer.get('kind')} {answer.get('name')}: {answer.get('outcome')}")
+    for step in answer.get("steps") or ():
+        print(f"  {step.get('look')}: {step.get('verdict')}: {step.get('text')}")
+    if plan := answer.get("plan"):
+        print("  plan: " + ", ".join(f"{key} {value}" for key, value in plan.items()))
+    if refusal := answer.get("refusal"):
+        print(f"  refused: {refusal.get('message')}")
+        if refusal.get("hint"):
+            print(f"  {refusal['hint']}")

@@ -1,0 +1,251 @@
+"""Commands about the installation itself: up, down, status, env, doctor, host-setup, version."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from homeport.cli.options import Data, Format, Output, Workspace
+from homeport.cli.output import emit, note, table
+
+
+def up(
+    data: Data = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="The port; default: the last one, 8080, or the next free one.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Return when it is ready; `homeport down` stops it.")
+    ] = False,
+    country: Annotated[str | None, typer.Option(help="Where this machine stands, such as DE; policies ask.")] = None,
+    continent: Annotated[str | None, typer.Option(help="AF, AN, AS, EU, NA, OC or SA.")] = None,
+    insecure_no_sandbox: Annotated[
+        bool, typer.Option("--insecure-no-sandbox", help="Run programs with your own rights. Last resort.")
+    ] = False,
+) -> None:
+    """Start Homeport and watch over it until Ctrl-C.
+
+    \b
+    Examples:
+      homeport up
+      homeport up --country DE --continent EU
+      homeport up --data ./data --port 9000 --detach
+    """
+    words = ["--host", host]
+    for option, value in (("--data", data), ("--port", port), ("--country", country), ("--continent", continent)):
+        words += [option, str(value)] if value is not None else []
+    words += ["--detach"] if detach else []
+    words += ["--insecure-no-sandbox"] if insecure_no_sandbox else []
+    sys.stdout.flush()
+    # Becomes the supervisor: what stays for days holds nothing of the command line, and signals go straight to it.
+    os.execv(sys.executable, [sys.executable, "-m", "homeport.supervise", *words])
+
+
+def down(data: Data = None) -> None:
+    """Stop Homeport: the gateway first, then everything that it runs.
+
+    \b
+    Example:
+      homeport down --data ./data
+    """
+    from homeport.settings import DataDir, default_data
+    from homeport.supervise.down import down as stop
+    from homeport.supervise.progress import progress_here
+
+    directory = DataDir((data or default_data()).absolute())
+    progress = progress_here()
+    try:
+        if not stop(directory, progress):
+            progress.say(f"Nothing of Homeport runs with {directory.root}.")
+    finally:
+        progress.close()
+
+
+def status(data: Data = None, workspace: Workspace = None, output: Format = Output.TEXT) -> None:
+    """Show what runs, how it is isolated, and what you should know.
+
+    \b
+    Examples:
+      homeport status
+      homeport status -o json
+    """
+    from homeport.cli.options import connect
+
+    with connect(data, workspace) as client:
+        seen = client.status()
+        url = client.url
+    if output is not Output.TEXT:
+        emit(seen, output)
+        return
+    print(f"Homeport {seen.get('version', '?')} at {url}: {'ready' if seen.get('ready') else 'not ready'}")
+    print(f"workspace {seen.get('workspace')}: {seen.get('agents', 0)} agents, {seen.get('jobs', 0)} jobs")
+    for label in ("sandbox", "executions"):
+        facts = seen.get(label) or {}
+        if isinstance(facts, dict) and facts:
+            print(f"{label}: " + ", ".join(f"{key} {_word(value)}" for key, value in facts.items()))
+    for region in seen.get("regions") or ():
+        print("region: " + _sentence(region))
+    if replicas := seen.get("replicas"):
+        names = ("agent", "revision", "state", "port", "restarts")
+        table([name.upper() for name in names], [[item.get(name, "-") for name in names] for item in replicas])
+    for remark in seen.get("notes") or ():
+        print(f"note: {remark}")
+
+
+def env(
+    data: Data = None,
+    output: Format = Output.TEXT,
+) -> None:
+    """Print the variables that point the public SDKs and command line here.
+
+    \b
+    Examples:
+      eval "$(homeport env)"
+      homeport env -o json
+    """
+    import shlex
+
+    from homeport.client.installation import find_installation
+    from homeport.settings import default_data
+
+    # The directory's own facts even when the environment already points somewhere: this command makes that environment.
+    found = find_installation((data or default_data()).absolute())
+    variables = sdk_variables(found.url, found.key, found.workspace)
+    if output is Output.TEXT:
+        for name, value in variables.items():
+            print(f"export {name}={shlex.quote(value)}")
+    else:
+        emit(variables, output)
+
+
+def sdk_variables(url: str, key: str, workspace: str) -> dict[str, str]:
+    """What the public SDKs need. BL_DISABLE_H2 keeps the TypeScript SDK from looking for the public edge;
+    BL_API_VERSION keeps newer SDKs at the version that is served; the hook on PYTHONPATH gives the Python SDK the
+    address that it has no setting for."""
+    from homeport.client.http import API_VERSION
+    from homeport.client.installation import API_PREFIX
+
+    hook = str(Path(__file__).parent.parent.parent / "sdk_hook")
+    others = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry and entry != hook]
+    return {
+        "BL_API_URL": f"{url}{API_PREFIX}",
+        "BL_RUN_URL": url,
+        "BL_WORKSPACE": workspace,
+        "BL_API_KEY": key,
+        "BL_API_VERSION": API_VERSION,
+        "BL_DISABLE_H2": "1",
+        "DO_NOT_TRACK": "1",
+        "PYTHONPATH": os.pathsep.join([hook, *others]),
+    }
+
+
+def doctor(data: Data = None, output: Format = Output.TEXT) -> None:
+    """Check what this machine offers and say how to mend what is missing. Exit code 1 when something is.
+
+    \b
+    Example:
+      homeport doctor
+    """
+    import json
+    import subprocess
+
+    from homeport.core.errors import Unavailable
+    from homeport.settings import default_data
+
+    directory = (data or default_data()).absolute()
+    command = [sys.executable, "-m", "homeport.supervise.host", "--data", str(directory)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise Unavailable("The examination itself failed; see above.")
+    findings = json.loads(done.stdout)
+    if output is not Output.TEXT:
+        emit(findings, output)
+    else:
+        for finding in findings:
+            _show_finding(finding)
+    if any(finding["needed"] and not finding["ok"] for finding in findings):
+        raise typer.Exit(1)
+
+
+def _show_finding(finding: dict[str, Any]) -> None:
+    mark = "ok  " if finding["ok"] else "BAD " if finding["needed"] else "note"
+    print(f"{mark} {finding['what']}: {finding['found']}")
+    if not finding["ok"]:
+        print(f"     {finding['why']}")
+        if finding["mend"]:
+            print(f"     {finding['mend']}")
+
+
+def host_setup(
+    apply: Annotated[bool, typer.Option("--apply", help="Do it; needs root.")] = False,
+) -> None:
+    """Show, or with --apply do, what lets ordinary users of this machine make sandboxes.
+
+    \b
+    Examples:
+      homeport host-setup
+      sudo homeport host-setup --apply
+    """
+    import shlex
+
+    from homeport.node.host import host_setup
+
+    setup = host_setup()
+    if not setup.files and not setup.commands:
+        print("Nothing to do: nothing known on this machine forbids sandboxes. `homeport doctor` tries one.")
+        return
+    if not apply:
+        for path, text in setup.files.items():
+            print(f"# write {path}:\n{text}", end="")
+        for command in setup.commands:
+            print(f"# run: {shlex.join(command)}")
+        note("Do it with `sudo homeport host-setup --apply`.")
+        return
+    _set_up(setup.files, setup.commands)
+
+
+def _set_up(files: dict[Path, str], commands: tuple[tuple[str, ...], ...]) -> None:
+    import shlex
+    import subprocess
+
+    from homeport.core.errors import Denied, Unavailable
+
+    if os.geteuid() != 0:
+        raise Denied("This changes the machine, so it needs root.", hint="Run `sudo homeport host-setup --apply`.")
+    for path, text in files.items():
+        print(f"writing {path}", flush=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    for command in commands:
+        print(f"+ {shlex.join(command)}", flush=True)
+        try:
+            subprocess.run(command, check=True)
+        except (OSError, subprocess.CalledProcessError) as exc:
+            raise Unavailable(f"That command failed: {exc}.") from exc
+
+
+def version(output: Format = Output.TEXT) -> None:
+    """Print the version."""
+    from homeport import __version__
+
+    if output is Output.TEXT:
+        print(__version__)
+    else:
+        emit({"version": __version__}, output)
+
+
+def _sentence(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_word(item)}" for key, item in value.items())
+    return str(value)
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(_word(item) for item in value) or "none"
+    return "unknown" if value is None else str(value)

@@ -1,0 +1,96 @@
+"""Following a deployment: its build log live, its status until it serves or has failed. Used by `deploy`.
+
+Reads only: to stop following changes nothing in the deployment.
+"""
+
+import sys
+import time
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+from homeport.core.clock import parse_timestamp
+from homeport.core.ids import Kind
+from homeport.workloads.states import WorkloadStatus
+
+if TYPE_CHECKING:
+    from homeport.client import Homeport
+
+_INTERVAL_S = 0.3  # between two looks at the status: soon enough for people, little work for the server
+_FAILED = (WorkloadStatus.FAILED, WorkloadStatus.DEACTIVATED, WorkloadStatus.DELETING)
+
+
+class Follower:
+    """One deployment followed. `failure` is None when it serves, else what went wrong."""
+
+    def __init__(self, client: "Homeport", kind: Kind, name: str, *, since: object) -> None:
+        """`since`: the server's time of the deployment, RFC 3339; older build lines belong to earlier ones."""
+        self._client = client
+        self._kind = kind
+        self._name = name
+        self._since = parse_timestamp(since) if isinstance(since, str) else None
+        self._shown: set[tuple[str, str]] = set()
+        self._console: Any = None
+        self.failure: str | None = None
+
+    def follow(self) -> dict[str, Any]:
+        """Wait for the end of the deployment and return the resource as it is then. The server bounds every step of a
+        deployment, so this ends."""
+        with self._spinner() as spinner:
+            seen = ""
+            while True:
+                resource = self._client.get(self._kind, self._name)
+                status = str(resource.get("status", ""))
+                if status != seen:
+                    seen = status
+                    self._show(f"{self._name}: {status.lower()}")
+                    if spinner is not None:
+                        spinner.update(f"{self._name}: {status.lower()}")
+                if status in (WorkloadStatus.BUILDING, WorkloadStatus.DEPLOYING, *_FAILED, WorkloadStatus.DEPLOYED):
+                    self._build_log(live=status == WorkloadStatus.BUILDING)
+                if status == WorkloadStatus.DEPLOYED:
+                    return resource
+                if status in _FAILED:
+                    self.failure = _reason(resource)
+                    return resource
+                time.sleep(_INTERVAL_S)
+
+    def _build_log(self, *, live: bool) -> None:
+        """Print new lines of the build; while it runs, until it ends."""
+        from homeport.client.http import LogQuery
+        from homeport.core.errors import NotFound
+
+        try:
+            for line in self._client.logs(self._kind, self._name, LogQuery(source="build", follow=live)):
+                key = (str(line.get("time")), str(line.get("text")))
+                if key in self._shown or self._older(line):
+                    continue
+                self._shown.add(key)
+                self._show(f"  | {line.get('text', '')}")
+        except NotFound:
+            return  # the build has not begun, or left no log
+
+    def _older(self, line: dict[str, Any]) -> bool:
+        moment = line.get("time")
+        return self._since is not None and isinstance(moment, str) and parse_timestamp(moment) < self._since
+
+    def _spinner(self) -> AbstractContextManager[Any]:
+        """A spinner on standard error where that is a terminal; lines appear above it."""
+        if not sys.stderr.isatty():
+            return nullcontext()
+        from rich.console import Console
+
+        self._console = Console(stderr=True, highlight=False)
+        status: AbstractContextManager[Any] = self._console.status(f"{self._name}: uploaded")
+        return status
+
+    def _show(self, text: str) -> None:
+        if self._console is not None:
+            self._console.print(text, markup=False, soft_wrap=True)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+
+def _reason(resource: dict[str, Any]) -> str:
+    events = [event for event in resource.get("events") or () if event.get("status") == WorkloadStatus.FAILED]
+    newest = max(events, key=lambda event: str(event.get("time", "")), default=None)
+    return str(newest.get("message")) if newest else f"its status is {resource.get('status')}"

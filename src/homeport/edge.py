@@ -1,0 +1,90 @@
+"""The edge process: the slow paths of data, apart from the server so that neither delays the other.
+
+A composition root: it reads the settings, makes the activator and serves it on `edge.sock`. Started and watched by
+`homeport up` as `python -m homeport.edge --data DIR`; ends cleanly on SIGTERM.
+"""
+
+import argparse
+import asyncio
+import logging
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+from aiohttp import web
+
+from homeport.core import log as logs
+from homeport.core.clock import SystemClock
+from homeport.dataplane.activator import Activator
+from homeport.settings import DataDir, default_data
+
+log = logging.getLogger(__name__)
+
+STOP_GRACE_S = 10.0  # requests under way at SIGTERM may go on for so long
+BACKLOG = 1024  # connections that a burst may queue
+HEADER_BYTES = 64 * 1024  # Envoy lets 60 kB pass
+
+
+class Edge:
+    """The edge's HTTP server on a unix socket."""
+
+    def __init__(self, socket: Path, activator: Activator) -> None:
+        self._socket = socket
+        self._activator = activator
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> None:
+        """Serve. Takes the place of a socket that a dead process left."""
+        if self._runner is not None:
+            return
+        await self._activator.connect()
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._activator.handle)
+        # A client that goes away must end the program's work for it as well, hence the cancellation.
+        runner = web.AppRunner(
+            app,
+            handler_cancellation=True,
+            access_log=None,
+            shutdown_timeout=STOP_GRACE_S,
+            auto_decompress=False,
+            max_line_size=HEADER_BYTES,
+            max_field_size=HEADER_BYTES,
+        )
+        await runner.setup()
+        self._socket.unlink(missing_ok=True)
+        await web.UnixSite(runner, str(self._socket), backlog=BACKLOG).start()
+        self._runner = runner
+
+    async def stop(self) -> None:
+        """Accept no more, let requests end for a while, then cut what is left."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+        await self._activator.close()
+
+
+async def serve(data: DataDir) -> None:
+    """Run until SIGTERM or SIGINT."""
+    edge = Edge(data.socket("edge"), Activator(data.socket("internal"), SystemClock()))
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    await edge.start()
+    log.info("serving on %s", data.socket("edge"))
+    try:
+        await ended.wait()
+    finally:
+        await edge.stop()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="homeport.edge", description="The edge process of Homeport.")
+    parser.add_argument("--data", type=Path, default=None, help="the data directory")
+    chosen = parser.parse_args(arguments)
+    logs.configure("edge")
+    asyncio.run(serve(DataDir((chosen.data or default_data()).absolute())))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""Signed keys: every credential of Homeport is a JWT signed with Ed25519; none is stored.
+
+Called by the composition roots (which load the ring), the API (which signs and verifies) and the data plane (which
+hands the public keys to Envoy). Revocation and membership are not here: a valid signature says who, not whether still.
+"""
+
+import hashlib
+import hmac
+import json
+import logging
+import os
+import secrets
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from joserfc import jwt
+from joserfc.errors import JoseError, UnsupportedAlgorithmError
+from joserfc.jwk import KeySet, OKPKey
+from joserfc.jws import JWSRegistry
+
+from homeport.core.errors import Internal, Unauthenticated
+
+log = logging.getLogger(__name__)
+
+ISSUER = "homeport"
+GATEWAY_AUDIENCE = "gateway"  # API keys and access tokens
+TASK_AUDIENCE = "task-data"  # one task's own arguments
+UPLOAD_AUDIENCE = "upload"  # one archive for one revision
+# RFC 9864 renames this algorithm to Ed25519; Envoy and the public SDKs know it by this name only.
+_ALGORITHM = "EdDSA"
+_TOKEN_CHARACTERS = 8192  # our longest is below 1 000; a header may carry no more anyway
+_OWN_CLAIMS = frozenset({"iss", "aud", "sub", "jti", "workspace", "scopes", "iat", "exp"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claims:
+    """What a key says. Times are whole seconds in UTC; `expires_at` None means never. `extra` holds further claims,
+    such as the execution and index of a task's key."""
+
+    sub: str
+    jti: str
+    workspace: str
+    scopes: tuple[str, ...]
+    issued_at: datetime
+    expires_at: datetime | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_payload(self) -> dict[str, Any]:
+        payload = {key: value for key, value in self.extra.items() if key not in _OWN_CLAIMS}
+        payload |= {"sub": self.sub, "jti": self.jti, "workspace": self.workspace, "scopes": list(self.scopes)}
+        payload["iat"] = int(self.issued_at.timestamp())
+        if self.expires_at is not None:
+            payload["exp"] = int(self.expires_at.timestamp())
+        return payload
+
+    @classmethod
+    def from_payload(cls, payload: Mapping[str, Any]) -> "Claims":
+        """Raises ValueError or TypeError for claims of a wrong shape."""
+        sub, jti = payload["sub"], payload.get("jti", "")
+        workspace, scopes = payload.get("workspace", ""), payload.get("scopes", [])
+        if not isinstance(sub, str) or not sub:
+            raise ValueError("no sub")
+        if not isinstance(jti, str) or not isinstance(workspace, str) or not isinstance(scopes, list):
+            raise ValueError("jti, workspace or scopes of a wrong type")
+        return cls(
+            sub=sub,
+            jti=jti,
+            workspace=workspace,
+            scopes=tuple(str(scope) for scope in scopes),
+            issued_at=_moment(payload["iat"]),
+            expires_at=_moment(payload["exp"]) if "exp" in payload else None,
+            extra={key: value for key, value in payload.items() if key not in _OWN_CLAIMS},
+        )
+
+
+class KeyRing:
+    """The signing keys of one installation: the first signs, all verify, so that a key can be replaced in two steps.
+
+    Immutable after loading; safe to use from several threads.
+    """
+
+    def __init__(self, keys: KeySet) -> None:
+        if not keys:
+            raise Internal(detail="a key ring needs at least one key")
+        self._keys = keys
+        self._registry = _OnlyEdDSA()
+
+    @classmethod
+    def load_or_create(cls, path: Path) -> "KeyRing":
+        """The ring in the file at `path` (a JWK set); a new one with one key if there is no file.
+
+        The file appears whole or not at all, mode 600, and of several first starts at once one wins. A file that
+        cannot be read back raises `Internal`: it is never replaced, because that would void every key ever given.
+        """
+        try:
+            return cls._load(path)
+        except FileNotFoundError:
+            key = OKPKey.generate_key("Ed25519", {"use": "sig", "alg": _ALGORITHM}, private=True, auto_kid=True)
+            _write_once(path, json.dumps(KeySet([key]).as_dict(private=True)).encode())
+        return cls._load(path)
+
+    @classmethod
+    def _load(cls, path: Path) -> "KeyRing":
+        with path.open("rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            if mode & 0o077:
+                log.warning("the signing key %s was readable by others (mode %o); now it is not", path, mode)
+                os.fchmod(file.fileno(), 0o600)
+            content = file.read()
+        try:
+            keys = KeySet.import_key_set(json.loads(content))
+        except (ValueError, KeyError, TypeError, JoseError) as exc:
+            raise Internal(detail=f"the signing keys in {path} cannot be read: {exc}") from exc
+        if not all(isinstance(key, OKPKey) and key.is_private for key in keys):
+            raise Internal(detail=f"{path} holds a key that cannot sign")
+        return cls(keys)
+
+    def sign(self, claims: Claims | Mapping[str, Any], audience: str) -> str:
+        """A token with `claims` for `audience`. A mapping holds JWT claims as they are (`sub` and `iat` included);
+        issuer and audience are set here in either case."""
+        payload = claims.to_payload() if isinstance(claims, Claims) else dict(claims)
+        payload |= {"iss": ISSUER, "aud": audience}
+        key = self._keys.keys[0]
+        header = {"alg": _ALGORITHM, "kid": key.kid}
+        return jwt.encode(header, payload, key, registry=self._registry)
+
+    def verify(self, token: str, audience: str, now: datetime) -> Claims:
+        """The claims of `token`. Raises `Unauthenticated` unless it is signed by this ring with EdDSA, from this
+        issuer, for this audience, with a subject, and not expired at `now`."""
+        if len(token) > _TOKEN_CHARACTERS:
+            raise Unauthenticated("The key is not one of this installation.", detail="token too long")
+        try:
+            payload = jwt.decode(token, self._keys, registry=self._registry).claims
+        except (JoseError, ValueError, TypeError, KeyError) as exc:
+            raise Unauthenticated("The key is not one of this installation.", detail=str(exc)) from exc
+        if payload.get("iss") != ISSUER or payload.get("aud") != audience:
+            found = f"iss {payload.get('iss')!r}, aud {payload.get('aud')!r}, wanted {audience!r}"
+            raise Unauthenticated("The key is not meant for this use.", detail=found)
+        try:
+            claims = Claims.from_payload(payload)
+        except (KeyError, ValueError, TypeError, OverflowError) as exc:
+            raise Unauthenticated("The key's claims are not complete.", detail=str(exc)) from exc
+        if claims.expires_at is not None and claims.expires_at <= now:
+            raise Unauthenticated("The key has expired.", detail=f"{claims.sub} {claims.jti}")
+        return claims
+
+    def derive(self, purpose: str) -> str:
+        """A secret of 64 hexadecimal digits for `purpose`: the same each time, told by nothing but the signing key,
+        and no help in finding it. It changes when another key becomes the first."""
+        private = str(self._keys.keys[0].as_dict(private=True)["d"])
+        root = hmac.digest(private.encode(), b"homeport: root of derived secrets", hashlib.sha256)
+        return hmac.digest(root, purpose.encode(), hashlib.sha256).hex()
+
+    def public_jwks(self) -> dict[str, Any]:
+        """The public halves as a JWK set, for Envoy and `/.well-known/jwks.json`."""
+        return dict(self._keys.as_dict(private=False))
+
+
+class _OnlyEdDSA(JWSRegistry):
+    """The registry of the one algorithm that we sign and accept: a token cannot choose another."""
+
+    def get_alg(self, name: str) -> Any:
+        if name != _ALGORITHM:
+            raise UnsupportedAlgorithmError(f"algorithm {name!r} is not accepted")
+        return self.algorithms[name]
+
+
+def _moment(value: object) -> datetime:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"not a time: {value!r}")
+    return datetime.fromtimestamp(value, UTC)
+
+
+def _write_once(path: Path, content: bytes) -> None:
+    """Make `path` with `content`, whole and durable, unless somebody else has made it meanwhile."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            pass  # another first start was quicker: its key counts
+    finally:
+        draft.unlink()
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

@@ -1,0 +1,121 @@
+"""The retry rule: how one attempt ended → what becomes of its task, and when.
+
+Called by the runner once an attempt's outcome is durable. It waits for nothing and starts nothing. Every ended
+attempt counts, a lost one too: nobody can know how much of its work it did, and a limit that only counts what was
+seen to fail is no limit.
+"""
+
+import random
+import signal
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from homeport.core.units import Outcome
+from homeport.jobs.states import AttemptState, TaskStatus
+
+# The wait before retry n (from 1) is drawn evenly from 0 to min(60, 2^(n-1)) seconds: a task that failed by accident
+# is back at once, a service that is down is not hit by a thousand tasks in the same second, nothing waits longer
+# than a person would.
+BACKOFF_BASE_S = 1.0
+BACKOFF_FACTOR = 2.0
+BACKOFF_CAP_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRule:
+    """What an execution says of each of its attempts. `timeout_s` and `memory_mb` are for the words only; the unit
+    enforces them."""
+
+    max_retries: int
+    timeout_s: int
+    memory_mb: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Next:
+    """What becomes of a task: `task_status` is SUCCEEDED, FAILED, CANCELLED or, for a retry at `not_before`, PENDING.
+    `message` says how the attempt ended, for people; empty after success."""
+
+    task_status: TaskStatus
+    attempt_state: AttemptState
+    not_before: datetime | None
+    message: str
+
+
+def after_attempt(
+    outcome: Outcome,
+    attempts: int,
+    rule: AttemptRule,
+    now: datetime,
+    jitter: float,
+    cancelling: bool = False,
+) -> Next:
+    """What follows attempt number `attempts` (from 1) that ended with `outcome`.
+
+    `jitter` is from 0 up to 1 (`jitter_of` gives a repeatable one). A success counts even while the execution is
+    `cancelling`; a failure is then not tried again and its task is CANCELLED, since it was not allowed its retries.
+    """
+    state = attempt_state(outcome)
+    if state is AttemptState.SUCCEEDED:
+        return Next(task_status=TaskStatus.SUCCEEDED, attempt_state=state, not_before=None, message="")
+    message = describe(outcome, rule)
+    if attempts > rule.max_retries:
+        return Next(task_status=TaskStatus.FAILED, attempt_state=state, not_before=None, message=message)
+    if cancelling:
+        return Next(task_status=TaskStatus.CANCELLED, attempt_state=state, not_before=None, message=message)
+    not_before = now + timedelta(seconds=backoff_s(attempts, jitter))
+    return Next(task_status=TaskStatus.PENDING, attempt_state=state, not_before=not_before, message=message)
+
+
+def attempt_state(outcome: Outcome) -> AttemptState:
+    """How an ended attempt is recorded."""
+    if outcome.succeeded:
+        return AttemptState.SUCCEEDED
+    if outcome.lost:
+        return AttemptState.LOST
+    return AttemptState.TIMED_OUT if outcome.timed_out else AttemptState.FAILED
+
+
+def backoff_s(attempts: int, jitter: float) -> float:
+    """Seconds before the retry that follows attempt number `attempts`."""
+    exponent = min(attempts - 1, 30)  # the cap is reached at 6; without this a large number overflows
+    return jitter * min(BACKOFF_CAP_S, BACKOFF_BASE_S * BACKOFF_FACTOR**exponent)
+
+
+def jitter_of(seed: str) -> float:
+    """A number from 0 up to 1 that `seed`, such as the attempt's unit id, always gives again."""
+    return random.Random(seed).random()
+
+
+def describe(outcome: Outcome, rule: AttemptRule) -> str:
+    """How an attempt ended, for people: `exit code 3`, `timed out after 60 s`, `killed by SIGKILL`. Empty for a
+    success. The outcome's own reason follows where it adds something."""
+    what = _what(outcome, rule)
+    if outcome.reason and outcome.reason not in what:
+        return f"{what}: {outcome.reason}" if what else outcome.reason
+    return what
+
+
+def _what(outcome: Outcome, rule: AttemptRule) -> str:
+    if outcome.succeeded:
+        return ""
+    if outcome.lost:
+        return "lost: how it ended cannot be known"
+    if outcome.timed_out:
+        return f"timed out after {rule.timeout_s} s"
+    if outcome.out_of_memory:
+        return f"out of memory (limit {rule.memory_mb} MB)"
+    if outcome.signal is not None:
+        how = f"killed by {_signal_name(outcome.signal)}"
+    elif outcome.exit_code is not None:
+        how = f"exit code {outcome.exit_code}"
+    else:  # it never became a process; the reason, which follows, says why
+        return "" if outcome.reason else "ended without a reason"
+    return f"stopped ({how})" if outcome.stopped else how
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,215 @@
+"""Control groups: the memory and process limits of a unit as a whole, on version 1 or 2, where we may write.
+
+`find` looks once at the node's start; a unit then gets its own groups below ours. Where nothing is writable the
+answer says why, and the watchdog (`homeport.node.watch`) takes over. Never limits address space (RLIMIT_AS): programs
+reserve far more than they use.
+"""
+
+import contextlib
+import errno
+import logging
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+ROOT = Path("/sys/fs/cgroup")
+OWN_TASKS = 3  # bubblewrap's own processes live in the unit's group: its monitor, its init, and one in passing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Groups:
+    """Our directory per controller. version: 1, 2 or 0 for none. reason: why there is none."""
+
+    version: int = 0
+    memory: Path | None = None
+    pids: Path | None = None
+    reason: str = ""
+
+    @property
+    def memory_method(self) -> str:
+        return f"cgroup v{self.version}" if self.memory else "watchdog"
+
+    @property
+    def pids_method(self) -> str:
+        return f"cgroup v{self.version}" if self.pids else "watchdog"
+
+    def bases(self) -> list[Path]:
+        return list(dict.fromkeys(path for path in (self.memory, self.pids) if path))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitGroups:
+    """The directories of one unit; also written beside the unit, so that a later node finds them."""
+
+    version: int
+    memory: Path | None = None
+    pids: Path | None = None
+    folders: list[Path] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "version": self.version,
+            "memory": str(self.memory) if self.memory else None,
+            "pids": str(self.pids) if self.pids else None,
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, object]) -> "UnitGroups":
+        memory, pids = (Path(str(data[key])) if data.get(key) else None for key in ("memory", "pids"))
+        folders = list(dict.fromkeys(path for path in (memory, pids) if path))
+        return cls(version=int(str(data["version"])), memory=memory, pids=pids, folders=folders)
+
+    def peak_bytes(self) -> int | None:
+        """The most memory that the unit held, None where the kernel does not keep it."""
+        name = "memory.peak" if self.version == 2 else "memory.max_usage_in_bytes"
+        return _number(self.memory / name) if self.memory else None
+
+    def oom_kills(self) -> int:
+        """How many processes of the unit the kernel killed for memory."""
+        if self.memory is None:
+            return 0
+        text = _text(self.memory / ("memory.events" if self.version == 2 else "memory.oom_control"))
+        return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("oom_kill ")), 0)
+
+    def remove(self) -> bool:
+        """Remove the empty groups. False while a process has not quite gone."""
+        for folder in self.folders:
+            try:
+                folder.rmdir()
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                if error.errno == errno.EBUSY:
+                    return False
+                log.warning("cannot remove %s: %s", folder, error)
+        return True
+
+
+def find(name: str) -> Groups:
+    """The groups that this process may use, as directories called `name`, made and tried."""
+    reasons: list[str] = []
+    for base in _version_2_parents():
+        if groups := _try_version_2(base / name, reasons):
+            return groups
+    own = _own_version_1()
+    memory = _try_version_1(own.get("memory"), name, reasons)
+    pids = _try_version_1(own.get("pids"), name, reasons)
+    if memory or pids:
+        return Groups(version=1, memory=memory, pids=pids, reason="; ".join(reasons))
+    return Groups(reason="; ".join(reasons) or "no control groups with the memory controller are mounted")
+
+
+def create(groups: Groups, unit: str, memory_mb: int, max_processes: int) -> UnitGroups:
+    """Make the unit's groups with their limits. Raises OSError."""
+    limit = str(memory_mb * 1024 * 1024)
+    memory, pids = (base / unit if base else None for base in (groups.memory, groups.pids))
+    made = UnitGroups.from_json({"version": groups.version, "memory": memory, "pids": pids})
+    for folder in made.folders:
+        folder.mkdir(mode=0o755, exist_ok=True)
+    if memory and groups.version == 2:
+        (memory / "memory.max").write_text(limit)
+        _write_if_there(memory / "memory.swap.max", "0")
+    elif memory:
+        (memory / "memory.limit_in_bytes").write_text(limit)
+        _write_if_there(memory / "memory.memsw.limit_in_bytes", limit)
+    if pids:
+        (pids / "pids.max").write_text(str(max_processes + OWN_TASKS))
+    return made
+
+
+def join(unit: UnitGroups) -> None:
+    """Put the calling process into the unit's groups. Called in the child, before it changes its user."""
+    for folder in unit.folders:
+        (folder / "cgroup.procs").write_text("0")
+
+
+def remove(groups: Groups) -> None:
+    """Remove our own directories at the node's end; they stay while a unit lives."""
+    for base in groups.bases():
+        with contextlib.suppress(OSError):
+            base.rmdir()
+
+
+def _version_2_parents() -> list[Path]:
+    """Where a group of ours may stand: the top for root, else beside or below the group that we are in."""
+    if "memory" not in _text(ROOT / "cgroup.controllers").split():
+        return []
+    own = next((line[3:] for line in _text(Path("/proc/self/cgroup")).splitlines() if line.startswith("0::")), "/")
+    here = ROOT / own.lstrip("/")
+    return list(dict.fromkeys([*([ROOT] if os.geteuid() == 0 else []), here.parent if own != "/" else here, here]))
+
+
+def _try_version_2(folder: Path, reasons: list[str]) -> Groups | None:
+    try:
+        for parent in (folder.parent, folder):
+            parent.mkdir(exist_ok=True)
+            if not {"memory", "pids"} <= set(_text(parent / "cgroup.subtree_control").split()):
+                (parent / "cgroup.subtree_control").write_text("+memory +pids")
+        _try_joining(folder, 2)
+    except OSError as error:
+        reasons.append(f"{folder}: {error.strerror}")
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+        return None
+    return Groups(version=2, memory=folder, pids=folder)
+
+
+def _own_version_1() -> dict[str, Path]:
+    """The directory of each version 1 controller in which this process is."""
+    found = {}
+    for line in _text(Path("/proc/self/cgroup")).splitlines():
+        _, names, path = line.split(":", 2)
+        for controller in names.split(","):
+            if controller in ("memory", "pids") and (ROOT / controller).is_dir():
+                inside = ROOT / controller / path.lstrip("/")
+                found[controller] = inside if inside.is_dir() else ROOT / controller
+    return found
+
+
+def _try_version_1(own: Path | None, name: str, reasons: list[str]) -> Path | None:
+    if own is None:
+        return None
+    folder = own if own.name == name else own / name
+    try:
+        folder.mkdir(exist_ok=True)
+        _try_joining(folder, 1)
+    except OSError as error:
+        reasons.append(f"{folder}: {error.strerror}")
+        return None
+    return folder
+
+
+def _try_joining(folder: Path, version: int) -> None:
+    """Let a child go into a group and out of the world again. Raises OSError when it may not."""
+    trial = folder / f"trial-{os.getpid()}"
+    trial.mkdir()
+    child = os.fork()
+    if child == 0:
+        try:
+            join(UnitGroups(version=version, folders=[trial]))
+            os._exit(0)
+        except OSError as error:
+            os._exit(min(error.errno or 1, 255))
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    trial.rmdir()
+    if code:
+        raise OSError(code, os.strerror(code))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+def _number(path: Path) -> int | None:
+    text = _text(path).strip()
+    return int(text) if text.isdigit() else None
+
+
+def _write_if_there(path: Path, text: str) -> None:
+    if path.exists():
+        path.write_text(text)

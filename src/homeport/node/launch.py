@@ -1,0 +1,172 @@
+"""Turns a unit's specification into a process: bubblewrap's monitor, or without sandbox our own. Called by the
+supervisor, in a program of one thread, so that code may run between fork and exec.
+
+The child itself writes its identity to a file before it becomes bubblewrap: whoever finds that file knows that the
+process exists, and whoever does not knows that it never did (a later node waits on a lock that the child still holds).
+"""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from homeport.core.errors import Internal, Invalid
+from homeport.core.units import UnitSpec
+from homeport.node import cgroups, plain, processes, sandbox
+from homeport.node.cgroups import Groups, UnitGroups
+from homeport.node.stage import Stage
+
+_OOM_SCORE = "500"  # when the whole machine runs out of memory, units go before Homeport
+_TASK_CEILING = 4096  # with no pids cgroup: an explosion is stopped by the kernel, the exact limit is the watchdog's
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folder:
+    """The files of one unit below DATA/node/units/ID. Nothing of it but `upper`, `work` and `home` is shown inside."""
+
+    path: Path
+
+    @property
+    def identity(self) -> Path:
+        return self.path / "process"
+
+    @property
+    def status(self) -> Path:
+        return self.path / "status"
+
+    @property
+    def intent(self) -> Path:
+        """Why the unit is being ended, for a later node: see `homeport.node.unit`."""
+        return self.path / "intent"
+
+    @property
+    def groups(self) -> Path:
+        return self.path / "cgroups"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log"
+
+    def pipe(self, stream: str) -> Path:
+        return self.path / f"{stream}.pipe"
+
+    def places(self, etc: Path) -> sandbox.Places:
+        return sandbox.Places(upper=self.path / "app", work=self.path / "work", home=self.path / "home", etc=etc)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launcher:
+    """All that is the same for every unit of this node."""
+
+    data: Path
+    etc: Path
+    stage: Stage
+    groups: Groups
+    uid: int | None
+    overlay: bool
+    bwrap: Path | None
+
+    def launch(self, spec: UnitSpec, folder: Folder) -> subprocess.Popen[bytes]:
+        """Start the unit's process. Raises `Invalid` when the specification cannot be followed on this machine, and
+        `Internal` when the machine refuses."""
+        sandbox.check_spec(spec)
+        try:
+            self._make_folders(spec, folder)
+            limits = cgroups.create(self.groups, spec.id, spec.memory_mb, spec.max_processes)
+            folder.groups.write_text(json.dumps(limits.to_json()))
+            return self._spawn(spec, folder, limits)
+        except (OSError, subprocess.SubprocessError) as error:
+            raise Internal("The process could not be started.", detail=str(error)) from error
+
+    def _make_folders(self, spec: UnitSpec, folder: Folder) -> None:
+        places = folder.places(self.etc)
+        for private in (places.upper, places.work, places.home):
+            private.mkdir(mode=0o755, exist_ok=True)
+            self._give(private)
+        for stream in ("stdout", "stderr"):
+            os.mkfifo(folder.pipe(stream), 0o600)
+            self._give(folder.pipe(stream))  # programs open /dev/stdout by its path
+        for mount in spec.mounts:
+            if mount.writable:
+                self._give_tree(mount.source)
+
+    def _give(self, path: Path) -> None:
+        if self.uid is not None:
+            os.chown(path, self.uid, self.uid)
+
+    def _give_tree(self, source: str) -> None:
+        """A writable mount of a node that is root becomes the sandbox user's, once; only inside the data directory,
+        so that no specification can give away a part of the system."""
+        if self.uid is None or not Path(os.path.realpath(source)).is_relative_to(self.data):
+            return
+        if not os.path.lexists(source):
+            raise Invalid("mounts.source", "must exist", value=source)
+        if os.stat(source).st_uid == self.uid:
+            return
+        for _, folders, files, handle in os.fwalk(source):
+            for name in folders + files:
+                os.chown(name, self.uid, self.uid, dir_fd=handle, follow_symlinks=False)
+        os.chown(source, self.uid, self.uid)
+
+    def _spawn(self, spec: UnitSpec, folder: Folder, limits: UnitGroups) -> subprocess.Popen[bytes]:
+        status = os.open(folder.status, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        arguments = os.memfd_create("arguments", os.MFD_CLOEXEC)
+        outputs = [os.open(folder.pipe(stream), os.O_RDWR | os.O_CLOEXEC) for stream in ("stdout", "stderr")]
+        try:
+            command = self._command(spec, folder, status, arguments)
+            os.lseek(arguments, 0, os.SEEK_SET)
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=outputs[0],
+                stderr=outputs[1],
+                env={},  # the unit's own must not act on bubblewrap, which runs outside (LD_PRELOAD)
+                cwd="/",
+                umask=0o022,
+                start_new_session=True,
+                pass_fds=(status, arguments),
+                preexec_fn=lambda: self._prepare_child(folder, limits),
+            )
+        finally:
+            for handle in (status, arguments, *outputs):
+                os.close(handle)
+
+    def _command(self, spec: UnitSpec, folder: Folder, status: int, arguments: int) -> list[str]:
+        places = folder.places(self.etc)
+        if self.bwrap is None:
+            with os.fdopen(os.dup(arguments), "w") as file:
+                json.dump(plain.description(spec, places), file)
+            return [sys.executable, "-I", "-S", plain.__file__, str(status), str(arguments)]
+        words = ["--json-status-fd", str(status), *sandbox.arguments(spec, places, self.stage, self.overlay)]
+        with os.fdopen(os.dup(arguments), "wb") as file:
+            file.write(b"".join(os.fsencode(word) + b"\0" for word in words))
+        return [self.stage.reach(str(self.bwrap), "bwrap"), "--args", str(arguments), "--", *spec.argv]
+
+    def _prepare_child(self, folder: Folder, limits: UnitGroups) -> None:
+        """Runs in the child: limits first, then identity, then the unprivileged user. Order matters."""
+        for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        cgroups.join(limits)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        if limits.pids is None:
+            _limit_tasks(os.getuid() if self.uid is None else self.uid)
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write(_OOM_SCORE)
+        folder.identity.write_text(f"{os.getpid()} {processes.start_ticks(os.getpid())} {processes.boot_id()}")
+        if self.uid is not None:
+            os.setgroups([])
+            os.setresgid(self.uid, self.uid, self.uid)
+            os.setresuid(self.uid, self.uid, self.uid)
+
+
+def _limit_tasks(uid: int) -> None:
+    """Leave room for what the user runs already: the kernel counts all of it."""
+    ceiling = processes.tasks_of_user(uid) + _TASK_CEILING
+    _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+    if hard == resource.RLIM_INFINITY or hard > ceiling:
+        resource.setrlimit(resource.RLIMIT_NPROC, (ceiling, ceiling))

@@ -1,0 +1,162 @@
+"""The node's composition root: takes the lock, looks at the machine, adopts what lives, serves until SIGTERM.
+
+    python -m homeport.node --data DIR --socket PATH [--sandbox-uid N] [--insecure-no-sandbox]
+
+Started and watched by `homeport up`. SIGTERM and SIGINT end every unit, then the node, with exit code 0. SIGKILL ends
+the node only; the next one goes on where it stopped. Exit code 3: this machine cannot run sandboxes, and the log says
+what mends it. Exit code 4: another node owns the directory.
+"""
+
+import argparse
+import asyncio
+import ctypes
+import fcntl
+import hashlib
+import logging
+import os
+import resource
+import signal
+import sys
+import time
+from pathlib import Path
+
+from homeport.core import log as logs
+from homeport.core.clock import SystemClock
+from homeport.node import cgroups, host, sandbox
+from homeport.node.cgroups import Groups
+from homeport.node.launch import Launcher
+from homeport.node.server import Server
+from homeport.node.stage import Stage
+from homeport.node.supervisor import Supervisor, facts
+
+log = logging.getLogger("homeport.node")
+
+NO_SANDBOX, TAKEN = 3, 4
+LOCK_WAIT_S = 15.0  # a child of a killed node holds the lock until it has become a unit: milliseconds
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def run(words: list[str] | None = None) -> int:
+    """Run the node; returns its exit code."""
+    options = _options(words)
+    logs.configure("node")
+    root = os.geteuid() == 0
+    uid = options.sandbox_uid if root else None
+    if uid == 0:
+        log.error("--sandbox-uid must not be 0: units never run as root")
+        return 2
+    stage = Stage(uid)
+    name = "homeport-" + hashlib.sha256(os.fsencode(options.data)).hexdigest()[:12]
+    if options.check:
+        return _check(options.data, stage, name, uid)
+    folder = options.data / "node"
+    _make(options.data, folder)
+    lock = _lock(folder / "lock")
+    if lock is None:
+        log.error("another node owns %s", options.data)
+        return TAKEN
+    stage.enter(Path(f"/run/{name}-stage"))
+    groups = cgroups.find(name)
+    launcher = _launcher(options, stage, groups, uid)
+    if launcher is None:
+        stage.leave()
+        cgroups.remove(groups)
+        return NO_SANDBOX
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    _raise_file_limit()
+    asyncio.run(_serve(options, launcher))
+    stage.leave()
+    cgroups.remove(groups)
+    os.close(lock)
+    return 0
+
+
+async def _serve(options: argparse.Namespace, launcher: Launcher) -> None:
+    over = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, over.set)
+    version = host.bwrap_version(launcher.bwrap)
+    supervisor = Supervisor(options.data / "node", launcher)
+    server = Server(options.socket, supervisor, facts(launcher, version))
+    await supervisor.open()
+    await server.start()
+    log.info("ready: %s", facts(launcher, version))
+    await over.wait()
+    log.info("stopping: %d units are known", len(supervisor.units()))
+    await supervisor.close()
+    await server.stop()
+
+
+def _launcher(options: argparse.Namespace, stage: Stage, groups: Groups, uid: int | None) -> Launcher | None:
+    etc = options.data / "node" / "etc"
+    sandbox.write_etc(etc)
+    overlay, bwrap = False, None
+    if options.insecure_no_sandbox:
+        log.warning("INSECURE: units run WITHOUT a sandbox, as plain processes that see this machine")
+    else:
+        findings = host.examine(options.data / "node", stage, groups, uid)
+        for check in findings.checks:
+            level = logging.INFO if check.ok else logging.ERROR if check.required else logging.WARNING
+            log.log(level, "%s: %s%s", check.name, check.found, "" if check.ok else f"; {check.why}. {check.mend}")
+        if findings.missing:
+            log.error("not started. As a last resort --insecure-no-sandbox runs programs without isolation.")
+            return None
+        overlay, bwrap = findings.overlay, sandbox.find_bwrap()
+    return Launcher(
+        data=options.data.resolve(), etc=etc, stage=stage, groups=groups, uid=uid, overlay=overlay, bwrap=bwrap
+    )
+
+
+def _check(data: Path, stage: Stage, name: str, uid: int | None) -> int:
+    """Print the checks as JSON; 0 when a node could start."""
+    while not data.is_dir():
+        data = data.parent
+    name = f"{name}-{os.getpid()}"
+    stage.enter(Path(f"/run/{name}-stage"))
+    groups = cgroups.find(name)
+    findings = host.examine(data, stage, groups, uid)
+    stage.leave()
+    cgroups.remove(groups)
+    sys.stdout.write(host.to_json(findings) + "\n")
+    return NO_SANDBOX if findings.missing else 0
+
+
+def _make(data: Path, folder: Path) -> None:
+    """The node's directory: its users may pass, not list."""
+    data.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o711)
+
+
+def _lock(path: Path) -> int | None:
+    """Own the directory, None when another node does. The handle is never inherited by a program that was executed,
+    but a child between fork and exec still holds it: so who has the lock sees every unit that will ever exist."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = SystemClock().monotonic() + LOCK_WAIT_S
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return handle
+        except BlockingIOError:
+            if SystemClock().monotonic() > deadline:
+                os.close(handle)
+                return None
+        time.sleep(0.05)
+
+
+def _raise_file_limit() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _options(words: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="homeport.node", description="Owns the processes of one Homeport.")
+    parser.add_argument("--data", type=Path, required=True, help="the data directory")
+    parser.add_argument("--socket", type=Path, help="the unix socket to serve on; default DATA/node/node.sock")
+    parser.add_argument("--sandbox-uid", type=int, default=sandbox.HOST_UID, help="units' user when the node is root")
+    parser.add_argument("--insecure-no-sandbox", action="store_true", help="run units as plain processes")
+    parser.add_argument("--check", action="store_true", help="print what this machine has as JSON, and end")
+    options = parser.parse_args(words)
+    options.data = options.data.absolute()
+    options.socket = (options.socket or options.data / "node" / "node.sock").absolute()
+    return options

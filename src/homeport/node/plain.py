@@ -1,0 +1,92 @@
+"""The stand-in for bubblewrap under `--insecure-no-sandbox`: runs a command and writes the same status lines.
+
+Started by the launcher as `python -I -S plain.py STATUS-FD DESCRIPTION-FD`, so its top imports only the standard
+library; `description` runs in the node. It isolates nothing. It is the parent of everything the unit starts (orphans
+come to it), so that the unit can still be ended as a group. /app is a private copy of the bundle, and words of the
+command and environment that begin with /app are rewritten to it.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from homeport.core.units import UnitSpec
+    from homeport.node.sandbox import Places
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def description(spec: "UnitSpec", places: "Places") -> dict[str, Any]:
+    """What the stand-in needs to know, with /app replaced by its place on the host."""
+    app = next((mount.source for mount in spec.mounts if mount.target == "/app"), str(places.upper))
+    return {
+        "argv": [_move(word, app) for word in spec.argv],
+        "env": {name: _move(value, app) for name, value in spec.env.items()},
+        "workdir": _move(spec.workdir, app),
+        "copy": [spec.bundle, app] if spec.bundle and app == str(places.upper) else None,
+    }
+
+
+def run(status: int, what: dict[str, Any]) -> None:
+    """Start the command, wait for it, end what it left behind."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    _report(status, {"child-pid": os.getpid()})
+    if what["copy"]:
+        bundle, app = what["copy"]
+        shutil.copytree(bundle, app, symlinks=True, dirs_exist_ok=True)
+    child = os.fork()
+    if child == 0:
+        _become(what)
+    ended = 0
+    while ended != child:
+        ended, state = os.wait()
+    code = os.waitstatus_to_exitcode(state)
+    _report(status, {"signal": -code} if code < 0 else {"exit-code": code})
+    _end_the_rest()
+
+
+def _become(what: dict[str, Any]) -> None:
+    try:
+        os.chdir(what["workdir"])
+        os.execvpe(what["argv"][0], what["argv"], what["env"])
+    except OSError as error:
+        print(f"cannot start {what['argv'][0]}: {error.strerror}", file=sys.stderr, flush=True)
+    os._exit(127)
+
+
+def _end_the_rest() -> None:
+    """Kill descendants until none is left; each round sees those that lost their parent in the last."""
+    while True:
+        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        for pid in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+        try:
+            os.wait()
+        except ChildProcessError:
+            return
+
+
+def _move(word: str, app: str) -> str:
+    return re.sub(r"(?<![^:=])/app(?=/|:|$)", lambda _: app, word)
+
+
+def _report(status: int, line: dict[str, Any]) -> None:
+    os.write(status, json.dumps(line).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    handles = [int(word) for word in sys.argv[1:3]]
+    for handle in handles:
+        os.set_inheritable(handle, False)
+    with os.fdopen(handles[1]) as file:
+        given = json.load(file)
+    run(handles[0], given)

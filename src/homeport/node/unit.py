@@ -1,0 +1,275 @@
+"""One unit that lives, or lived: its process handles, output, timers and end. Owned by the supervisor.
+
+Ends a unit for one of four reasons (asked to, timeout, memory, too many processes): SIGTERM to every process, SIGKILL
+to the sandbox's init after the grace, which takes the whole pid namespace along. When the monitor has gone, what is
+left is killed, the pipes are drained to their end, the control groups removed; only then is the end reported.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import select
+import signal
+import subprocess
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import datetime
+
+from homeport.core.clock import SystemClock
+from homeport.core.service import Background
+from homeport.core.units import LogLine, Outcome, UnitSpec, UnitState, UnitStatus
+from homeport.node import ending, processes
+from homeport.node.cgroups import UnitGroups
+from homeport.node.ending import Intent
+from homeport.node.launch import Folder
+from homeport.node.output import Log, Pipe, read_log
+
+log = logging.getLogger(__name__)
+
+START_WAIT_S = 20.0  # bubblewrap needs 4 ms; more is a machine in great trouble
+KILL_WAIT_S = 30.0  # for a killed process to leave the kernel: it may hang in a slow disk
+_POLL_S = 0.002
+
+
+class Unit:
+    """`status` is always current. `on_end` is awaited once, with the outcome."""
+
+    def __init__(self, spec: UnitSpec, folder: Folder, accepted: datetime) -> None:
+        self.spec = spec
+        self.folder = folder
+        self.accepted = accepted
+        self.status = UnitStatus(id=spec.id, kind=spec.kind, state=UnitState.STARTING, labels=spec.labels)
+        self.groups = UnitGroups(version=0)
+        self.intent: Intent | None = None
+        self.peak_bytes: int | None = None
+        self.ended = asyncio.Event()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._monitor: int | None = None
+        self._init: int | None = None
+        self._command: int | None = None
+        self._sandboxed = True
+        self._pipes: list[Pipe] = []
+        self._log: Log | None = None
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._last_words = ""
+        self._early: tuple[Intent, float] | None = None  # asked to end before there was a process
+
+    @property
+    def lives(self) -> bool:
+        return self.status.state in (UnitState.STARTING, UnitState.RUNNING)
+
+    def pids(self, tree: dict[int, list[int]] | None = None) -> list[int]:
+        """The unit's own processes: all below the sandbox's init."""
+        return processes.descendants(self.status.pid, tree) if self.status.pid and self.lives else []
+
+    # Coming to life
+
+    def open_output(self) -> None:
+        """Start to read the pipes; safe for a unit that a former node started."""
+        self._log = Log(self.folder.log, self.spec.log_limit_bytes)
+        with contextlib.suppress(OSError, ValueError):
+            self.groups = UnitGroups.from_json(json.loads(self.folder.groups.read_text()))
+        for stream in ("stdout", "stderr"):
+            with contextlib.suppress(FileNotFoundError):
+                pipe = Pipe(self.folder.pipe(stream), stream)
+                self._pipes.append(pipe)
+                asyncio.get_running_loop().add_reader(pipe.handle, self._read, pipe)
+
+    async def follow(self, process: subprocess.Popen[bytes], background: Background, on_end: "OnEnd") -> None:
+        """Take on a process just started; returns when its command runs or it has ended already."""
+        self._process = process
+        self._watch(processes.open_pidfd(process.pid), background, on_end)
+        deadline = SystemClock().monotonic() + START_WAIT_S
+
+        while not self._find_command() and not _is_over(self._monitor) and SystemClock().monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(_POLL_S)
+        if self._early is not None:
+            self.end(*self._early)
+
+    def adopt(self, background: Background, on_end: "OnEnd") -> None:
+        """Take on what a former node started, if it is still there; else report how it ended."""
+        self.intent = Intent.load(self.folder.intent)
+        self.open_output()
+        self._watch(self._former_monitor(), background, on_end)
+        self._find_command()
+        if self.intent is not None:
+            self.end(self.intent, self.spec.stop_grace_s)
+
+    def _watch(self, monitor: int | None, background: Background, on_end: "OnEnd") -> None:
+        self._monitor = monitor
+        self.status = replace(self.status, state=UnitState.RUNNING, started_at=self.accepted)
+        finish = lambda: background.spawn(f"end of {self.spec.id}", self._finish(on_end))  # noqa: E731
+        if monitor is None:
+            finish()
+            return
+        loop = asyncio.get_running_loop()
+        loop.add_reader(monitor, lambda: (loop.remove_reader(monitor), finish()))
+        if self.spec.timeout_s is not None:
+            lived = (SystemClock().now() - self.accepted).total_seconds()
+            timed_out = Intent(timed_out=True, reason=f"timed out after {self.spec.timeout_s:g} s")
+            left = max(self.spec.timeout_s - max(lived, 0.0), 0.0)
+            self._timers["timeout"] = loop.call_later(left, self.end, timed_out, self.spec.stop_grace_s)
+
+    def _former_monitor(self) -> int | None:
+        """A handle on the monitor, if the process of that pid is the one that was started."""
+        try:
+            pid, ticks, boot = self.folder.identity.read_text().split()
+        except (OSError, ValueError):
+            return None
+        handle = processes.open_pidfd(int(pid)) if boot == processes.boot_id() else None
+        if handle is not None and processes.start_ticks(pid) != int(ticks):
+            os.close(handle)
+            return None
+        return handle
+
+    def _find_command(self) -> bool:
+        """Learn the init's and the command's pids from the sandbox's report. False while there is no command."""
+        report = ending.read_report(self.folder.status)
+        pid = report.get("child-pid")
+        if pid is None:
+            return False
+        if self._init is None:
+            self._sandboxed = "pid-namespace" in report
+            self._init = processes.open_pidfd(pid)
+            if self._sandboxed and processes.pid_namespace(pid) not in (report["pid-namespace"], None):
+                self._init = None  # another process by now
+            if self._init is not None:
+                self.status = replace(self.status, pid=pid)
+        below = processes.children_of(pid) if self._init is not None else []
+        oldest = min(below, key=lambda child: (processes.start_ticks(child) or 0, child), default=None)
+        if oldest is not None and self._command is None:
+            self._command = processes.open_pidfd(oldest)
+        return oldest is not None
+
+    # Ending
+
+    def end(self, intent: Intent, grace_s: float) -> None:
+        """Ask every process to end, kill after the grace. The first reason given stands, the shortest grace counts."""
+        if self.status.state is UnitState.STARTING:
+            self._early = self._early or (intent, grace_s)
+        if not self.lives or self._monitor is None:
+            return
+        if self.intent is None:
+            self.intent = intent
+            intent.save(self.folder.intent)
+        self._find_command()
+        processes.send(self.pids(), signal.SIGTERM)
+        loop = asyncio.get_running_loop()
+        due = self._timers.get("kill")
+        if due is None or due.when() > loop.time() + grace_s:
+            if due is not None:
+                due.cancel()
+            self._timers["kill"] = loop.call_later(grace_s, self.kill)
+
+    def kill(self) -> None:
+        """SIGKILL everything, again and again until it is over (the sandbox may have no init yet)."""
+        if not self.lives or self._monitor is None:
+            return
+        self._find_command()
+        if self._sandboxed and self._init is not None:
+            processes.signal_handle(self._init, signal.SIGKILL)
+        else:
+            processes.send(self.pids(), signal.SIGKILL)
+        self._timers["kill"] = asyncio.get_running_loop().call_later(0.1, self.kill)
+
+    async def _finish(self, on_end: "OnEnd") -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+        self._find_command()
+        monitor_code = self._reap()
+        if self._init is not None and self._sandboxed:
+            processes.signal_handle(self._init, signal.SIGKILL)  # what the command left behind
+            await _until_over(self._init)
+            self._reap_init()
+        self._drain()
+        outcome = ending.outcome(
+            ending.Traces(
+                report=ending.read_report(self.folder.status),
+                intent=self.intent,
+                exact=None if self._command is None else ending.exact_status(self._command),
+                monitor_code=monitor_code,
+                last_words=self._last_words,
+                oom_kills=self.groups.oom_kills(),
+                peak_bytes=self.groups.peak_bytes() or self.peak_bytes,
+                memory_mb=self.spec.memory_mb,
+            )
+        )
+        await self._remove_groups()
+        for handle in (self._monitor, self._init, self._command):
+            if handle is not None:
+                os.close(handle)
+        self._monitor = self._init = self._command = None
+        await on_end(self, outcome)
+
+    def _reap(self) -> int | None:
+        return self._process.poll() if self._process is not None else None
+
+    def _reap_init(self) -> None:
+        """Having lost its parent, the init comes to the node, which is a subreaper; unless a former node had it."""
+        if self.status.pid is not None:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self.status.pid, os.WNOHANG)
+
+    async def _remove_groups(self) -> None:
+        deadline = SystemClock().monotonic() + KILL_WAIT_S
+        while not self.groups.remove():
+            if SystemClock().monotonic() > deadline:
+                log.error("the control groups of %s stay: a process does not go", self.spec.id)
+                return
+            await asyncio.sleep(0.01)
+
+    # Output
+
+    def read_log(self, offset: int, limit: int) -> list[LogLine]:
+        """At most `limit` lines from `offset` on; also when the unit has ended."""
+        return read_log(self.folder.log, offset, limit)
+
+    def abandon(self) -> None:
+        """Let go of a unit that never got a process."""
+        self.groups.remove()
+        self._drain()
+
+    def _read(self, pipe: Pipe) -> bool:
+        lines, more = pipe.read()
+        self._keep(pipe.stream, lines)
+        return more
+
+    def _drain(self) -> None:
+        """Nobody writes any more: read to the end."""
+        for pipe in self._pipes:
+            asyncio.get_running_loop().remove_reader(pipe.handle)
+            while self._read(pipe):
+                pass
+            self._keep(pipe.stream, pipe.close())
+        self._pipes = []
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    def _keep(self, stream: str, lines: list[str]) -> None:
+        if lines and self._log is not None:
+            self._log.write(stream, lines)
+            if stream == "stderr":
+                self._last_words = lines[-1]
+
+
+OnEnd = Callable[[Unit, Outcome], Awaitable[None]]
+
+
+def _is_over(handle: int | None) -> bool:
+    """Whether the process behind a pidfd has ended."""
+    return handle is None or bool(select.select([handle], [], [], 0)[0])
+
+
+async def _until_over(handle: int) -> None:
+    over = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(handle, over.set)
+    try:
+        await asyncio.wait_for(over.wait(), KILL_WAIT_S)
+    except TimeoutError:
+        log.error("a killed process does not go; its output may be incomplete")
+    finally:
+        loop.remove_reader(handle)

@@ -1,0 +1,94 @@
+"""Placement: a decision, the inventory, and what the workload asks → a plan, or a refusal in words.
+
+Called when a revision or an execution is made. Deterministic: the first allowed region in the operator's order and
+its first allowed flavor, so that the same question has the same answer and `explain` can repeat it. It looks at no
+load and no capacity.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from homeport.core.errors import Denied, Invalid
+from homeport.placement.refusal import refusal_of
+from homeport.policy.decision import Decision, Step, Verdict
+from homeport.policy.inventory import Flavor, Region
+
+ANYWHERE = "auto"  # the contract's pseudo-region: no pin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Where a workload runs. `reasons` are the decision's steps and the choice."""
+
+    region: str
+    flavor: Flavor
+    driver: str
+    reasons: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Nothing fits. `policies` are the names that stand in the way; `message` is for the caller, `hint` says what to
+    change."""
+
+    policies: tuple[str, ...]
+    message: str
+    hint: str
+    reasons: tuple[Step, ...]
+
+    def as_error(self) -> Denied:
+        return Denied(self.message, hint=self.hint, detail=" ".join(step.sentence for step in self.reasons))
+
+
+def place(
+    decision: Decision,
+    inventory: Sequence[Region],
+    *,
+    pin: str | None,
+    flavors_asked: Sequence[Flavor] = (),
+) -> Plan | Refusal:
+    """The place for a workload. `pin` is its `spec.region`; None, empty and `auto` mean anywhere.
+
+    Raises `Invalid` for a region or a flavor that does not exist: that is the request's mistake, not a policy's.
+    """
+    pinned = _pinned(inventory, pin)
+    _check_flavors(inventory, flavors_asked)
+    for region, flavors in decision.allowed:
+        if pinned is not None and region.name != pinned.name:
+            continue
+        fitting = [flavor for flavor in flavors if _asked(flavor, flavors_asked)]
+        if fitting:
+            return _plan(decision, region, fitting[0], pinned is not None)
+    policies, message, hint = refusal_of(decision, inventory, pinned, flavors_asked)
+    step = Step(subject="placement", verdict=Verdict.REFUSES, sentence=message, hint=hint)
+    return Refusal(policies=policies, message=message, hint=hint, reasons=(*decision.reasons, step))
+
+
+def _pinned(inventory: Sequence[Region], pin: str | None) -> Region | None:
+    if not pin or pin.casefold() == ANYWHERE:
+        return None
+    for region in inventory:
+        if region.name.casefold() == pin.casefold():
+            return region
+    names = ", ".join(region.name for region in inventory) or "none exists"
+    raise Invalid("spec.region", f"must be a region of this installation: {names}", value=pin)
+
+
+def _check_flavors(inventory: Sequence[Region], flavors_asked: Sequence[Flavor]) -> None:
+    existing = {str(flavor).casefold(): str(flavor) for region in inventory for flavor in region.flavors}
+    for index, flavor in enumerate(flavors_asked):
+        if str(flavor).casefold() not in existing:
+            names = ", ".join(existing.values()) or "none exists"
+            rule = f"must be a flavor of this installation: {names}"
+            raise Invalid(f"spec.flavors[{index}]", rule, value=str(flavor))
+
+
+def _asked(flavor: Flavor, flavors_asked: Sequence[Flavor]) -> bool:
+    return not flavors_asked or str(flavor).casefold() in {str(one).casefold() for one in flavors_asked}
+
+
+def _plan(decision: Decision, region: Region, flavor: Flavor, pinned: bool) -> Plan:
+    why = "it is pinned there" if pinned else "the first that is allowed"
+    sentence = f"Placed in region {region.name} on flavor {flavor}: {why}."
+    step = Step(subject="placement", verdict=Verdict.ALLOWS, sentence=sentence)
+    return Plan(region=region.name, flavor=flavor, driver=region.driver, reasons=(*decision.reasons, step))

@@ -1,0 +1,90 @@
+"""The rollout of a job: it has no replicas, so its newest built revision serves at once, and a deleted job goes when
+nothing of it runs."""
+
+from dataclasses import replace
+from datetime import datetime
+
+from homeport.jobs.states import ExecutionStatus
+from homeport.reconcile.replicas import remove_workload
+from homeport.store.contract import Transaction
+from homeport.store.records import Event, Resource, Revision
+from homeport.workloads.rollout import surplus_revisions
+from homeport.workloads.states import RevisionState, WorkloadStatus
+from homeport.workloads.views import RevisionView
+
+_STATUS = {
+    RevisionState.UPLOADING: WorkloadStatus.UPLOADING,
+    RevisionState.BUILDING: WorkloadStatus.BUILDING,
+    RevisionState.FAILED: WorkloadStatus.FAILED,
+    RevisionState.SERVING: WorkloadStatus.DEPLOYED,
+}
+
+
+def roll_out_job(uid: str, now: datetime, tx: Transaction) -> None:
+    """One step for the job, in one commit. Does nothing when there is nothing to do."""
+    job = tx.resources.by_uid(uid)
+    if job is None:
+        return
+    if job.deleting:
+        _delete(tx, job, now)
+        return
+    revisions = tx.revisions.of(uid)
+    built = next((known for known in revisions if known.state is RevisionState.BUILT), None)
+    newest_serving = max((r.generation for r in revisions if r.state is RevisionState.SERVING), default=-1)
+    if built is not None:
+        _serve(tx, job, built, revisions, now, newest_serving)
+        revisions = tx.revisions.of(uid)
+    used = {execution.revision_id for execution in tx.executions.unfinished()}
+    views = [RevisionView(id=known.id, generation=known.generation, state=known.state) for known in revisions]
+    for revision_id in surplus_revisions(views, used):
+        tx.revisions.delete(revision_id)
+    _record_status(tx, job, revisions)
+
+
+def _serve(
+    tx: Transaction, job: Resource, built: Revision, revisions: list[Revision], now: datetime, newest_serving: int
+) -> None:
+    """The newest built revision takes over, unless a newer one has done so."""
+    late = built.generation < newest_serving
+    state = RevisionState.SUPERSEDED if late else RevisionState.SERVING
+    tx.revisions.replace_if_state(replace(built, state=state, updated_at=now), RevisionState.BUILT)
+    if late:
+        return
+    for old in revisions:
+        if old.state is RevisionState.SERVING:
+            superseded = replace(old, state=RevisionState.SUPERSEDED, updated_at=now)
+            tx.revisions.replace_if_state(superseded, RevisionState.SERVING)
+    tx.events.add(
+        Event(
+            resource_uid=job.uid,
+            time=now,
+            type="deployment",
+            status=WorkloadStatus.DEPLOYED,
+            message=f"Revision {built.id} is what executions run now",
+            reason="Serving",
+            revision=built.id,
+        )
+    )
+
+
+def _record_status(tx: Transaction, job: Resource, revisions: list[Revision]) -> None:
+    if not revisions:
+        return
+    status = _STATUS.get(revisions[0].state, WorkloadStatus.DEPLOYING)
+    if status is WorkloadStatus.DEPLOYED and job.spec.get("enabled") is False:
+        status = WorkloadStatus.DEACTIVATED
+    settled = status in (WorkloadStatus.DEPLOYED, WorkloadStatus.FAILED, WorkloadStatus.DEACTIVATED)
+    observed = job.generation if settled else job.observed_generation
+    if (job.status, job.observed_generation) != (status, observed):
+        tx.resources.replace(replace(job, status=status, observed_generation=observed), job.generation)
+
+
+def _delete(tx: Transaction, job: Resource, now: datetime) -> None:
+    """Cancel what runs; go when it has ended."""
+    open_ = [execution for execution in tx.executions.unfinished() if execution.job_uid == job.uid]
+    for execution in open_:
+        if execution.cancel_requested_at is None:
+            tx.executions.set_status(execution.id, ExecutionStatus.CANCELLING, now)
+            tx.executions.cancel_pending_tasks(execution.id, now)
+    if not open_:
+        remove_workload(tx, job.uid, now)

@@ -1,0 +1,58 @@
+"""From a replica to its unit: the bundle, the command, the environment, the limits."""
+
+import asyncio
+from pathlib import Path
+
+from homeport.build.bundle import load_bundle
+from homeport.build.program import Limits, Platform, program_unit
+from homeport.core.environment import EnvVar
+from homeport.core.errors import Internal
+from homeport.core.units import UnitKind, UnitSpec
+from homeport.store.contract import Store
+from homeport.store.records import Replica, Revision
+from homeport.workloads.environment import AgentContext, agent_environment
+from homeport.workloads.settings import AgentSettings
+
+HOST = "127.0.0.1"  # loopback is shared until workloads have networks of their own
+
+
+class ReplicaLauncher:
+    """Makes the units of replicas. Reads the bundle and the workload's account; starts nothing."""
+
+    def __init__(self, store: Store, bundles: Path, platform: Platform) -> None:
+        self._store = store
+        self._bundles = bundles
+        self._platform = platform
+
+    async def unit(self, revision: Revision, replica: Replica) -> UnitSpec:
+        """Raises `Internal` when the bundle or the account is gone."""
+        bundle = await asyncio.to_thread(load_bundle, self._bundles, revision.bundle_digest or "")
+        account = await self._store.read(lambda tx: tx.identities.account_of(revision.resource_uid))
+        if account is None:
+            raise Internal(detail=f"the account of {revision.kind} {revision.name} is gone")
+        settings = AgentSettings.from_spec(revision.spec, {"runtime": bundle.manifest.runtime})
+        environment = agent_environment(
+            AgentContext(
+                workspace=revision.workspace,
+                name=revision.name,
+                region=revision.region,
+                host=HOST,
+                port=replica.port,
+                api_url=self._platform.api_url,
+                run_url=self._platform.run_url,
+                client_credentials=self._platform.credentials(account.client_id, revision.id),
+                envs=(*(EnvVar(name=key, value=value) for key, value in bundle.env.items()), *settings.envs),
+                extra=self._platform.defaults,
+            )
+        )
+        labels = {
+            "resource": revision.resource_uid,
+            "workspace": revision.workspace,
+            "kind": revision.kind.value,
+            "name": revision.name,
+            "revision": revision.id,
+            "replica": replica.id,
+        }
+        limits = Limits(memory_mb=settings.memory_mb)
+        program = program_unit(replica.unit, UnitKind.REPLICA, bundle, environment.values, limits, labels)
+        return self._platform.shown(program)

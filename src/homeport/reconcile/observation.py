@@ -1,0 +1,85 @@
+"""What the rollouts see in one pass: the store's rows beside what the driver says of their units."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from homeport.core.ids import ReplicaId, UnitId
+from homeport.core.units import UnitState, UnitStatus
+from homeport.drivers.contract import Driver
+from homeport.store.contract import Transaction
+from homeport.store.records import Replica, Resource, Revision
+from homeport.workloads.settings import AgentSettings
+from homeport.workloads.states import ReplicaState
+from homeport.workloads.views import ReplicaView, ResourceView, RevisionView
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """One agent with its revisions and replicas as the store has them."""
+
+    resource: Resource
+    revisions: list[Revision]
+    replicas: list[Replica]
+
+    def revision(self, revision_id: str) -> Revision:
+        return next(known for known in self.revisions if known.id == revision_id)
+
+    def replica(self, replica_id: str) -> Replica:
+        return next(known for known in self.replicas if known.id == replica_id)
+
+
+def read_workload(resource: Resource, tx: Transaction) -> Workload:
+    return Workload(resource=resource, revisions=tx.revisions.of(resource.uid), replicas=tx.replicas.of(resource.uid))
+
+
+def view_resource(resource: Resource) -> ResourceView:
+    enabled = resource.spec.get("enabled") is not False
+    return ResourceView(generation=resource.generation, enabled=enabled, deleting=resource.deleting)
+
+
+def view_revision(revision: Revision) -> RevisionView:
+    settings = AgentSettings.from_spec(revision.spec)
+    return RevisionView(
+        id=revision.id, generation=revision.generation, state=revision.state, min_scale=settings.min_scale
+    )
+
+
+async def view_replicas(
+    driver: Driver, replicas: Iterable[Replica], units: Mapping[UnitId, UnitStatus], idle: set[ReplicaId]
+) -> list[ReplicaView]:
+    """Each replica with its unit's state. Only starting ones are asked for their ports: that is work for the node."""
+    views = []
+    for replica in replicas:
+        status = units.get(replica.unit)
+        alive = status is not None and status.state in (UnitState.STARTING, UnitState.RUNNING)
+        listening = False
+        if alive and replica.state is ReplicaState.STARTING:
+            listening = replica.port in await driver.listening(replica.unit)
+        views.append(
+            ReplicaView(
+                id=replica.id,
+                revision_id=replica.revision_id,
+                ordinal=replica.ordinal,
+                state=replica.state,
+                changed_at=replica.changed_at,
+                ready_at=replica.ready_at,
+                restarts=replica.restarts,
+                alive=alive,
+                listening=listening,
+                idle=replica.id in idle,
+                message=_ending(status) or replica.message,
+            )
+        )
+    return views
+
+
+def _ending(status: UnitStatus | None) -> str:
+    """How the unit ended, in words; empty while it lives."""
+    outcome = status.outcome if status else None
+    if outcome is None:
+        return ""
+    if outcome.out_of_memory:
+        return "out of memory"
+    if outcome.signal is not None:
+        return f"killed by signal {outcome.signal}"
+    return outcome.reason or f"exit code {outcome.exit_code}"

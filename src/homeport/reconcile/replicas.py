@@ -1,0 +1,226 @@
+"""Carrying out what a rollout step asks for: one method an action. Each is safe to repeat: a row is written before its
+unit starts, and a unit ends before its row goes."""
+
+import random
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from homeport.core.clock import Clock
+from homeport.core.errors import NoCapacity
+from homeport.core.ids import ReplicaId, UnitId, new_id
+from homeport.drivers.contract import Driver
+from homeport.reconcile.launch import ReplicaLauncher
+from homeport.reconcile.observation import Workload
+from homeport.store.contract import Store, Transaction
+from homeport.store.records import Event, Replica
+from homeport.workloads import actions
+from homeport.workloads.states import ReplicaState, RevisionState, WorkloadStatus
+
+STOP_GRACE_S = 10.0  # between SIGTERM and SIGKILL for a replica that is taken away
+PORTS = range(20000, 30000)  # below the range from which Linux gives ports to outgoing connections
+
+
+class Performer:
+    """Does what it is told, for one driver. It decides nothing."""
+
+    def __init__(self, store: Store, clock: Clock, driver: Driver, launcher: ReplicaLauncher) -> None:
+        self._store = store
+        self._clock = clock
+        self._driver = driver
+        self._launcher = launcher
+        self._methods: dict[type, Callable[[Workload, Any], Awaitable[None]]] = {
+            actions.BeginStart: self._begin_start,
+            actions.StartReplica: self._start_replica,
+            actions.MarkReady: self._mark_ready,
+            actions.BackOff: self._back_off,
+            actions.RestartReplica: self._restart_replica,
+            actions.Serve: self._serve,
+            actions.Supersede: self._supersede,
+            actions.Fail: self._fail,
+            actions.DrainReplica: self._drain_replica,
+            actions.StopReplica: self._stop_replica,
+            actions.DeleteRevision: self._delete_revision,
+            actions.RemoveResource: self._remove_resource,
+        }
+
+    async def perform(self, workload: Workload, action: actions.Action) -> None:
+        await self._methods[type(action)](workload, action)
+
+    async def start_unit(self, workload: Workload, replica: Replica) -> None:
+        """Start the unit of a replica whose row is stored; harmless if it runs."""
+        await self._driver.start(await self._launcher.unit(workload.revision(replica.revision_id), replica))
+
+    async def restore(self, workload: Workload, replica: Replica) -> None:
+        """A new unit for a replica whose old one was stopped with the system or is not known: not its program's
+        fault, so it waits for nothing and is not counted."""
+        again = replace(
+            replica, state=ReplicaState.STARTING, unit=_next_unit(replica), message="", changed_at=self._clock.now()
+        )
+        await self._store.write(lambda tx: tx.replicas.replace(again))
+        await self.start_unit(workload, again)
+
+    async def _begin_start(self, workload: Workload, action: actions.BeginStart) -> None:
+        await self._move(workload, action.revision_id, RevisionState.STARTING, "Starting", action.reason)
+
+    async def _start_replica(self, workload: Workload, action: actions.StartReplica) -> None:
+        now = self._clock.now()
+        replica_id = ReplicaId(new_id("rep"))
+        taken = await self._store.read(lambda tx: {known.port for known in tx.replicas.every()})
+        replica = Replica(
+            id=replica_id,
+            revision_id=action.revision_id,
+            resource_uid=workload.resource.uid,
+            ordinal=action.ordinal,
+            state=ReplicaState.STARTING,
+            unit=_unit_of(replica_id, 0),
+            port=free_port(taken),
+            restarts=0,
+            message="",
+            created_at=now,
+            ready_at=None,
+            changed_at=now,
+        )
+        await self._store.write(lambda tx: tx.replicas.insert(replica))
+        await self.start_unit(workload, replica)
+
+    async def _mark_ready(self, workload: Workload, action: actions.MarkReady) -> None:
+        now = self._clock.now()
+        ready = replace(workload.replica(action.replica_id), state=ReplicaState.READY, ready_at=now, changed_at=now)
+        await self._store.write(lambda tx: tx.replicas.replace(ready))
+
+    async def _back_off(self, workload: Workload, action: actions.BackOff) -> None:
+        replica = workload.replica(action.replica_id)
+        await self._driver.stop(replica.unit, STOP_GRACE_S)
+        now = self._clock.now()
+        waiting = replace(
+            replica, state=ReplicaState.BACKOFF, restarts=action.restarts, message=action.reason, changed_at=now
+        )
+
+        def write(tx: Transaction) -> None:
+            tx.replicas.replace(waiting)
+            message = f"Replica {replica.ordinal} ended: {action.reason}"
+            tx.events.add(self._event(workload, now, message, "ReplicaEnded", replica.revision_id))
+
+        await self._store.write(write)
+
+    async def _restart_replica(self, workload: Workload, action: actions.RestartReplica) -> None:
+        """A new unit and, since somebody else may have taken it meanwhile, a new port."""
+        replica = workload.replica(action.replica_id)
+        taken = await self._store.read(lambda tx: {known.port for known in tx.replicas.every()})
+        again = replace(
+            replica,
+            state=ReplicaState.STARTING,
+            unit=_next_unit(replica),
+            port=free_port(taken),
+            changed_at=self._clock.now(),
+        )
+        await self._store.write(lambda tx: tx.replicas.replace(again))
+        await self.start_unit(workload, again)
+
+    async def _serve(self, workload: Workload, action: actions.Serve) -> None:
+        now = self._clock.now()
+        chosen = workload.revision(action.revision_id)
+        serving = replace(chosen, state=RevisionState.SERVING, updated_at=now)
+
+        def write(tx: Transaction) -> None:
+            tx.revisions.replace_if_state(serving, chosen.state)
+            for revision_id in action.superseded:
+                old = workload.revision(revision_id)
+                tx.revisions.replace_if_state(replace(old, state=RevisionState.SUPERSEDED, updated_at=now), old.state)
+            message = f"Revision {chosen.id} serves: {action.reason}"
+            event = self._event(workload, now, message, "Serving", chosen.id, WorkloadStatus.DEPLOYED)
+            tx.events.add(event)
+
+        await self._store.write(write)
+
+    async def _supersede(self, workload: Workload, action: actions.Supersede) -> None:
+        await self._move(workload, action.revision_id, RevisionState.SUPERSEDED, "Superseded", action.reason)
+
+    async def _fail(self, workload: Workload, action: actions.Fail) -> None:
+        await self._move(workload, action.revision_id, RevisionState.FAILED, "StartFailed", action.reason)
+
+    async def _drain_replica(self, workload: Workload, action: actions.DrainReplica) -> None:
+        replica = workload.replica(action.replica_id)
+        draining = replace(replica, state=ReplicaState.DRAINING, message=action.reason, changed_at=self._clock.now())
+        await self._store.write(lambda tx: tx.replicas.replace(draining))
+
+    async def _stop_replica(self, workload: Workload, action: actions.StopReplica) -> None:
+        await self._driver.stop(workload.replica(action.replica_id).unit, STOP_GRACE_S)
+        await self._store.write(lambda tx: tx.replicas.delete(action.replica_id))
+
+    async def _delete_revision(self, workload: Workload, action: actions.DeleteRevision) -> None:
+        await self._store.write(lambda tx: tx.revisions.delete(action.revision_id))
+
+    async def _remove_resource(self, workload: Workload, action: actions.RemoveResource) -> None:
+        await self._store.write(lambda tx: remove_workload(tx, workload.resource.uid, self._clock.now()))
+
+    async def _move(
+        self, workload: Workload, revision_id: str, state: RevisionState, reason: str, message: str
+    ) -> None:
+        """Set a revision's state with an event."""
+        now = self._clock.now()
+        before = workload.revision(revision_id)
+        failed = state is RevisionState.FAILED
+        after = replace(before, state=state, message=message if failed else before.message, updated_at=now)
+        status = WorkloadStatus.FAILED if failed else WorkloadStatus.DEPLOYING
+
+        def write(tx: Transaction) -> None:
+            if tx.revisions.replace_if_state(after, before.state):
+                text = f"Revision {before.id} failed: {message}" if failed else f"Revision {before.id}: {message}"
+                tx.events.add(self._event(workload, now, text, reason, before.id, status))
+
+        await self._store.write(write)
+
+    def _event(
+        self,
+        workload: Workload,
+        now: datetime,
+        message: str,
+        reason: str,
+        revision: str,
+        status: WorkloadStatus = WorkloadStatus.DEPLOYING,
+    ) -> Event:
+        return Event(
+            resource_uid=workload.resource.uid,
+            time=now,
+            type="deployment",
+            status=status,
+            message=message,
+            reason=reason,
+            revision=revision,
+        )
+
+
+def remove_workload(tx: Transaction, resource_uid: str, now: datetime) -> None:
+    """Remove a workload's rows and its account, whose tokens end with it."""
+    if (account := tx.identities.account_of(resource_uid)) is not None:
+        tx.identities.remove_account(account.client_id, now)
+    tx.resources.delete(resource_uid)
+
+
+def free_port(taken: set[int]) -> int:
+    """A port that no replica has and on which nobody listens now. Somebody may still be quicker: then the program
+    cannot listen, and its next start gets another."""
+    for port in random.sample(PORTS, len(PORTS)):
+        if port in taken:
+            continue
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise NoCapacity("No port is free for another replica.")
+
+
+def _unit_of(replica_id: ReplicaId, start: int) -> UnitId:
+    return UnitId(f"{replica_id}-{start}")
+
+
+def _next_unit(replica: Replica) -> UnitId:
+    start = int(replica.unit.rpartition("-")[2]) + 1
+    return _unit_of(replica.id, start)

@@ -1,0 +1,73 @@
+"""From the store to the gateway: which workloads answer, at which replicas. Published after every change that the
+rollouts make; pure but for the publishing."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from homeport.core.clock import Clock
+from homeport.core.ids import Kind, RevisionId
+from homeport.dataplane.routes import Endpoint, Gateway, RevisionRoute, WorkloadRoute
+from homeport.dataplane.xds import XdsServer
+from homeport.identity.keys import KeyRing
+from homeport.store.contract import Store, Transaction
+from homeport.store.records import Replica, Resource, Revision
+from homeport.workloads.states import ReplicaState, RevisionState
+
+LOOPBACK = "127.0.0.1"
+
+
+class Routes:
+    """Reads the whole picture and hands it on; the data plane finds out what changed."""
+
+    def __init__(self, store: Store, clock: Clock, keys: KeyRing, xds: XdsServer) -> None:
+        self._store = store
+        self._clock = clock
+        self._keys = keys
+        self._xds = xds
+
+    async def publish(self) -> int:
+        """Publish the present state; returns the version to wait for with `XdsServer.acknowledged`."""
+        now = self._clock.now()
+
+        def read(tx: Transaction) -> Gateway:
+            routes = []
+            replicas = defaultdict(list)
+            for replica in tx.replicas.every():
+                replicas[replica.resource_uid].append(replica)
+            for agent in tx.resources.every(Kind.AGENT):
+                if (route := route_of(agent, tx.revisions.of(agent.uid), replicas[agent.uid])) is not None:
+                    routes.append(route)
+            revoked = frozenset(tx.identities.revoked_keys(now))
+            return Gateway(routes=tuple(routes), jwks=self._keys.public_jwks(), revoked=revoked)
+
+        return self._xds.publish(await self._store.read(read))
+
+
+def route_of(agent: Resource, revisions: Iterable[Revision], replicas: Iterable[Replica]) -> WorkloadRoute | None:
+    """The agent's address, or None while nothing of it serves. The serving revision has all the weight; replicas of
+    others appear only while they finish their requests."""
+    if agent.deleting or agent.spec.get("enabled") is False:
+        return None
+    states = {known.id: known.state for known in revisions}
+    serving = next((known for known, state in states.items() if state is RevisionState.SERVING), None)
+    if serving is None:
+        return None
+    endpoints: dict[RevisionId, list[Endpoint]] = defaultdict(list, {serving: []})
+    for replica in replicas:
+        if _routed(replica, states):
+            draining = replica.state is ReplicaState.DRAINING or replica.revision_id != serving
+            endpoints[replica.revision_id].append(Endpoint(address=LOOPBACK, port=replica.port, draining=draining))
+    shares = tuple(
+        RevisionRoute(revision=revision, weight=100 if revision == serving else 0, endpoints=tuple(at))
+        for revision, at in sorted(endpoints.items())
+    )
+    public = agent.spec.get("public") is True
+    return WorkloadRoute(workspace=agent.workspace, kind=agent.kind, name=agent.name, revisions=shares, public=public)
+
+
+def _routed(replica: Replica, states: dict[RevisionId, RevisionState]) -> bool:
+    """One that was switched away from a moment ago stays known, so that its requests are still counted."""
+    if replica.state is ReplicaState.DRAINING:
+        return True
+    served = states.get(replica.revision_id) in (RevisionState.SERVING, RevisionState.SUPERSEDED)
+    return replica.state is ReplicaState.READY and served

@@ -1,0 +1,83 @@
+"""How attempts ended: read from the driver's journal, in order, each applied once, with the reader's position in the
+same commit. A server that dies in between reads the same end again and finds it applied."""
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+
+from homeport.core.clock import Clock
+from homeport.core.ids import ExecutionId, UnitId
+from homeport.core.units import Outcome, UnitExit, UnitKind
+from homeport.drivers.contract import Driver
+from homeport.jobs.execution import Counts, status_of
+from homeport.jobs.retry import AttemptRule, after_attempt, jitter_of
+from homeport.store.contract import Store, Transaction
+from homeport.store.records import Attempt, Execution, Task, TaskFinish
+
+log = logging.getLogger(__name__)
+
+
+async def follow_outcomes(store: Store, clock: Clock, driver: Driver, wake: Callable[[], None]) -> None:
+    """Apply every end of a task's unit, for ever."""
+    note = f"runner.exits.{driver.name}"
+    position = int(await store.read(lambda tx: tx.note(note)) or 0)
+    async for exit_ in driver.exits(position):
+        if exit_.status.kind is UnitKind.TASK:
+            await store.write(partial(_apply, exit_, note, clock.now()))
+            wake()
+
+
+def _apply(exit_: UnitExit, note: str, now: datetime, tx: Transaction) -> None:
+    outcome = exit_.status.outcome or Outcome(lost=True, reason="no outcome was recorded")
+    finish_attempt(tx, exit_.status.id, outcome, now)
+    tx.set_note(note, str(exit_.seq))
+
+
+def finish_attempt(tx: Transaction, unit: UnitId, outcome: Outcome, now: datetime) -> None:
+    """End the attempt of `unit`, and its task by the retry rule; settle the execution when it was the last. Does
+    nothing for an attempt that has ended."""
+    attempt = tx.executions.attempt(unit)
+    if attempt is None or not attempt.state.open:
+        return
+    task = tx.executions.task(attempt.execution_id, attempt.index)
+    execution = tx.executions.get(attempt.execution_id)
+    if task is None or execution is None or task.lease is None:
+        log.error("attempt %s has no running task; left alone", unit)
+        return
+    tx.executions.finish_task_if_running(_finish(attempt, task, execution, outcome, now), now)
+    settle(tx, execution.id, now)
+
+
+def _finish(attempt: Attempt, task: Task, execution: Execution, outcome: Outcome, now: datetime) -> TaskFinish:
+    rule = AttemptRule(max_retries=execution.max_retries, timeout_s=execution.timeout_s, memory_mb=execution.memory_mb)
+    cancelling = execution.cancel_requested_at is not None
+    verdict = after_attempt(outcome, task.attempts, rule, now, jitter_of(attempt.unit), cancelling)
+    return TaskFinish(
+        unit=attempt.unit,
+        lease=task.lease or "",
+        outcome=outcome,
+        attempt_state=verdict.attempt_state,
+        task_status=verdict.task_status,
+        not_before=verdict.not_before,
+        message=verdict.message,
+    )
+
+
+def settle(tx: Transaction, execution_id: ExecutionId, now: datetime) -> None:
+    """Give the execution the status that its counts say."""
+    execution = tx.executions.get(execution_id)
+    if execution is None or execution.status.terminal:
+        return
+    counts = Counts(
+        pending=execution.pending,
+        running=execution.running,
+        succeeded=execution.succeeded,
+        failed=execution.failed,
+        cancelled=execution.cancelled,
+        timed_out=execution.timed_out,
+        retried=execution.retried,
+    )
+    status = status_of(execution.status, counts, cancel_requested=execution.cancel_requested_at is not None)
+    if status is not execution.status:
+        tx.executions.set_status(execution_id, status, now)

@@ -1,0 +1,178 @@
+"""The server process: the API, the decisions, the loops, the configuration of the gateway. Started by `homeport up`.
+
+One of the composition roots: the only files that know every concrete class. It owns no process and no port; it may be
+killed at any moment, and what it was doing is taken up by its next start.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+
+from homeport import sdk_hook
+from homeport.api.app import public_app
+from homeport.api.internal import internal_app
+from homeport.app.authentication import client_secret
+from homeport.app.context import Context
+from homeport.app.first_run import ensure_first_run
+from homeport.build.builder import Builder
+from homeport.build.program import Platform
+from homeport.core import log as logs
+from homeport.core.clock import SystemClock
+from homeport.core.errors import HomeportError
+from homeport.core.service import Service, Signals
+from homeport.dataplane.snapshot import Authority
+from homeport.dataplane.xds import XdsServer
+from homeport.drivers.process import ProcessDriver
+from homeport.identity.keys import GATEWAY_AUDIENCE, ISSUER, KeyRing
+from homeport.reconcile.builds import Builds
+from homeport.reconcile.garbage import Garbage
+from homeport.reconcile.launch import ReplicaLauncher
+from homeport.reconcile.replicas import Performer
+from homeport.reconcile.rollouts import Rollouts
+from homeport.reconcile.routes import Routes
+from homeport.regions import read_regions
+from homeport.runner.dispatch import Runner
+from homeport.runner.launch import TaskLauncher
+from homeport.settings import DataDir
+from homeport.store.sqlite import SqliteStore
+
+log = logging.getLogger(__name__)
+
+TASKS_PER_CORE = 4  # attempts at once: tasks mostly wait for models and networks
+TASKS_AT_LEAST = 8
+SHUTDOWN_S = 5  # for requests to the API that are under way at a stop
+
+
+class Server:
+    """Every part of the process, wired. Parts start in order and stop in reverse."""
+
+    def __init__(self, data: DataDir, host: str, port: int) -> None:
+        clock, signals = SystemClock(), Signals()
+        driver = ProcessDriver(data.socket("node"))
+        store = SqliteStore(data.database)
+        keys = KeyRing.load_or_create(data.signing_key)
+        self.data = data
+        self.context = Context(
+            store=store,
+            clock=clock,
+            keys=keys,
+            data=data,
+            regions=read_regions(data.config, driver.name),
+            drivers={driver.name: driver},
+            signals=signals,
+            base_url=base_url(host, port),
+        )
+        platform = Platform(
+            base_url=self.context.base_url,
+            sdk_hook=Path(sdk_hook.__file__).parent,
+            secret_of=lambda client_id, revision: client_secret(self.context, client_id, revision),
+        )
+        authority = Authority(edge_socket=data.socket("edge"), issuer=ISSUER, audience=GATEWAY_AUDIENCE)
+        xds = XdsServer(data.socket("xds"), authority, clock)
+        routes = Routes(store, clock, keys, xds)
+        builder = Builder(data, driver, clock)
+        performer = Performer(store, clock, driver, ReplicaLauncher(store, data.bundles, platform))
+        by_region = {region.name: driver for region in self.context.regions}
+        tasks = TaskLauncher(store, clock, keys, data.bundles, platform, by_region)
+        slots = max(TASKS_AT_LEAST, TASKS_PER_CORE * (os.cpu_count() or 1))
+        self._driver = driver
+        self._parts: Sequence[Service] = (
+            xds,
+            Rollouts(store, clock, driver, performer, routes, xds, signals),
+            Builds(store, clock, builder, data, signals),
+            Runner(store, clock, [driver], tasks, slots=slots, wakeup=signals.runner),
+            Garbage(store, clock, driver, builder, data),
+        )
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT."""
+        await self.context.store.start()
+        try:
+            await ensure_first_run(self.context)
+            async with contextlib.AsyncExitStack() as stack:
+                for part in self._parts:
+                    await part.start()
+                    stack.push_async_callback(part.stop)
+                await self._serve()
+        finally:
+            await self._driver.close()
+            await self.context.store.stop()
+
+    async def _serve(self) -> None:
+        servers = [
+            _http(public_app(self.context), self.data.socket("server")),
+            _http(internal_app(self.context), self.data.socket("internal")),
+        ]
+        stopping = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+        running = [asyncio.ensure_future(server.serve()) for server in servers]
+        waiting = asyncio.ensure_future(stopping.wait())
+        await asyncio.wait([*running, waiting], return_when=asyncio.FIRST_COMPLETED)
+        log.info("stopping")
+        for server in servers:
+            server.should_exit = True
+        waiting.cancel()
+        await asyncio.gather(*running)
+
+
+def base_url(host: str, port: int) -> str:
+    """Where clients and workloads reach the gateway. One that listens everywhere is reached on loopback from here."""
+    reachable = "127.0.0.1" if host in ("0.0.0.0", "::", "localhost") else host
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+
+
+class _HttpServer(uvicorn.Server):
+    """Signals end the process in one place, so the two servers in it must not take them."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _http(app: FastAPI, socket: Path) -> uvicorn.Server:
+    """An HTTP server on a unix socket. A socket file that a killed server left is removed: the lock of `up` says that
+    there is only one of us."""
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISSOCK(socket.stat().st_mode):
+            socket.unlink()
+    config = uvicorn.Config(
+        app,
+        uds=str(socket),
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=SHUTDOWN_S,
+        server_header=False,
+    )
+    return _HttpServer(config)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the server; the exit code is 1 when it could not start, with the reason on standard error."""
+    parser = argparse.ArgumentParser(prog="python -m homeport.server", description="Homeport's server process.")
+    parser.add_argument("--data", type=Path, required=True, help="the data directory")
+    parser.add_argument("--host", default="127.0.0.1", help="where the gateway listens")
+    parser.add_argument("--port", type=int, required=True, help="the gateway's port")
+    options = parser.parse_args(arguments)
+    logs.configure("server")
+    os.umask(0o022)
+    try:
+        asyncio.run(Server(DataDir(options.data), options.host, options.port).run())
+    except HomeportError as error:
+        log.error("%s %s", error.for_caller(), error.detail)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,60 @@
+"""The copies of agents in SQL. Keeps `contract.Replicas`; starts and stops nothing."""
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from homeport.core.ids import ReplicaId, UnitId
+from homeport.store.records import Replica
+from homeport.store.rows import MOMENT, Codec, conflict, maybe, named
+from homeport.store.tables import replicas
+from homeport.workloads.states import ReplicaState
+
+_REPLICA = Codec(
+    Replica,
+    replicas,
+    "id",
+    state=named(ReplicaState),
+    created_at=MOMENT,
+    ready_at=maybe(MOMENT),
+    changed_at=MOMENT,
+)
+_OLDEST_FIRST = (replicas.c.created_at, replicas.c.ordinal, replicas.c.id)
+
+
+class SqlReplicas:
+    """See `contract.Replicas`."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def insert(self, replica: Replica) -> None:
+        with conflict(f"The replica {replica.id!r} or its unit exists already, or its agent is gone."):
+            self._connection.execute(insert(replicas).values(_REPLICA.values(replica)))
+
+    def get(self, replica_id: ReplicaId) -> Replica | None:
+        row = self._connection.execute(select(replicas).where(replicas.c.id == replica_id)).mappings().first()
+        return None if row is None else _REPLICA.record(row)
+
+    def by_unit(self, unit: UnitId) -> Replica | None:
+        row = self._connection.execute(select(replicas).where(replicas.c.unit == unit)).mappings().first()
+        return None if row is None else _REPLICA.record(row)
+
+    def every(self) -> list[Replica]:
+        rows = self._connection.execute(select(replicas).order_by(*_OLDEST_FIRST))
+        return [_REPLICA.record(row) for row in rows.mappings()]
+
+    def of(self, resource_uid: str) -> list[Replica]:
+        mine = select(replicas).where(replicas.c.resource_uid == resource_uid)
+        rows = self._connection.execute(mine.order_by(*_OLDEST_FIRST))
+        return [_REPLICA.record(row) for row in rows.mappings()]
+
+    def replace(self, replica: Replica) -> bool:
+        values = _REPLICA.values(replica)
+        del values["id"]
+        stored = update(replicas).where(replicas.c.id == replica.id).values(values)
+        with conflict(f"The unit {replica.unit!r} stands for another replica already."):
+            return self._connection.execute(stored).rowcount == 1
+
+    def delete(self, replica_id: ReplicaId) -> None:
+        self._connection.execute(delete(replicas).where(replicas.c.id == replica_id))

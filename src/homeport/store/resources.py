@@ -1,0 +1,123 @@
+"""Policies, agents and jobs in SQL. Keeps `contract.Resources`; decides nothing about what a spec means."""
+
+from typing import Any
+
+from sqlalchemy import Connection, Select, delete, func, insert, select, update
+
+from homeport.core.ids import Kind
+from homeport.store.pages import Keyset
+from homeport.store.records import ListQuery, Resource, ResourcePage
+from homeport.store.rows import MOMENT, OBJECT, Codec, conflict, maybe, named
+from homeport.store.tables import resource_policies, resources
+from homeport.workloads.states import WorkloadStatus
+
+_RESOURCE = Codec(
+    Resource,
+    resources,
+    "uid",
+    kind=named(Kind),
+    labels=OBJECT,
+    spec=OBJECT,
+    status=maybe(named(WorkloadStatus)),
+    created_at=MOMENT,
+    updated_at=MOMENT,
+)
+_FIXED = ("uid", "workspace", "kind", "name", "created_at", "created_by")
+_ORDERS = {
+    "createdAt:desc": Keyset(resources.c.created_at, resources.c.uid, descending=True),
+    "createdAt:asc": Keyset(resources.c.created_at, resources.c.uid, descending=False),
+    "name:asc": Keyset(resources.c.name, resources.c.uid, descending=False),
+    "name:desc": Keyset(resources.c.name, resources.c.uid, descending=True),
+}
+# Between the parts of the searched text, so that no query matches the end of one and the start of the next.
+_BETWEEN = "\x1f"
+
+
+class SqlResources:
+    """See `contract.Resources`."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def insert(self, resource: Resource) -> None:
+        taken = f"The {resource.kind} {resource.name!r} exists already in workspace {resource.workspace!r}."
+        values = _RESOURCE.values(resource) | {"search": _searched(resource)}
+        with conflict(taken, "Update it, or choose another name."):
+            self._connection.execute(insert(resources).values(values))
+        self._link_policies(resource)
+
+    def get(self, workspace: str, kind: Kind, name: str) -> Resource | None:
+        mine = (resources.c.workspace == workspace, resources.c.kind == kind.value, resources.c.name == name)
+        return self._one(select(*_RESOURCE.columns).where(*mine))
+
+    def by_uid(self, uid: str) -> Resource | None:
+        return self._one(select(*_RESOURCE.columns).where(resources.c.uid == uid))
+
+    def replace(self, resource: Resource, expected_generation: int) -> bool:
+        values = {name: value for name, value in _RESOURCE.values(resource).items() if name not in _FIXED}
+        stored = update(resources).where(resources.c.uid == resource.uid, resources.c.generation == expected_generation)
+        if not self._connection.execute(stored.values(values | {"search": _searched(resource)})).rowcount:
+            return False
+        self._connection.execute(delete(resource_policies).where(resource_policies.c.resource_uid == resource.uid))
+        self._link_policies(resource)
+        return True
+
+    def delete(self, uid: str) -> None:
+        # The tables of revisions, replicas, events and policy links say ON DELETE CASCADE.
+        self._connection.execute(delete(resources).where(resources.c.uid == uid))
+
+    def page(self, query: ListQuery) -> ResourcePage:
+        mine = (resources.c.workspace == query.workspace, resources.c.kind == query.kind.value)
+        total = self._connection.scalar(select(func.count()).select_from(resources).where(*mine)) or 0
+        chosen = _filtered(select(*_RESOURCE.columns).where(*mine), query)
+        order = _ORDERS[query.sort]
+        if query.from_end:
+            rows, after = order.last_rows(self._connection, chosen, query.limit), None
+        else:
+            rows, after = order.rows(self._connection, chosen, query.limit, query.after)
+        return ResourcePage(items=[_RESOURCE.record(row) for row in rows], next=after, total=total)
+
+    def every(self, kind: Kind) -> list[Resource]:
+        chosen = select(*_RESOURCE.columns).where(resources.c.kind == kind.value)
+        return self._all(chosen.order_by(resources.c.created_at, resources.c.uid))
+
+    def using_policy(self, workspace: str, policy: str) -> list[Resource]:
+        linked = select(resource_policies.c.resource_uid).where(
+            resource_policies.c.workspace == workspace, resource_policies.c.policy == policy
+        )
+        chosen = select(*_RESOURCE.columns).where(resources.c.uid.in_(linked))
+        return self._all(chosen.order_by(resources.c.kind, resources.c.name))
+
+    def _link_policies(self, resource: Resource) -> None:
+        named_policies = resource.spec.get("policies")
+        if not isinstance(named_policies, list):
+            return
+        names = dict.fromkeys(name for name in named_policies if isinstance(name, str))
+        rows = [{"resource_uid": resource.uid, "workspace": resource.workspace, "policy": name} for name in names]
+        if rows:
+            self._connection.execute(insert(resource_policies), rows)
+
+    def _one(self, chosen: Select[Any]) -> Resource | None:
+        row = self._connection.execute(chosen).mappings().first()
+        return None if row is None else _RESOURCE.record(row)
+
+    def _all(self, chosen: Select[Any]) -> list[Resource]:
+        return [_RESOURCE.record(row) for row in self._connection.execute(chosen).mappings()]
+
+
+def _filtered(chosen: Select[Any], query: ListQuery) -> Select[Any]:
+    if query.q is not None:
+        chosen = chosen.where(resources.c.search.contains(query.q, autoescape=True))
+    if query.statuses:
+        chosen = chosen.where(resources.c.status.in_(sorted(query.statuses)))
+    return chosen
+
+
+def _searched(resource: Resource) -> str:
+    parts = [resource.name, resource.display_name or ""]
+    for key, value in resource.labels.items():
+        parts += [key, value]
+    # Text that is not valid Unicode cannot be stored; it cannot be searched for either.
+    return _BETWEEN.join(parts).lower().encode(errors="replace").decode()

@@ -1,0 +1,61 @@
+"""The versions of workloads in SQL. Keeps `contract.Revisions`; knows no rule of rollouts."""
+
+from collections.abc import Iterable
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from homeport.core.ids import Kind, RevisionId
+from homeport.store.records import Revision
+from homeport.store.rows import LIST, MOMENT, OBJECT, Codec, conflict, named
+from homeport.store.tables import revisions
+from homeport.workloads.states import RevisionState
+
+_REVISION = Codec(
+    Revision,
+    revisions,
+    "id",
+    kind=named(Kind),
+    state=named(RevisionState),
+    spec=OBJECT,
+    entrypoint=LIST,
+    created_at=MOMENT,
+    updated_at=MOMENT,
+)
+_CHANGING = ("state", "source_digest", "bundle_digest", "entrypoint", "message", "updated_at")
+
+
+class SqlRevisions:
+    """See `contract.Revisions`."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def insert(self, revision: Revision) -> None:
+        message = f"The revision {revision.id!r} exists already, or its {revision.kind} {revision.name!r} is gone."
+        with conflict(message):
+            self._connection.execute(insert(revisions).values(_REVISION.values(revision)))
+
+    def get(self, revision_id: RevisionId) -> Revision | None:
+        row = self._connection.execute(select(revisions).where(revisions.c.id == revision_id)).mappings().first()
+        return None if row is None else _REVISION.record(row)
+
+    def of(self, resource_uid: str) -> list[Revision]:
+        chosen = select(revisions).where(revisions.c.resource_uid == resource_uid)
+        newest_first = chosen.order_by(revisions.c.generation.desc(), revisions.c.created_at.desc(), revisions.c.id)
+        return [_REVISION.record(row) for row in self._connection.execute(newest_first).mappings()]
+
+    def in_states(self, states: Iterable[RevisionState]) -> list[Revision]:
+        chosen = select(revisions).where(revisions.c.state.in_(sorted(state.value for state in states)))
+        oldest_first = chosen.order_by(revisions.c.created_at, revisions.c.id)
+        return [_REVISION.record(row) for row in self._connection.execute(oldest_first).mappings()]
+
+    def replace_if_state(self, revision: Revision, expected: RevisionState) -> bool:
+        values = _REVISION.values(revision)
+        stored = update(revisions).where(revisions.c.id == revision.id, revisions.c.state == expected.value)
+        changed = stored.values({name: values[name] for name in _CHANGING})
+        return self._connection.execute(changed).rowcount == 1
+
+    def delete(self, revision_id: RevisionId) -> None:
+        self._connection.execute(delete(revisions).where(revisions.c.id == revision_id))

@@ -1,0 +1,116 @@
+"""Bring a SQLite file to this version's schema, or say why not. Called by the SQLite store before anything else uses
+the file. It never repairs, and it never touches a file that is not Homeport's or is newer than this program."""
+
+import logging
+import sqlite3
+import threading
+from contextlib import closing
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from alembic.util.exc import CommandError
+from sqlalchemy import Engine
+
+from homeport.core.errors import StoreUnavailable
+from homeport.store.failures import DAMAGED
+
+log = logging.getLogger(__name__)
+
+_OLDEST_SQLITE = (3, 35)  # the first that answers an UPDATE with the rows it changed
+_MAGIC = b"SQLite format 3\x00"
+# A check of this length reads some gigabytes. A larger file is checked in part: a start must not take minutes.
+_CHECK_TIMEOUT_S = 5.0
+
+
+def prepare_file(path: Path) -> None:
+    """Make the file, for its owner only, if it is absent. Raises `StoreUnavailable` for a file that is damaged, of
+    another program, or of a newer Homeport."""
+    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+        needed = ".".join(map(str, _OLDEST_SQLITE))
+        raise StoreUnavailable(
+            f"This Python has SQLite {sqlite3.sqlite_version}; Homeport needs {needed} or later.",
+            hint="Use a newer Python, such as one that uv installs.",
+        )
+    try:
+        path.touch(mode=0o600, exist_ok=True)
+        path.chmod(0o600)
+        with path.open("rb") as file:
+            start = file.read(len(_MAGIC))
+    except OSError as error:
+        raise StoreUnavailable(
+            f"The store's database {path} cannot be opened: {error.strerror}.",
+            hint="Check that the directory exists and belongs to Homeport's user.",
+            detail=str(error),
+        ) from error
+    if start == b"":
+        return
+    if start != _MAGIC:
+        raise StoreUnavailable(f"The store's database {path} is damaged or is not a database.", hint=DAMAGED)
+    _refuse_damaged(path)
+    _refuse_foreign(path)
+
+
+def migrate(engine: Engine) -> None:
+    """Run what is missing of the migrations, all in one transaction."""
+    config = _config()
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def _config() -> Config:
+    config = Config()
+    # A percent sign has a meaning in this configuration.
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    return config
+
+
+def _refuse_damaged(path: Path) -> None:
+    """Raises `StoreUnavailable` if SQLite's own check finds something within its time."""
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=_CHECK_TIMEOUT_S)) as connection:
+        timer = threading.Timer(_CHECK_TIMEOUT_S, connection.interrupt)
+        timer.start()
+        try:
+            found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+                raise
+            log.info("%s is large: checked for %s s only, nothing found", path, _CHECK_TIMEOUT_S)
+            return
+        except sqlite3.DatabaseError as error:
+            found = str(error)
+        finally:
+            timer.cancel()
+            timer.join()
+    if found != "ok":
+        raise StoreUnavailable(f"The store's database {path} is damaged.", hint=DAMAGED, detail=str(found))
+
+
+def _refuse_foreign(path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=_CHECK_TIMEOUT_S)) as connection:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        versions = [*connection.execute("SELECT version_num FROM alembic_version")] if _VERSIONS in tables else []
+    if tables and not versions:
+        raise StoreUnavailable(
+            f"The database {path} belongs to another program.", hint="Choose another data directory with --data."
+        )
+    scripts = ScriptDirectory.from_config(_config())
+    for (version,) in versions:
+        if not _known(scripts, version):
+            raise StoreUnavailable(
+                f"The store's database {path} was made by a newer Homeport (schema {version}; this one knows up to "
+                f"{scripts.get_current_head()}).",
+                hint="Start the newer version, or put back a backup of the data directory from before the upgrade.",
+            )
+
+
+_VERSIONS = "alembic_version"
+
+
+def _known(scripts: ScriptDirectory, version: str) -> bool:
+    try:
+        return scripts.get_revision(version) is not None
+    except CommandError:
+        return False

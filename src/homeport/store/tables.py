@@ -1,0 +1,294 @@
+"""The tables of the store, for the statements in this package and for the migrations' self-check.
+
+Moments are whole microseconds since 1970 in UTC, so they sort as numbers. Objects are JSON text. States are text where
+people may look at them, and small numbers on tasks and attempts, of which there are millions. Both SQLite and
+PostgreSQL understand everything here; what only tunes SQLite is marked `sqlite_…` and ignored elsewhere.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    literal_column,
+    text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite numbers rows by itself only when the key's type is exactly INTEGER.
+_Counter = BigInteger().with_variant(Integer(), "sqlite")
+
+
+def _text(name: str) -> Column[str]:
+    return Column(name, Text, nullable=False)
+
+
+def _moment(name: str) -> Column[int]:
+    return Column(name, BigInteger, nullable=False)
+
+
+def _count(name: str) -> Column[int]:
+    return Column(name, Integer, nullable=False)
+
+
+def _of_resource() -> Column[str]:
+    return Column("resource_uid", Text, ForeignKey("resources.uid", ondelete="CASCADE"), nullable=False)
+
+
+notes = Table("notes", metadata, Column("key", Text, primary_key=True), _text("value"))
+
+workspaces = Table(
+    "workspaces",
+    metadata,
+    Column("name", Text, primary_key=True),
+    _text("display_name"),
+    _moment("created_at"),
+    _text("created_by"),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("client_id", Text, primary_key=True),
+    _text("workspace"),
+    _text("name"),
+    _text("description"),
+    _text("role"),
+    Column("owner_uid", Text, unique=True),
+    _moment("created_at"),
+    _moment("updated_at"),
+    Index(None, "workspace", "created_at"),
+)
+
+# No foreign key to the account: a key outlives it, revoked, until it expires.
+keys = Table(
+    "keys",
+    metadata,
+    Column("jti", Text, primary_key=True),
+    _text("client_id"),
+    _text("workspace"),
+    _text("name"),
+    _moment("created_at"),
+    _text("created_by"),
+    Column("expires_at", BigInteger),
+    Column("revoked_at", BigInteger),
+    Index(None, "client_id", "created_at"),
+    Index(None, "revoked_at"),
+)
+
+resources = Table(
+    "resources",
+    metadata,
+    Column("uid", Text, primary_key=True),
+    _text("workspace"),
+    _text("kind"),
+    _text("name"),
+    Column("display_name", Text),
+    Column("external_id", Text),
+    _text("labels"),
+    _text("spec"),
+    _text("search"),  # what `q` looks through, in lower case; derived from name, display name and labels
+    _count("generation"),
+    _count("observed_generation"),
+    Column("status", Text),
+    _moment("created_at"),
+    _text("created_by"),
+    _moment("updated_at"),
+    _text("updated_by"),
+    Column("deleting", Boolean, nullable=False),
+    UniqueConstraint("workspace", "kind", "name"),  # also the order by name
+    Index(None, "workspace", "kind", "created_at", "uid"),
+    Index(None, "kind", "created_at"),
+)
+
+# Derived from `spec.policies` at every write: the same question on both databases, answered by an index.
+resource_policies = Table(
+    "resource_policies",
+    metadata,
+    _of_resource(),
+    _text("workspace"),
+    _text("policy"),
+    PrimaryKeyConstraint("resource_uid", "policy"),
+    Index(None, "workspace", "policy"),
+)
+
+revisions = Table(
+    "revisions",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _of_resource(),
+    _text("workspace"),
+    _text("kind"),
+    _text("name"),
+    _count("generation"),
+    _text("state"),
+    _text("spec"),
+    _text("region"),
+    _text("flavor"),
+    Column("source_digest", Text),
+    Column("bundle_digest", Text),
+    _text("entrypoint"),
+    _text("message"),
+    _moment("created_at"),
+    _text("created_by"),
+    _moment("updated_at"),
+    Index(None, "resource_uid", "generation"),
+    Index(None, "state", "created_at"),
+)
+
+replicas = Table(
+    "replicas",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _text("revision_id"),
+    _of_resource(),
+    _count("ordinal"),
+    _text("state"),
+    Column("unit", Text, nullable=False, unique=True),
+    _count("port"),
+    _count("restarts"),
+    _text("message"),
+    _moment("created_at"),
+    Column("ready_at", BigInteger),
+    _moment("changed_at"),
+    Index(None, "resource_uid"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("sequence", _Counter, primary_key=True),
+    _of_resource(),
+    _moment("time"),
+    _text("type"),
+    _text("status"),
+    _text("message"),
+    _text("revision"),
+    _text("reason"),
+    Index(None, "resource_uid", "sequence"),
+)
+
+# No foreign key to the job: executions outlive it. `number` stands for the id in tasks and attempts.
+executions = Table(
+    "executions",
+    metadata,
+    Column("number", _Counter, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    _text("workspace"),
+    _text("job"),
+    _text("job_uid"),
+    _text("revision_id"),
+    _text("request_id"),
+    _text("request_digest"),
+    Column("visible", Boolean, nullable=False),
+    _text("status"),
+    _count("parallelism"),
+    _count("timeout_s"),
+    _count("max_retries"),
+    _count("memory_mb"),
+    Column("memory_override", Integer),
+    _text("env_override"),
+    _text("created_by"),
+    _moment("created_at"),
+    _moment("updated_at"),
+    Column("started_at", BigInteger),
+    Column("completed_at", BigInteger),
+    Column("cancel_requested_at", BigInteger),
+    _count("total"),
+    _count("pending"),
+    _count("running"),
+    _count("succeeded"),
+    _count("failed"),
+    _count("cancelled"),
+    _count("retried"),
+    _count("timed_out"),
+    Index(None, "workspace", "job", "created_at", "id"),
+    Index(None, "status", "created_at"),
+)
+# Only visible ones: staging that a dead server left behind never stands in the way of the caller's second try.
+Index(
+    "uq_executions_request",
+    executions.c.workspace,
+    executions.c.job,
+    executions.c.request_id,
+    unique=True,
+    sqlite_where=text("visible = 1"),  # each as the statements say it there
+    postgresql_where=text("visible"),
+)
+
+
+def _of_execution() -> Column[int]:
+    return Column("execution", BigInteger, ForeignKey("executions.number", ondelete="CASCADE"), nullable=False)
+
+
+tasks = Table(
+    "tasks",
+    metadata,
+    _of_execution(),
+    _count("index"),
+    _text("arguments"),
+    Column("status", SmallInteger, nullable=False),
+    _count("attempts"),
+    _moment("not_before"),  # 0: may start at once
+    Column("lease", Text),
+    Column("lease_until", BigInteger),
+    _moment("created_at"),
+    Column("scheduled_at", BigInteger),
+    Column("started_at", BigInteger),
+    Column("completed_at", BigInteger),
+    _moment("updated_at"),
+    _text("message"),
+    PrimaryKeyConstraint("execution", "index"),
+    sqlite_with_rowid=False,
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    _of_execution(),
+    _count("index"),
+    _count("number"),
+    Column("state", SmallInteger, nullable=False),
+    _moment("created_at"),
+    Column("started_at", BigInteger),
+    Column("ended_at", BigInteger),
+    Column("outcome", Text),
+    PrimaryKeyConstraint("execution", "index", "number"),
+    sqlite_with_rowid=False,
+)
+
+# The codes of `homeport.store.tasks`, written out because an index over a part of a table needs a constant; the
+# statements use these same two expressions, or neither database would use the index.
+pending_tasks = tasks.c.status == literal_column("0")
+open_attempts = attempts.c.state <= literal_column("1")
+Index(
+    "ix_tasks_pending",
+    tasks.c.execution,
+    tasks.c.not_before,
+    tasks.c.index,
+    sqlite_where=pending_tasks,
+    postgresql_where=pending_tasks,
+)
+Index(
+    "ix_attempts_open",
+    attempts.c.execution,
+    attempts.c.index,
+    sqlite_where=open_attempts,
+    postgresql_where=open_attempts,
+)

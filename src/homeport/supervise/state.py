@@ -1,0 +1,116 @@
+"""What `up` knows of the running system, in `up.json` and `up.lock`. Written by the supervisor only; read by it, by
+`homeport down` and (port and host) by the client. Every write replaces the file at once.
+"""
+
+import fcntl
+import json
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from homeport.settings import DataDir
+from homeport.supervise.processes import ProcessId
+
+WORKSPACE = "default"  # the workspace that the server makes at its first start
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpState:
+    """port, host: the public listener, None before the first start. supervisor: the `up` that wrote this, None after
+    it stopped. components: what it started and has not seen end, by name. sandboxed: False under
+    `--insecure-no-sandbox`."""
+
+    port: int | None = None
+    host: str = "127.0.0.1"
+    workspace: str = WORKSPACE
+    ready: bool = False
+    sandboxed: bool = True
+    supervisor: ProcessId | None = None
+    components: dict[str, ProcessId] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        """Where clients on this machine reach it."""
+        return local_url(self.host, self.port or 0)
+
+    def with_component(self, name: str, identity: ProcessId | None) -> "UpState":
+        """The state after the component `name` started as `identity`, or ended (None)."""
+        others = {other: held for other, held in self.components.items() if other != name}
+        return replace(self, components=others if identity is None else {**others, name: identity})
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "port": self.port,
+            "host": self.host,
+            "url": self.url if self.port else None,
+            "workspace": self.workspace,
+            "ready": self.ready,
+            "sandboxed": self.sandboxed,
+            "supervisor": self.supervisor.to_json() if self.supervisor else None,
+            "components": {name: held.to_json() for name, held in self.components.items()},
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "UpState":
+        supervisor = data.get("supervisor")
+        return cls(
+            port=data.get("port"),
+            host=data.get("host", "127.0.0.1"),
+            workspace=data.get("workspace", WORKSPACE),
+            ready=bool(data.get("ready")),
+            sandboxed=bool(data.get("sandboxed", True)),
+            supervisor=ProcessId.from_json(supervisor) if supervisor else None,
+            components={name: ProcessId.from_json(held) for name, held in data.get("components", {}).items()},
+        )
+
+
+def local_url(host: str, port: int) -> str:
+    """The base URL for a client on this machine; an address that means "all" is reached by loopback."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def read_state(data: DataDir) -> UpState:
+    """The last state written, or an empty one before the first start. Raises ValueError when the file is damaged."""
+    try:
+        text = data.state.read_text()
+    except FileNotFoundError:
+        return UpState()
+    try:
+        return UpState.from_json(json.loads(text))
+    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise ValueError(f"{data.state} is damaged: {exc}") from exc
+
+
+def write_state(data: DataDir, state: UpState) -> None:
+    """Replace the state. A reader sees the old or the new one, never a part; a crash of the machine may lose it, but
+    then the processes in it are gone too."""
+    fresh = data.state.with_suffix(".new")
+    fresh.write_text(json.dumps(state.to_json(), indent=2) + "\n")
+    os.replace(fresh, data.state)
+
+
+class Lock:
+    """The lock of one data directory. Held for the life of a supervisor; the kernel frees it at its death, whichever
+    way it dies, and no child inherits it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fd = -1
+
+    def take(self) -> bool:
+        """Take it if it is free. Returns whether it is ours."""
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return False
+        self._fd = fd
+        return True
+
+    def release(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1

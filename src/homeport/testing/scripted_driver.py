@@ -1,0 +1,177 @@
+"""A driver without processes: tests say what each unit does. For tests of the loops and of the runner.
+
+It passes the same contract suite as the process driver. Nothing happens by itself unless a `Behaviour` says so: a unit
+runs until the test calls `finish`, or somebody stops it, or its own timeout passes.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
+
+from homeport.core.clock import Clock, SystemClock
+from homeport.core.errors import Conflict, DriverUnavailable
+from homeport.core.ids import UnitId
+from homeport.core.units import LogLine, Outcome, UnitExit, UnitSpec, UnitState, UnitStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Behaviour:
+    """What a unit does. outcome: it ends so, at once or `after_s` seconds later; None: it runs until it is ended.
+    ports: where it listens from the start. lines: what it prints at once. obeys: it ends on SIGTERM."""
+
+    outcome: Outcome | None = None
+    after_s: float = 0.0
+    ports: frozenset[int] = frozenset()
+    lines: tuple[str, ...] = ()
+    obeys: bool = True
+
+
+@dataclass(slots=True, kw_only=True)
+class _Unit:
+    spec: UnitSpec
+    behaviour: Behaviour
+    status: UnitStatus
+    ports: frozenset[int]
+    log: list[LogLine] = field(default_factory=list)
+    timers: list[asyncio.TimerHandle] = field(default_factory=list)
+    intent: Outcome = field(default_factory=Outcome)
+
+
+class ScriptedDriver:
+    """`decide` gives each unit its behaviour when it starts; `started` lists every specification that was started."""
+
+    def __init__(
+        self,
+        decide: Callable[[UnitSpec], Behaviour] = lambda _: Behaviour(),
+        *,
+        name: str = "scripted",
+        clock: Clock | None = None,
+    ) -> None:
+        self.name = name
+        self.decide = decide
+        self.available = True
+        self.started: list[UnitSpec] = []
+        self._clock = clock or SystemClock()
+        self._units: dict[UnitId, _Unit] = {}
+        self._ends: list[UnitExit] = []
+        self._seq = 0
+        self._news = asyncio.Event()
+
+    # For tests
+
+    def finish(self, unit: UnitId, outcome: Outcome) -> None:
+        """End a living unit so. A unit that has ended is left alone."""
+        found = self._units.get(unit)
+        if found is None or found.status.state is not UnitState.RUNNING:
+            return
+        for timer in found.timers:
+            timer.cancel()
+        state = UnitState.LOST if outcome.lost else UnitState.EXITED
+        found.status = replace(found.status, state=state, pid=None, ended_at=self._clock.now(), outcome=outcome)
+        self._seq += 1
+        self._ends.append(UnitExit(seq=self._seq, status=found.status))
+        self._news.set()
+        self._news = asyncio.Event()
+
+    def listen(self, unit: UnitId, *ports: int) -> None:
+        """From now on the unit listens on exactly these ports."""
+        self._units[unit].ports = frozenset(ports)
+
+    def write(self, unit: UnitId, text: str, stream: str = "stdout") -> None:
+        """The unit prints a line."""
+        log = self._units[unit].log
+        log.append(LogLine(time=self._clock.now(), stream=stream, text=text, offset=len(log) + 1))
+
+    # The contract
+
+    async def start(self, spec: UnitSpec) -> UnitStatus:
+        self._check()
+        if present := self._units.get(spec.id):
+            if spec.generation == present.spec.generation:
+                return present.status
+            if spec.generation < present.spec.generation or present.status.state is UnitState.RUNNING:
+                raise Conflict(f"The unit {spec.id} is at generation {present.spec.generation}.")
+            await self.forget(spec.id)
+        self.started.append(spec)
+        behaviour, now = self.decide(spec), self._clock.now()
+        status = UnitStatus(
+            id=spec.id,
+            kind=spec.kind,
+            state=UnitState.RUNNING,
+            pid=len(self.started),
+            started_at=now,
+            labels=spec.labels,
+        )
+        self._units[spec.id] = _Unit(spec=spec, behaviour=behaviour, status=status, ports=behaviour.ports)
+        self._begin(self._units[spec.id])
+        return status
+
+    async def stop(self, unit: UnitId, grace_s: float) -> None:
+        self._check()
+        if found := self._units.get(unit):
+            self._end(found, Outcome(stopped=True), grace_s)
+
+    async def status(self, unit: UnitId) -> UnitStatus | None:
+        self._check()
+        found = self._units.get(unit)
+        return found.status if found else None
+
+    async def units(self) -> list[UnitStatus]:
+        self._check()
+        return [unit.status for unit in self._units.values()]
+
+    async def listening(self, unit: UnitId) -> frozenset[int]:
+        self._check()
+        found = self._units.get(unit)
+        return found.ports if found and found.status.state is UnitState.RUNNING else frozenset()
+
+    async def exits(self, after: int) -> AsyncIterator[UnitExit]:
+        while True:
+            news = self._news
+            for end in [end for end in self._ends if end.seq > after]:
+                after = end.seq
+                yield end
+            if not any(end.seq > after for end in self._ends):
+                await news.wait()
+
+    async def log(self, unit: UnitId, offset: int, limit: int) -> list[LogLine]:
+        self._check()
+        found = self._units.get(unit)
+        return found.log[offset : offset + limit] if found else []
+
+    async def forget(self, unit: UnitId) -> None:
+        self._check()
+        found = self._units.get(unit)
+        if found and found.status.state is UnitState.RUNNING:
+            raise Conflict(f"The unit {unit} is still alive.")
+        self._units.pop(unit, None)
+        self._ends = [end for end in self._ends if end.status.id != unit]
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+    def _check(self) -> None:
+        if not self.available:
+            raise DriverUnavailable
+
+    def _begin(self, unit: _Unit) -> None:
+        loop, behaviour = asyncio.get_running_loop(), unit.behaviour
+        for line in behaviour.lines:
+            self.write(unit.spec.id, line)
+        if behaviour.outcome is not None:
+            unit.timers.append(loop.call_later(behaviour.after_s, self.finish, unit.spec.id, behaviour.outcome))
+        if unit.spec.timeout_s is not None:
+            late = Outcome(timed_out=True)
+            unit.timers.append(loop.call_later(unit.spec.timeout_s, self._end, unit, late, unit.spec.stop_grace_s))
+
+    def _end(self, unit: _Unit, intent: Outcome, grace_s: float) -> None:
+        """SIGTERM now, SIGKILL after the grace, as the node does."""
+        if unit.status.state is not UnitState.RUNNING:
+            return
+        if unit.intent == Outcome():
+            unit.intent = intent
+        if unit.behaviour.obeys:
+            self.finish(unit.spec.id, replace(unit.intent, signal=15, reason="signal 15 (SIGTERM)"))
+        else:
+            killed = replace(unit.intent, signal=9, reason="signal 9 (SIGKILL)")
+            unit.timers.append(asyncio.get_running_loop().call_later(grace_s, self.finish, unit.spec.id, killed))

@@ -1,0 +1,79 @@
+"""Parts that agents and jobs share on the wire (contract §1.9, §1.11): variables, triggers, revisions, events."""
+
+from typing import Any, Literal
+
+from pydantic import model_validator
+
+from homeport.wire.body import Kept, Reply
+
+
+class EnvIn(Kept):
+    name: str
+    value: str | None = None
+    secret: bool | None = None
+
+
+class PortIn(Kept):
+    target: int
+    name: str | None = None
+    protocol: Literal["HTTP", "TCP", "UDP", "TLS"] | None = None
+
+
+class RepositoryIn(Kept):
+    type: str | None = None
+    url: str | None = None
+
+
+class RevisionConfigurationIn(Kept):
+    active: str | None = None
+    canary: str | None = None
+    canary_percent: int | None = None
+    sticky_session_ttl: int | None = None
+    traffic: int | None = None
+
+
+class TriggerConfigurationIn(Kept):
+    authentication_type: str | None = None
+    callback_url: str | None = None
+    path: str | None = None
+    retry: int | None = None
+    schedule: str | None = None
+    tasks: list[dict[str, Any]] | None = None
+    timeout: int | str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ignore_read_only(cls, value: Any) -> Any:
+        """The secret is the server's to make; a caller who sends back what it read must not set it."""
+        if isinstance(value, dict):
+            return {key: item for key, item in value.items() if key != "callbackSecret"}
+        return value
+
+
+class TriggerIn(Kept):
+    id: str | None = None
+    type: str | None = None
+    enabled: bool | None = None
+    configuration: TriggerConfigurationIn | None = None
+
+
+class CoreEvent(Reply):
+    """Something that happened to a workload. `reason` is an addition of ours: a constant for programs."""
+
+    time: str
+    type: str
+    status: str
+    message: str
+    revision: str | None = None
+    reason: str | None = None
+
+
+class RevisionMetadata(Reply):
+    id: str
+    status: str
+    created_at: str
+    created_by: str
+    active: bool
+    canary: bool = False
+    previous_active: bool = False
+    traffic_percent: int = 0

@@ -1,0 +1,129 @@
+"""Executions and their tasks on the wire (contract §2.3, §3.6)."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from homeport.core.spec import duration_text
+from homeport.wire.body import Body, Reply
+
+MASK = "***"  # how the contract shows an overriding variable's value
+_ID = r"^[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?$"  # part of URLs and of unit ids
+ExecutionStatus = Literal["queued", "pending", "running", "cancelling", "cancelled", "failed", "succeeded", "timeout"]
+TaskStatus = Literal["pending", "failed", "succeeded", "running", "cancelled"]
+
+
+def _empty_is_absent(value: Any) -> Any:
+    return None if value == "" else value
+
+
+class CreateJobExecutionRequest(Body):
+    """`job_id` and `workspace_id` repeat the path and are not read. Tasks are kept exactly, nulls included: they are
+    a program's arguments. No tasks at all means one without arguments, as the contract has it for schedules."""
+
+    tasks: list[dict[str, Any]] | None = None
+    env: dict[str, str] | None = None
+    memory: Annotated[int | None, Field(ge=1)] = None
+    execution_id: Annotated[str | None, BeforeValidator(_empty_is_absent), Field(pattern=_ID)] = None
+    id: Annotated[str | None, BeforeValidator(_empty_is_absent), Field(max_length=128)] = None
+    allow_queue: bool | None = None
+
+    def tasks_to_run(self) -> list[dict[str, Any]]:
+        return self.tasks or [{}]
+
+    def may_queue(self) -> bool:
+        return self.allow_queue is not False
+
+
+class CreateJobExecutionOutput(Reply):
+    execution_id: str
+    id: str
+    job_id: str
+    workspace_id: str
+    tasks: list[dict[str, Any]]
+
+
+class JobExecutionMetadata(Reply):
+    id: str
+    job: str
+    workspace: str
+    created_at: str
+    updated_at: str
+    started_at: str | None = None
+    completed_at: str | None = None
+
+
+class JobExecutionSpec(Reply):
+    """`timeout` in seconds. The values of `env_override` are masked by `masked`."""
+
+    parallelism: int
+    timeout: int
+    memory_override: int | None = None
+    env_override: dict[str, str] | None = None
+
+
+class JobExecutionStats(Reply):
+    total: int
+    success: int
+    failure: int
+    running: int
+    cancelled: int
+    retried: int
+
+
+class JobExecutionTaskMetadata(Reply):
+    name: str
+    created_at: str
+    updated_at: str
+    scheduled_at: str | None = None
+    started_at: str | None = None
+    completed_at: str | None = None
+
+
+class JobExecutionTaskSpec(Reply):
+    """Here `timeout` is a duration such as `30m`, as the contract has it."""
+
+    max_retries: int
+    timeout: str
+
+
+class JobExecutionTaskCondition(Reply):
+    """The contract leaves every text free; ours has one, of type `Ended`, whose message says how the last attempt
+    ended."""
+
+    type: str
+    state: str
+    reason: str
+    message: str
+
+
+class JobExecutionTask(Reply):
+    """`status` is never sent empty or null. `attempts` is an addition of ours: starts so far."""
+
+    metadata: JobExecutionTaskMetadata
+    spec: JobExecutionTaskSpec
+    status: TaskStatus
+    conditions: list[JobExecutionTaskCondition] | None = None
+    attempts: int | None = None
+
+
+class JobExecution(Reply):
+    metadata: JobExecutionMetadata
+    spec: JobExecutionSpec
+    status: ExecutionStatus
+    stats: JobExecutionStats
+    tasks: list[JobExecutionTask] | None = None
+
+
+def task_name(index: int) -> str:
+    """The name under which a task is shown: `task-0`, `task-1`, …"""
+    return f"task-{index}"
+
+
+def task_spec(max_retries: int, timeout_s: int) -> JobExecutionTaskSpec:
+    return JobExecutionTaskSpec(max_retries=max_retries, timeout=duration_text(timeout_s))
+
+
+def masked(env: dict[str, str]) -> dict[str, str] | None:
+    """The overriding variables as the contract shows them; None for none."""
+    return dict.fromkeys(env, MASK) or None

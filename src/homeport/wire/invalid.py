@@ -1,0 +1,87 @@
+"""Pydantic's account of a bad body, in our words: which field, by path, and which rule it breaks.
+
+Called by the API where it reads a body. Values are never repeated below `envs`, `env` or any other place that may
+hold a secret; only short plain values of other fields are.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from homeport.core.errors import Invalid
+
+_ALSO_MOST = 5  # further mistakes named in one answer; a caller mends a few at a time
+_QUIET = frozenset({"env", "envs", "value", "tasks", "labels", "secret", "configuration", "client_secret"})
+
+_RULES = {
+    "missing": "is required",
+    "string_type": "must be a string",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "list_type": "must be a list",
+    "tuple_type": "must be a list",
+    "dict_type": "must be an object",
+    "mapping_type": "must be an object",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "json_invalid": "must be valid JSON",
+    "string_pattern_mismatch": "has characters that are not allowed there",
+}
+
+
+def problems(items: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Every (field path, rule) that the body breaks, in the order of the body's fields."""
+    return [(_path(item["loc"]), _rule(item)) for item in items]
+
+
+def invalid_from(error: ValidationError) -> Invalid:
+    """One `Invalid` for the first problem, with the others in its hint."""
+    return invalid_from_items(error.errors(include_url=False))
+
+
+def invalid_from_items(items: Sequence[Mapping[str, Any]]) -> Invalid:
+    """The same for pydantic's list of problems, as frameworks hand it on."""
+    found = problems(items)
+    (field, rule), others = found[0], found[1:]
+    shown = "; ".join(f"{path}: {what}" for path, what in others[:_ALSO_MOST])
+    more = f"; and {len(others) - _ALSO_MOST} more" if len(others) > _ALSO_MOST else ""
+    hint = f"Also: {shown}{more}." if others else ""
+    return Invalid(field, rule, value=_value(items[0]), hint=hint)
+
+
+def _path(location: Sequence[int | str]) -> str:
+    path = ""
+    for part in location:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
+    return path or "body"
+
+
+def _rule(item: Mapping[str, Any]) -> str:
+    kind, context = item["type"], item.get("ctx") or {}
+    if kind in _RULES:
+        return _RULES[kind]
+    if kind in ("literal_error", "enum"):
+        return f"must be one of {str(context.get('expected', '')).replace(chr(39), '').replace(' or ', ', ')}"
+    if kind == "value_error":
+        return str(context.get("error", item["msg"]))
+    if kind in ("string_too_long", "too_long"):
+        unit = "characters" if kind == "string_too_long" else "elements"
+        return f"must have at most {context.get('max_length')} {unit}"
+    if kind == "string_too_short":
+        return "must not be empty"
+    limits = {"greater_than_equal": ("at least", "ge"), "less_than_equal": ("at most", "le")}
+    if kind in limits:
+        words, key = limits[kind]
+        return f"must be {words} {context.get(key)}"
+    return str(item["msg"]).rstrip(".")
+
+
+def _value(item: Mapping[str, Any]) -> object:
+    value = item.get("input")
+    if item["type"] == "missing" or _QUIET & {str(part) for part in item["loc"]}:
+        return None
+    return value if isinstance(value, str | int | float) else None

@@ -1,0 +1,56 @@
+"""Jobs on the wire (contract §2.3). Types are checked here, bounds in `homeport.jobs.settings`."""
+
+from typing import Any, Literal
+
+from homeport.wire.body import Body, Kept, Reply
+from homeport.wire.deployments import CoreEvent, EnvIn, PortIn, RevisionConfigurationIn, TriggerIn
+from homeport.wire.metadata import Metadata, MetadataIn
+
+
+class JobRuntimeIn(Kept):
+    """`timeout` is a number of seconds in the contract; the public CLI copies a manifest's `15m` as it is.
+    `max_concurrent_tasks` left the contract but not the manifests."""
+
+    disk_percent: int | None = None
+    envs: list[EnvIn] | None = None
+    generation: Literal["mk2", "mk3"] | None = None
+    image: str | None = None
+    max_concurrent_tasks: int | None = None
+    max_retries: int | None = None
+    memory: int | None = None
+    ports: list[PortIn] | None = None
+    timeout: int | str | None = None
+
+
+class JobVolumeIn(Kept):
+    name: str | None = None
+    mount_path: str | None = None
+    size_mb: int | None = None
+    type: str | None = None
+    read_only: bool | None = None
+
+
+class JobSpecIn(Kept):
+    enabled: bool | None = None
+    policies: list[str] | None = None
+    region: str | None = None
+    revision: RevisionConfigurationIn | None = None
+    runtime: JobRuntimeIn | None = None
+    triggers: list[TriggerIn] | None = None
+    volumes: list[JobVolumeIn] | None = None
+
+
+class JobIn(Body):
+    """`events` and `status` are read-only and ignored, as are `apiVersion` and `kind` of a manifest."""
+
+    metadata: MetadataIn
+    spec: JobSpecIn
+
+
+class Job(Reply):
+    """`spec` as stored, secrets masked by the caller of this class."""
+
+    metadata: Metadata
+    spec: dict[str, Any]
+    events: list[CoreEvent] | None = None
+    status: str | None = None

@@ -1,0 +1,50 @@
+"""The variables of an agent's replica, as the contract and the public SDKs expect them.
+
+Called when a replica starts. The credential is the workload's own service account's, never its owner's.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from homeport.core.environment import DEFAULTS, Environment, EnvVar, compose
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentContext:
+    """What a replica's variables are made of. `host` and `port`: where the program must listen. `client_credentials` is
+    what the workload's own account signs in with (base64 of `id:secret`). `extra` are variables of the machinery, such
+    as a PATH that finds the bundle's interpreter; they are defaults that the agent's owner may replace."""
+
+    workspace: str
+    name: str
+    region: str
+    host: str
+    port: int
+    api_url: str
+    run_url: str
+    client_credentials: str = field(repr=False)
+    envs: Sequence[EnvVar] = ()
+    extra: dict[str, str] = field(default_factory=dict)
+
+
+def agent_environment(context: AgentContext) -> Environment:
+    """Every variable of one replica; `ignored` names what its owner set in vain, such as PORT."""
+    port = str(context.port)
+    platform = {
+        "HOST": context.host,
+        "PORT": port,
+        "BL_SERVER_HOST": context.host,
+        "BL_SERVER_PORT": port,
+        "BL_NAME": context.name,
+        "BL_TYPE": "agent",
+        "BL_WORKSPACE": context.workspace,
+        "BL_ENV": "prod",
+        "BL_REGION": context.region,
+        "BL_CLOUD": "true",
+        "BL_API_URL": context.api_url,
+        "BL_RUN_URL": context.run_url,
+        "BL_CLIENT_CREDENTIALS": context.client_credentials,
+        "BL_DISABLE_H2": "1",  # else the public TypeScript SDK may send the key to the vendor's own edge
+        "DO_NOT_TRACK": "1",
+    }
+    return compose(DEFAULTS | context.extra, context.envs, platform)

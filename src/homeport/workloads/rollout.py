@@ -1,0 +1,270 @@
+"""The rollout: what to do next so that the newest revision serves, without a moment in which nothing does.
+
+A step is a function of what is desired, what was seen and `now`; the reconcile loop calls it on every pass, carries
+out the actions, and asks again. It remembers nothing, so a loop that died continues where the store says. Blue-green:
+the old revision's replicas are kept until every wanted replica of the new one is ready. It knows no canary and no
+scaling; both will be further functions of the same views.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from homeport.core.ids import RevisionId
+from homeport.core.limits import DRAIN_TIMEOUT_S, REVISIONS_KEPT, START_TIMEOUT_S
+from homeport.workloads.actions import (
+    Action,
+    BackOff,
+    BeginStart,
+    DeleteRevision,
+    DrainReplica,
+    Fail,
+    MarkReady,
+    RemoveResource,
+    RestartReplica,
+    Serve,
+    StartReplica,
+    StopReplica,
+    Supersede,
+)
+from homeport.workloads.states import ReplicaState, RevisionState, WorkloadStatus
+from homeport.workloads.views import ReplicaView, ResourceView, RevisionView
+
+START_ATTEMPTS = 3  # a program that ended three times without ever serving will not serve; its log says why
+BACKOFF_BASE_S = 1.0
+BACKOFF_CAP_S = 60.0  # a program whose database was down for an hour is back within a minute
+STABLE_S = 600  # one that was ready this long before it ended starts its count of restarts anew
+
+_PENDING = (RevisionState.BUILT, RevisionState.STARTING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutStep:
+    """What to do now, and when to look again at the latest if nothing changes before (None: no need). After a step
+    with actions the caller asks again at once."""
+
+    actions: tuple[Action, ...]
+    next_at: datetime | None
+
+    @property
+    def settled(self) -> bool:
+        """Nothing to do and nothing to wait for."""
+        return not self.actions and self.next_at is None
+
+
+def step(
+    resource: ResourceView,
+    revisions: Sequence[RevisionView],
+    replicas: Sequence[ReplicaView],
+    now: datetime,
+) -> RolloutStep:
+    """The next actions for one workload. Actions of one step do not depend on each other's results."""
+    if resource.deleting or not resource.enabled:
+        return _wind_down(resource, replicas, now)
+    plan = _Plan(revisions, replicas, now)
+    switches = plan.target is not None and plan.bring_up(plan.target)
+    if not switches:  # else what serves now is about to go
+        for revision in plan.serving:
+            plan.tend(revision)
+    plan.retire_the_rest()
+    for revision_id in surplus_revisions(revisions, {replica.revision_id for replica in replicas}):
+        plan.actions.append(DeleteRevision(revision_id=revision_id, reason=f"only {REVISIONS_KEPT} revisions are kept"))
+    return RolloutStep(actions=tuple(plan.actions), next_at=min(plan.moments, default=None))
+
+
+class _Plan:
+    """One step under construction."""
+
+    def __init__(self, revisions: Sequence[RevisionView], replicas: Sequence[ReplicaView], now: datetime) -> None:
+        newest_first = sorted(revisions, key=lambda revision: revision.generation, reverse=True)
+        self.replicas = replicas
+        self.now = now
+        self.actions: list[Action] = []
+        self.moments: list[datetime] = []
+        # Ordinarily one; several only if a commit was made by hand. All keep their replicas until the newest is up.
+        self.serving = [revision for revision in newest_first if revision.state is RevisionState.SERVING]
+        newest_served = self.serving[0].generation if self.serving else -1
+        startable = [one for one in newest_first if one.state in _PENDING and one.generation > newest_served]
+        self.target = startable[0] if startable else None
+        self.passed_over = [one for one in newest_first if one.state in _PENDING and one is not self.target]
+        self.failing: set[RevisionId] = set()
+
+    def of(self, revision: RevisionView) -> list[ReplicaView]:
+        """The revision's replicas that are not on their way out."""
+        return [
+            one for one in self.replicas if one.revision_id == revision.id and one.state is not ReplicaState.DRAINING
+        ]
+
+    def tend(self, revision: RevisionView) -> None:
+        """Keep the wanted number of replicas of `revision` running."""
+        mine = self.of(revision)
+        for replica in mine:
+            self._observe(replica)
+        taken = {replica.ordinal for replica in self.replicas if replica.revision_id == revision.id}
+        wanted = revision.replicas_wanted
+        spare = [ordinal for ordinal in range(wanted + len(taken)) if ordinal not in taken]
+        for ordinal in spare[: max(0, wanted - len(mine))]:
+            reason = f"revision {revision.id} wants {wanted}, has {len(mine)}"
+            self.actions.append(StartReplica(revision_id=revision.id, ordinal=ordinal, reason=reason))
+
+    def bring_up(self, target: RevisionView) -> bool:
+        """Start `target` beside what serves; switch once all its replicas are ready, or give it up. Whether it
+        switches in this step."""
+        mine = self.of(target)
+        ready = [replica for replica in mine if _is_ready(replica)]
+        if why := next((why for replica in mine if (why := self._hopeless(replica))), ""):
+            self.failing.add(target.id)
+            self.actions.append(Fail(revision_id=target.id, reason=why))
+            return False
+        if target.state is RevisionState.STARTING and len(ready) >= target.replicas_wanted:
+            old = tuple(revision.id for revision in self.serving)
+            reason = f"{len(ready)} of {target.replicas_wanted} replicas are ready"
+            self.actions.append(Serve(revision_id=target.id, superseded=old, reason=reason))
+            return True
+        if target.state is RevisionState.BUILT:
+            self.actions.append(BeginStart(revision_id=target.id, reason="its bundle is there"))
+        self.tend(target)
+        return False
+
+    def retire_the_rest(self) -> None:
+        """Take away replicas of revisions that neither serve nor start, and those above the wanted number."""
+        current = [*self.serving, *([self.target] if self.target else [])]
+        kept = {replica.id for revision in current for replica in _best(self.of(revision), revision.replicas_wanted)}
+        for replica in self.replicas:
+            if replica.id not in kept or replica.revision_id in self.failing:
+                in_service = any(revision.id == replica.revision_id for revision in self.serving)
+                reason = "more than its revision wants" if in_service else f"{replica.revision_id} is not to serve"
+                self._retire(replica, reason)
+        for revision in self.passed_over:
+            self.actions.append(Supersede(revision_id=revision.id, reason="a newer revision took its turn"))
+        for revision in self.serving[1:]:
+            if any(_is_ready(replica) for replica in self.of(self.serving[0])):
+                newest = self.serving[0].id
+                self.actions.append(Serve(revision_id=newest, superseded=(revision.id,), reason="one revision serves"))
+
+    def _retire(self, replica: ReplicaView, reason: str) -> None:
+        for action in retire(replica, self.now, reason, self.moments):
+            # It may have been tended before it turned out to be one too many: then only its end counts.
+            self.actions = [one for one in self.actions if getattr(one, "replica_id", None) != replica.id]
+            self.actions.append(action)
+
+    def _observe(self, replica: ReplicaView) -> None:
+        """What a replica that shall run needs: to be marked ready, to wait after it ended, to be started again."""
+        if replica.state is ReplicaState.BACKOFF:
+            self._restart_when_due(replica)
+        elif not replica.alive:
+            self.actions.append(self._back_off(replica, replica.message or "its process ended"))
+        elif replica.state is ReplicaState.STARTING:
+            self._await_start(replica)
+
+    def _await_start(self, replica: ReplicaView) -> None:
+        if replica.listening:
+            self.actions.append(MarkReady(replica_id=replica.id, reason="it listens on its port"))
+            return
+        deadline = replica.changed_at + timedelta(seconds=START_TIMEOUT_S)
+        if self.now >= deadline:
+            self.actions.append(self._back_off(replica, f"it did not listen within {START_TIMEOUT_S} s"))
+        else:
+            self.moments.append(deadline)
+
+    def _back_off(self, replica: ReplicaView, reason: str) -> BackOff:
+        steady = (
+            replica.state is ReplicaState.READY
+            and replica.ready_at is not None
+            and self.now - replica.ready_at >= timedelta(seconds=STABLE_S)
+        )
+        return BackOff(replica_id=replica.id, restarts=1 if steady else replica.restarts + 1, reason=reason)
+
+    def _restart_when_due(self, replica: ReplicaView) -> None:
+        due = replica.changed_at + timedelta(seconds=restart_wait_s(replica.restarts))
+        if self.now >= due:
+            self.actions.append(RestartReplica(replica_id=replica.id, reason=f"start {replica.restarts + 1}"))
+        else:
+            self.moments.append(due)
+
+    def _hopeless(self, replica: ReplicaView) -> str:
+        """Why a revision that has never served is given up on account of this replica; empty if it is not."""
+        deadline = replica.changed_at + timedelta(seconds=START_TIMEOUT_S)
+        late = replica.state is ReplicaState.STARTING and self.now >= deadline
+        if late and replica.alive and not replica.listening:
+            return f"its program did not listen on its port within {START_TIMEOUT_S} s"
+        ended = replica.restarts + (0 if replica.alive or replica.state is ReplicaState.BACKOFF else 1)
+        if ended >= START_ATTEMPTS:
+            how = f": {replica.message}" if replica.message else ""
+            return f"its program ended {ended} times before it could serve{how}"
+        return ""
+
+
+def retire(replica: ReplicaView, now: datetime, reason: str, moments: list[datetime]) -> list[Action]:
+    """How a replica goes: ready ones drain first, draining ones stop when idle or late, others stop at once. Appends
+    to `moments` when to look again."""
+    if replica.state is ReplicaState.READY and replica.alive:
+        return [DrainReplica(replica_id=replica.id, reason=reason)]
+    if replica.state is ReplicaState.DRAINING and replica.alive and not replica.idle:
+        deadline = replica.changed_at + timedelta(seconds=DRAIN_TIMEOUT_S)
+        if now < deadline:
+            moments.append(deadline)
+            return []
+        reason = f"its requests did not end within {DRAIN_TIMEOUT_S} s"
+    return [StopReplica(replica_id=replica.id, reason=reason)]
+
+
+def restart_wait_s(restarts: int) -> float:
+    """Seconds between the end of a replica and its next start: 1, 2, 4, … up to 60."""
+    return min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2.0 ** min(max(restarts, 1) - 1, 30))
+
+
+def surplus_revisions(
+    revisions: Sequence[RevisionView],
+    with_replicas: Iterable[RevisionId] = (),
+    keep: int = REVISIONS_KEPT,
+) -> tuple[RevisionId, ...]:
+    """The revisions to delete, oldest first: all but the newest `keep`, and never one that serves, is being built or
+    started, or has replicas. Serves jobs too, whose revisions have none."""
+    busy = (RevisionState.SERVING, RevisionState.BUILDING, RevisionState.STARTING)
+    occupied = set(with_replicas)
+    old = sorted(revisions, key=lambda revision: revision.generation, reverse=True)[keep:]
+    return tuple(one.id for one in reversed(old) if one.state not in busy and one.id not in occupied)
+
+
+def status_of(
+    resource: ResourceView,
+    revisions: Sequence[RevisionView],
+    replicas: Sequence[ReplicaView],
+) -> WorkloadStatus:
+    """The contract's status of an agent."""
+    if resource.deleting:
+        return WorkloadStatus.DELETING
+    if not resource.enabled:
+        return WorkloadStatus.DEACTIVATING if replicas else WorkloadStatus.DEACTIVATED
+    newest = max(revisions, key=lambda revision: revision.generation, default=None)
+    if newest is None or newest.generation < resource.generation:
+        return WorkloadStatus.DEPLOYING
+    if newest.state is RevisionState.UPLOADING:
+        return WorkloadStatus.UPLOADING
+    if newest.state is RevisionState.BUILDING:
+        return WorkloadStatus.BUILDING
+    if newest.state is RevisionState.FAILED:
+        return WorkloadStatus.FAILED
+    serving = {revision.id for revision in revisions if revision.state is RevisionState.SERVING}
+    answers = any(replica.revision_id in serving and replica.state is ReplicaState.READY for replica in replicas)
+    waits = newest.state in _PENDING
+    return WorkloadStatus.DEPLOYED if answers and not waits else WorkloadStatus.DEPLOYING
+
+
+def _wind_down(resource: ResourceView, replicas: Sequence[ReplicaView], now: datetime) -> RolloutStep:
+    reason = "the workload is being deleted" if resource.deleting else "the workload is disabled"
+    moments: list[datetime] = []
+    actions = [action for replica in replicas for action in retire(replica, now, reason, moments)]
+    if resource.deleting and not replicas:
+        actions.append(RemoveResource(reason="nothing of it runs any more"))
+    return RolloutStep(actions=tuple(actions), next_at=min(moments, default=None))
+
+
+def _best(replicas: Sequence[ReplicaView], wanted: int) -> list[ReplicaView]:
+    """The `wanted` replicas most worth keeping: ready ones first, then those that live, then by ordinal."""
+    return sorted(replicas, key=lambda one: (not _is_ready(one), not one.alive, one.ordinal))[:wanted]
+
+
+def _is_ready(replica: ReplicaView) -> bool:
+    return replica.state is ReplicaState.READY and replica.alive

@@ -1,0 +1,56 @@
+"""What the rollout looks at: a resource, its revisions and its replicas, reduced to what decides.
+
+Made by the reconcile loop from the store's rows and the driver's answers; nothing here is stored.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from homeport.core.ids import ReplicaId, RevisionId
+from homeport.workloads.states import ReplicaState, RevisionState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceView:
+    """What is desired. Every generation has its revision, which may still be on its way."""
+
+    generation: int
+    enabled: bool = True
+    deleting: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevisionView:
+    """One version. `min_scale` is its own setting: a revision never changes."""
+
+    id: RevisionId
+    generation: int
+    state: RevisionState
+    min_scale: int = 0
+
+    @property
+    def replicas_wanted(self) -> int:
+        """At least one, since nothing yet starts a replica when a request comes."""
+        return max(1, self.min_scale)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaView:
+    """One copy, and what was seen of it in this pass.
+
+    `changed_at` is when it took its state; `ready_at` when it last became ready, None if never. `restarts` counts the
+    times in a row that it ended by itself. Seen: `alive`, its unit has not ended; `listening`, its unit listens on
+    the replica's port; `idle`, no request is left on it (only asked of draining ones); `message`, how its unit ended.
+    """
+
+    id: ReplicaId
+    revision_id: RevisionId
+    ordinal: int
+    state: ReplicaState
+    changed_at: datetime
+    ready_at: datetime | None = None
+    restarts: int = 0
+    alive: bool = True
+    listening: bool = False
+    idle: bool = False
+    message: str = ""

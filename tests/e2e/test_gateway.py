@@ -1,0 +1,709 @@
+"""The gateway on the real Envoy: real sockets, real tokens, small programs in this process behind it."""
+
+import asyncio
+import io
+import json
+import shutil
+import socket
+import sys
+import tempfile
+import warnings
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import websockets
+from aiohttp import web
+from joserfc import jwt
+from joserfc.errors import SecurityWarning
+from joserfc.jwk import OKPKey
+from yarl import URL
+
+from homeport.core.clock import SystemClock
+from homeport.core.ids import Kind, RevisionId
+from homeport.dataplane.activator import Activator
+from homeport.dataplane.bootstrap import EnvoySockets, bootstrap, envoy_command
+from homeport.dataplane.routes import Endpoint, Gateway, RevisionRoute, WorkloadRoute
+from homeport.dataplane.snapshot import Authority
+from homeport.dataplane.xds import XdsServer
+from homeport.edge import Edge
+from homeport.settings import DataDir
+
+WAIT_S = 20
+KEY = OKPKey.generate_key("Ed25519", parameters={"kid": "one", "use": "sig", "alg": "EdDSA"})
+OTHER_KEY = OKPKey.generate_key("Ed25519", parameters={"kid": "one", "use": "sig", "alg": "EdDSA"})
+JWKS = {"keys": [KEY.as_dict(private=False)]}
+NO_TOKEN: dict[str, str] = {}
+
+
+def token(*, key: OKPKey = KEY, without: tuple[str, ...] = (), **changed: Any) -> str:
+    now = int(SystemClock().now().timestamp())
+    claims = {"iss": "homeport", "aud": "gateway", "sub": "sa-1", "jti": "jti-1", "iat": now, "exp": now + 600}
+    claims |= {"workspace": "acme", "scopes": ["all"], **changed}
+    for name in without:
+        del claims[name]
+    with warnings.catch_warnings():
+        # Envoy 1.40 knows Ed25519 by its older name only (RFC 9864 brings the new one).
+        warnings.simplefilter("ignore", SecurityWarning)
+        return jwt.encode({"alg": "EdDSA", "kid": "one"}, claims, key, algorithms=["EdDSA"])
+
+
+def bearer(text: str, header: str = "X-Blaxel-Authorization") -> dict[str, str]:
+    return {header: f"Bearer {text}"}
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+async def reached(state: Callable[[], Any], timeout_s: float = WAIT_S) -> None:
+    """Wait for a state, bounded; asked again at each turn of the loop or every 10 ms."""
+    async with asyncio.timeout(timeout_s):
+        while not state():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+@dataclass
+class Program:
+    """A program behind the gateway: says what it saw, streams, echoes, and holds requests until told."""
+
+    name: str
+    port: int = 0
+    go: asyncio.Event = field(default_factory=asyncio.Event)
+    waiting: int = 0
+    cancelled: int = 0
+    runner: web.AppRunner | None = None
+
+    async def start(self) -> "Program":
+        app = web.Application(client_max_size=0)
+        app.router.add_route("*", "/{path:.*}", self.handle)
+        self.runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
+        await self.runner.setup()
+        self.port = self.port or free_port()
+        await web.TCPSite(self.runner, "127.0.0.1", self.port).start()
+        return self
+
+    async def stop(self) -> None:
+        if self.runner is not None:
+            await self.runner.cleanup()
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return Endpoint(address="127.0.0.1", port=self.port)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        path = request.path
+        if path.endswith("/ws"):
+            return await self.echo(request)
+        if path.endswith("/stream"):
+            return await self.stream(request)
+        if path.endswith("/wait"):
+            await self.hold()
+        if path.endswith("/break"):
+            assert request.transport is not None
+            request.transport.abort()
+        if path.endswith("/teapot"):
+            return web.json_response({"mine": True}, status=418, headers={"Server": "kettle"})
+        size = 0
+        async for chunk in request.content.iter_any():
+            size += len(chunk)
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        return web.json_response({"program": self.name, "path": request.raw_path, "headers": headers, "bytes": size})
+
+    async def hold(self) -> None:
+        self.waiting += 1
+        try:
+            await self.go.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        finally:
+            self.waiting -= 1
+
+    async def stream(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b"data: first\n\n")
+        await self.hold()
+        await response.write(b"data: last\n\n")
+        return response
+
+    async def echo(self, request: web.Request) -> web.StreamResponse:
+        channel = web.WebSocketResponse(protocols=["chat"])
+        await channel.prepare(request)
+        async for message in channel:
+            if message.type is web.WSMsgType.TEXT:
+                await channel.send_str(f"{self.name}: {message.data}")
+            else:
+                await channel.send_bytes(message.data)
+        return channel
+
+
+class System:
+    """Envoy, the xDS server, the edge, and stand-ins for the server's two sockets."""
+
+    def __init__(self) -> None:
+        self.sockets = Path(tempfile.mkdtemp(prefix="hp-", dir="/tmp"))
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.gateway = Gateway(routes=(), jwks=JWKS, revoked=frozenset({"revoked-1"}))
+        self.activations: list[dict[str, Any]] = []
+        self.activate: Callable[[], Any] = lambda: web.json_response({"reason": "No room."}, status=503)
+        self.envoy: asyncio.subprocess.Process | None = None
+        self.runners: list[web.AppRunner] = []
+        self.programs: list[Program] = []
+
+    def socket(self, name: str) -> Path:
+        return self.sockets / f"{name}.sock"
+
+    async def start(self) -> None:
+        authority = Authority(edge_socket=self.socket("edge"), issuer="homeport", audience="gateway")
+        self.xds = XdsServer(self.socket("xds"), authority)
+        await self.xds.start()
+        self.edge = Edge(self.socket("edge"), Activator(self.socket("internal"), SystemClock()))
+        await self.edge.start()
+        await self.serve("server", self.as_server)
+        await self.serve("internal", self.as_internal)
+        self.client = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=WAIT_S))
+        self.xds.publish(self.gateway)
+        await self.start_envoy()
+
+    async def start_envoy(self) -> None:
+        sockets = EnvoySockets(
+            xds=self.socket("xds"), server=self.socket("server"), edge=self.socket("edge"), admin=self.socket("admin")
+        )
+        config = self.sockets / "envoy.json"
+        config.write_text(json.dumps(bootstrap(sockets=sockets, host="127.0.0.1", port=self.port)))
+        with (self.sockets / "envoy.log").open("ab") as log:
+            command = envoy_command(config, concurrency=1)
+            self.envoy = await asyncio.create_subprocess_exec(*command, stderr=log, stdout=log)
+        async with asyncio.timeout(WAIT_S):
+            while not await self.answers():
+                assert self.envoy.returncode is None, self.log()
+                await asyncio.sleep(0.02)
+
+    async def answers(self) -> bool:
+        try:
+            async with self.client.get(f"{self.url}/readyz") as response:
+                return response.status == 200
+        except aiohttp.ClientError:
+            return False
+
+    async def stop_envoy(self) -> None:
+        if self.envoy is not None and self.envoy.returncode is None:
+            self.envoy.kill()
+            await self.envoy.wait()
+
+    async def stop(self) -> None:
+        await self.client.close()
+        await self.stop_envoy()
+        await self.edge.stop()
+        await self.xds.stop()
+        for program in self.programs:
+            await program.stop()
+        for runner in self.runners:
+            await runner.cleanup()
+        shutil.rmtree(self.sockets)
+
+    def log(self) -> str:
+        return (self.sockets / "envoy.log").read_text()
+
+    async def serve(self, name: str, handler: Any) -> None:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", handler)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.UnixSite(runner, str(self.socket(name))).start()
+        self.runners.append(runner)
+
+    async def as_server(self, request: web.Request) -> web.Response:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        return web.json_response({"program": "server", "path": request.raw_path, "headers": headers})
+
+    async def as_internal(self, request: web.Request) -> web.Response:
+        assert request.path == "/internal/activate"
+        self.activations.append(await request.json())
+        answer = self.activate()
+        return await answer if asyncio.iscoroutine(answer) else answer
+
+    async def program(self, name: str) -> Program:
+        program = await Program(name).start()
+        self.programs.append(program)
+        return program
+
+    async def publish(self, *routes: WorkloadRoute, **changed: Any) -> int:
+        self.gateway = replace(self.gateway, routes=routes, **changed)
+        version = self.xds.publish(self.gateway)
+        assert await self.xds.acknowledged(version, WAIT_S), (self.xds.rejected, self.log())
+        return version
+
+    async def get(self, path: str, headers: dict[str, str] | None = None, **more: Any) -> "Answer":
+        sent = bearer(token()) if headers is None else headers
+        method = more.pop("method", "GET")
+        async with self.client.request(method, URL(self.url + path, encoded=True), headers=sent, **more) as response:
+            text = await response.text()
+            return Answer(response.status, response.headers, text)
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    text: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.text)
+
+    def is_of_gateway(self, status: int, code: str) -> bool:
+        """Whether this is the contract's envelope with its headers."""
+        error = self.json["error"]
+        assert set(error) == {
+            *("code", "message", "status", "timestamp", "retryable"),
+            *("action", "do_not", "docs_url", "origin"),
+        }
+        assert error["origin"] == self.headers["X-Blaxel-Source"] == "platform"
+        assert self.headers["Content-Type"].startswith("application/json")
+        found = (self.status, error["status"], error["code"], self.headers["X-Blaxel-Error-Code"])
+        assert found == (status, status, code, code), self.text
+        return True
+
+
+def agent(name: str, *revisions: RevisionRoute, workspace: str = "acme", public: bool = False) -> WorkloadRoute:
+    return WorkloadRoute(workspace=workspace, kind=Kind.AGENT, name=name, revisions=revisions, public=public)
+
+
+def revision(name: str, *programs: Program, weight: int = 100) -> RevisionRoute:
+    endpoints = tuple(program.endpoint for program in programs)
+    return RevisionRoute(revision=RevisionId(name), weight=weight, endpoints=endpoints)
+
+
+@pytest.fixture
+async def system() -> AsyncIterator[System]:
+    running = System()
+    try:
+        await running.start()
+        yield running
+    finally:
+        await running.stop()
+
+
+async def test_a_program_sees_the_path_behind_its_address(system: System) -> None:
+    program = await system.program("one")
+    await system.publish(agent("a1", revision("r1", program)))
+    seen = {}
+    for path in ("", "/", "?q=1", "/sub/x?q=1&r=%20", "/sub//x", "/%C3%A9?a=b%2Fc"):
+        answer = await system.get(f"/acme/agents/a1{path}")
+        assert answer.status == 200, (path, answer.text)
+        seen[path] = answer.json["path"]
+    assert seen[""] == seen["/"] == "/"
+    assert seen["?q=1"] == "/?q=1"
+    assert seen["/sub/x?q=1&r=%20"] == "/sub/x?q=1&r=%20"
+    assert seen["/sub//x"] == "/sub/x"
+    assert seen["/%C3%A9?a=b%2Fc"] == "/%C3%A9?a=b%2Fc"
+
+
+async def test_only_tokens_of_the_workspace_with_the_scope_pass(system: System) -> None:
+    program = await system.program("one")
+    await system.publish(agent("a1", revision("r1", program)))
+    path = "/acme/agents/a1"
+    for good in (token(), token(scopes=["agents:run"]), token(scopes=["x", "agents:run"]), token(without=("exp",))):
+        assert (await system.get(path, bearer(good))).status == 200
+        assert (await system.get(path, bearer(good, "Authorization"))).status == 200
+    assert (await system.get(path, NO_TOKEN)).is_of_gateway(401, "AUTHENTICATION_REQUIRED")
+    now = int(SystemClock().now().timestamp())
+    for bad in (
+        token(key=OTHER_KEY),
+        token(iat=now - 1000, exp=now - 500),
+        token(iss="other"),
+        "junk",
+        "a.b.c",
+    ):
+        assert (await system.get(path, bearer(bad))).is_of_gateway(401, "AUTHENTICATION_FAILED")
+        assert (await system.get(path, bearer(bad, "Authorization"))).is_of_gateway(401, "AUTHENTICATION_FAILED")
+    for bad in (
+        token(workspace="other"),
+        token(without=("workspace",)),
+        token(scopes=[]),
+        token(scopes=["jobs:run"]),
+        token(scopes="all"),
+        token(without=("scopes",)),
+        token(jti="revoked-1"),
+        token(aud="control"),
+    ):
+        assert (await system.get(path, bearer(bad))).is_of_gateway(403, "FORBIDDEN")
+
+
+async def test_programs_never_see_our_credentials_and_get_their_own_untouched(system: System) -> None:
+    program = await system.program("one")
+    await system.publish(agent("a1", revision("r1", program)), agent("open", revision("r1", program), public=True))
+    ours = token()
+
+    async def seen(name: str, headers: dict[str, str]) -> dict[str, str]:
+        answer = await system.get(f"/acme/agents/{name}", headers)
+        assert answer.status == 200, answer.text
+        return dict(answer.json["headers"])
+
+    for name in ("a1", "open"):
+        for headers in (bearer(ours), bearer(ours, "Authorization")):
+            found = await seen(name, headers)
+            assert "authorization" not in found and "x-blaxel-authorization" not in found
+        for foreign in ("Bearer sk-123", f"Bearer {token(key=OTHER_KEY)}", "Basic dTpw"):
+            found = await seen(name, bearer(ours) | {"Authorization": foreign})
+            assert found["authorization"] == foreign
+            assert "x-blaxel-authorization" not in found
+        found = await seen(name, bearer(ours, "Authorization") | {"X-Blaxel-Authorization": "Bearer junk"})
+        assert "x-blaxel-authorization" not in found and "authorization" not in found
+        found = await seen(name, bearer(ours) | bearer(token(sub="sa-2"), "Authorization"))
+        assert ours not in found.values() and "authorization" not in found
+        found = await seen(name, bearer(ours) | {"X-Blaxel-Workspace": "acme", "Thread-Id": "t"})
+        assert found["x-blaxel-workspace"] == "acme" and found["thread-id"] == "t"
+    assert (await seen("open", {"Authorization": "Bearer sk-123"}))["authorization"] == "Bearer sk-123"
+
+
+async def test_headers_that_the_gateway_fills_cannot_be_sent_by_clients(system: System) -> None:
+    program = await system.program("one")
+    await system.publish(agent("a1", revision("r1", program)), agent("open", revision("r1", program), public=True))
+    spoofed = {f"x-hp-{name}": "spoofed" for name in ("scope", "jti", "sub", "workspace", "workload")}
+    spoofed |= {"x-hp-scope": "/acme/agents/open", "x-envoy-original-path": "/x", "x-envoy-retry-on": "5xx"}
+    for name, credential in (("a1", bearer(token())), ("open", {})):
+        found = (await system.get(f"/acme/agents/{name}", spoofed | credential)).json["headers"]
+        own = {key: value for key, value in found.items() if key.startswith(("x-hp-", "x-envoy-"))}
+        assert own == {"x-hp-workload": f"acme/agents/{name}/r1", "x-envoy-external-address": "127.0.0.1"}
+    # The scope decides about the rules: a header must not choose another one's.
+    assert (await system.get("/acme/agents/a1", spoofed)).is_of_gateway(401, "AUTHENTICATION_REQUIRED")
+    revoked = bearer(token(jti="revoked-1")) | {"x-hp-jti": "fine"}
+    assert (await system.get("/acme/agents/a1", revoked)).is_of_gateway(403, "FORBIDDEN")
+    found = (await system.get("/v0/agents", spoofed)).json["headers"]
+    assert not [key for key in found if key.startswith("x-hp-")]
+
+
+async def test_no_path_walks_out_of_its_workspace(system: System) -> None:
+    program = await system.program("one")
+    other = agent("b1", revision("r1", program), workspace="other")
+    await system.publish(agent("a1", revision("r1", program)), other)
+
+    async def raw(path: str) -> int:
+        reader, writer = await asyncio.open_connection("127.0.0.1", system.port)
+        head = (
+            f"GET {path} HTTP/1.1\r\nHost: x\r\nX-Blaxel-Authorization: Bearer {token()}\r\nConnection: close\r\n\r\n"
+        )
+        writer.write(head.encode())
+        line = await asyncio.wait_for(reader.readline(), WAIT_S)
+        writer.close()
+        await writer.wait_closed()
+        return int(line.split()[1])
+
+    assert await raw("/acme/agents/a1/../a1/x") == 200
+    assert await raw("/acme/agents/a1/../../../other/agents/b1") == 403
+    assert await raw("/acme/agents/a1/%2e%2e/%2e%2e/%2e%2e/other/agents/b1") == 403
+    assert await raw("/acme/agents/a1/..%2f..%2f..%2fother/agents/b1") == 400
+    assert await raw("//acme//agents//a1") == 200
+    assert await raw("//other/agents/b1") == 403
+
+
+async def test_the_platforms_paths_reach_the_server_with_the_credential(system: System) -> None:
+    for path in ("/v0", "/v0/agents?limit=1", "/oauth/token", "/.well-known/x", "/healthz", "/readyz?x=1"):
+        answer = await system.get(path, {"Authorization": "Bearer a", "X-Blaxel-Authorization": "Bearer b"})
+        assert answer.json["program"] == "server" and answer.json["path"] == path
+        assert answer.json["headers"]["authorization"] == "Bearer a"
+        assert answer.json["headers"]["x-blaxel-authorization"] == "Bearer b"
+
+
+async def test_what_is_not_there_is_told_to_those_alone_who_may_know(system: System) -> None:
+    program = await system.program("one")
+    there = agent("b1", revision("r1", program), workspace="other")
+    await system.publish(there)
+    for path in ("/", "/favicon.ico", "/acme", "/acme/agents", "/acme/other/x", "/v1", "/the%20platform/-/-"):
+        assert (await system.get(path, NO_TOKEN)).is_of_gateway(404, "ROUTE_NOT_FOUND"), path
+    for path in ("/acme/agents/no", "/acme/agents/no/sub?q=1", "/acme/functions/no", "/acme/sandboxes/no"):
+        assert (await system.get(path)).is_of_gateway(404, "WORKLOAD_NOT_FOUND"), path
+        assert (await system.get(path, NO_TOKEN)).is_of_gateway(401, "AUTHENTICATION_REQUIRED"), path
+    # A stranger's answer is the same whether the name exists or not.
+    for path in ("/other/agents/b1", "/other/agents/no", "/other/models/no"):
+        assert (await system.get(path)).is_of_gateway(403, "FORBIDDEN"), path
+        assert (await system.get(path, NO_TOKEN)).is_of_gateway(401, "AUTHENTICATION_REQUIRED"), path
+    answer = await system.get("/acme/models/gpt/v1/chat/completions", method="POST")
+    assert answer.is_of_gateway(404, "ROUTE_NOT_FOUND") and "not served by this version" in answer.text
+
+
+async def test_a_programs_own_answer_passes_unchanged(system: System) -> None:
+    program = await system.program("one")
+    await system.publish(agent("a1", revision("r1", program)))
+    answer = await system.get("/acme/agents/a1/teapot")
+    assert answer.status == 418 and answer.json == {"mine": True}
+    assert answer.headers["Server"] == "kettle"
+    added = [name for name in answer.headers if name.lower().startswith(("x-blaxel", "x-envoy", "x-hp"))]
+    assert added == []
+
+
+async def test_a_program_that_breaks_off_or_is_away_is_told_as_retryable(system: System) -> None:
+    program = await system.program("one")
+    await system.publish(agent("a1", revision("r1", program)), agent("none"))
+    broken = await system.get("/acme/agents/a1/break")
+    assert broken.is_of_gateway(502, "WORKLOAD_UNAVAILABLE") and broken.json["error"]["retryable"] is True
+    missing = await system.get("/acme/agents/none")
+    assert missing.is_of_gateway(503, "WORKLOAD_UNAVAILABLE") and missing.headers["Retry-After"] == "1"
+    await system.edge.stop()
+    await program.stop()
+    assert (await system.get("/acme/agents/a1")).is_of_gateway(503, "WORKLOAD_UNAVAILABLE")
+
+
+async def test_the_control_plane_away_is_told_in_its_own_shape(system: System) -> None:
+    await system.runners[0].cleanup()
+    answer = await system.get("/v0/agents")
+    assert answer.status == 503 and answer.json["code"] == 503 and isinstance(answer.json["error"], str)
+
+
+async def test_a_stream_arrives_piece_by_piece(system: System) -> None:
+    program = await system.program("one")
+    await system.publish(agent("a1", revision("r1", program)))
+    async with system.client.get(f"{system.url}/acme/agents/a1/stream", headers=bearer(token())) as response:
+        assert await asyncio.wait_for(response.content.readuntil(b"\n\n"), WAIT_S) == b"data: first\n\n"
+        assert program.waiting == 1  # the program has not ended
+        program.go.set()
+        assert await response.content.read() == b"data: last\n\n"
+
+
+async def test_a_websocket_carries_messages_both_ways(system: System) -> None:
+    program = await system.program("one")
+    await system.publish(agent("a1", revision("r1", program)))
+    async with websockets.connect(
+        f"ws://127.0.0.1:{system.port}/acme/agents/a1/ws", additional_headers=bearer(token()), proxy=None
+    ) as channel:
+        for text in ("hello", "again"):
+            await channel.send(text)
+            assert await asyncio.wait_for(channel.recv(), WAIT_S) == f"one: {text}"
+    with pytest.raises(websockets.InvalidStatus) as refused:
+        await websockets.connect(f"ws://127.0.0.1:{system.port}/acme/agents/a1/ws", proxy=None)
+    assert refused.value.response.status_code == 401
+
+
+async def test_a_large_body_passes_whole(system: System) -> None:
+    program = await system.program("one")
+    await system.publish(agent("a1", revision("r1", program)))
+    size = 40 * 1024 * 1024
+    answer = await system.get("/acme/agents/a1", method="POST", data=io.BytesIO(bytes(size)))
+    assert answer.json["bytes"] == size
+
+
+async def test_requests_split_by_weight(system: System) -> None:
+    one, two = await system.program("one"), await system.program("two")
+    await system.publish(agent("a1", revision("r1", one, weight=80), revision("r2", two, weight=20)))
+    found = Counter([(await system.get("/acme/agents/a1")).json["program"] for _ in range(400)])
+    assert found["one"] + found["two"] == 400
+    assert 40 <= found["two"] <= 120  # 80 expected, five standard deviations
+
+
+async def test_changes_of_routes_under_load_lose_no_request(system: System) -> None:
+    programs = [await system.program(name) for name in ("one", "two")]
+    await system.publish(agent("a1", revision("r0", programs[0])))
+    statuses: Counter[tuple[int, str]] = Counter()
+    ended = asyncio.Event()
+
+    async def load() -> None:
+        while not ended.is_set():
+            answer = await system.get("/acme/agents/a1")
+            statuses[answer.status, answer.text if answer.status != 200 else ""] += 1
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(4):
+            group.create_task(load())
+        for number in range(1, 40):  # each time a new revision and cluster, while the old one goes
+            await system.publish(agent("a1", revision(f"r{number}", programs[number % 2])))
+        ended.set()
+    assert set(statuses) == {(200, "")}, statuses
+
+
+async def test_a_revoked_token_is_refused_as_soon_as_it_is_acknowledged(system: System) -> None:
+    program = await system.program("one")
+    route = agent("a1", revision("r1", program))
+    await system.publish(route)
+    mine = bearer(token(jti="mine"))
+    assert (await system.get("/acme/agents/a1", mine)).status == 200
+    async with system.client.get(f"{system.url}/acme/agents/a1/stream", headers=mine) as stream:
+        await stream.content.readuntil(b"\n\n")
+        await system.publish(route, revoked=frozenset({"mine"}))
+        assert (await system.get("/acme/agents/a1", mine)).is_of_gateway(403, "FORBIDDEN")
+        await system.publish(route, jwks={"keys": [OTHER_KEY.as_dict(private=False)]}, revoked=frozenset())
+        assert (await system.get("/acme/agents/a1", bearer(token(key=OTHER_KEY)))).status == 200
+        assert (await system.get("/acme/agents/a1", mine)).is_of_gateway(401, "AUTHENTICATION_FAILED")
+        program.go.set()
+        assert await stream.content.read() == b"data: last\n\n"  # neither change cut what was under way
+
+
+async def test_a_draining_replica_keeps_its_requests_and_gets_no_more(system: System) -> None:
+    old, new = await system.program("old"), await system.program("new")
+    await system.publish(agent("a1", revision("r1", old)))
+    async with system.client.get(f"{system.url}/acme/agents/a1/stream", headers=bearer(token())) as stream:
+        await stream.content.readuntil(b"\n\n")
+        await reached(lambda: system.xds.in_flight("127.0.0.1", old.port) == 1)
+        leaving = replace(old.endpoint, draining=True)
+        both = RevisionRoute(revision=RevisionId("r1"), weight=100, endpoints=(leaving, new.endpoint))
+        await system.publish(agent("a1", both))
+        found = Counter([(await system.get("/acme/agents/a1")).json["program"] for _ in range(30)])
+        assert found == {"new": 30}
+        assert not await system.xds.drained([leaving], 3.0)  # no new request, but one still runs
+        assert system.xds.in_flight("127.0.0.1", old.port) == 1
+        program_ends = asyncio.create_task(system.xds.drained([leaving], WAIT_S))
+        old.go.set()
+        assert await program_ends
+        assert await stream.content.read() == b"data: last\n\n"
+    assert system.xds.in_flight("127.0.0.1", old.port) == 0
+
+
+async def test_the_activator_holds_a_request_until_a_replica_is_there(system: System) -> None:
+    program = await system.program("one")
+    await system.publish(agent("a1", revision("r1")))
+    there = asyncio.Event()
+
+    async def activate() -> web.Response:
+        await there.wait()
+        return web.json_response({"address": "127.0.0.1", "port": program.port})
+
+    system.activate = activate
+    size = 3 * 1024 * 1024
+    mine = bearer(token()) | {"Authorization": "Bearer sk-1"}
+    held = asyncio.create_task(system.get("/acme/agents/a1/sub?x=1", mine, method="POST", data=io.BytesIO(bytes(size))))
+    await reached(lambda: system.activations)
+    assert system.activations == [{"workspace": "acme", "kind": "agent", "name": "a1", "revision": "r1"}]
+    assert not held.done()
+    there.set()
+    seen = (await held).json
+    assert (seen["path"], seen["bytes"]) == ("/sub?x=1", size)
+    assert seen["headers"]["authorization"] == "Bearer sk-1"
+    assert not [name for name in seen["headers"] if name.startswith("x-hp-") or name == "x-blaxel-authorization"]
+
+
+async def test_streams_and_websockets_pass_the_activator(system: System) -> None:
+    program = await system.program("one")
+    await system.publish(agent("a1", revision("r1")))
+    system.activate = lambda: web.json_response({"address": "127.0.0.1", "port": program.port})
+    async with system.client.get(f"{system.url}/acme/agents/a1/stream", headers=bearer(token())) as stream:
+        assert await stream.content.readuntil(b"\n\n") == b"data: first\n\n"
+        program.go.set()
+        assert await stream.content.read() == b"data: last\n\n"
+    async with websockets.connect(
+        f"ws://127.0.0.1:{system.port}/acme/agents/a1/ws",
+        additional_headers=bearer(token()),
+        subprotocols=[websockets.Subprotocol("chat")],
+        proxy=None,
+    ) as channel:
+        assert channel.subprotocol == "chat"
+        await channel.send("hello")
+        assert await asyncio.wait_for(channel.recv(), WAIT_S) == "one: hello"
+        await channel.send(b"\x00\x01")
+        assert await asyncio.wait_for(channel.recv(), WAIT_S) == b"\x00\x01"
+
+
+async def test_a_client_that_leaves_the_activator_ends_the_programs_work(system: System) -> None:
+    program = await system.program("one")
+    await system.publish(agent("a1", revision("r1")))
+    system.activate = lambda: web.json_response({"address": "127.0.0.1", "port": program.port})
+    leaving = asyncio.create_task(system.get("/acme/agents/a1/wait"))
+    await reached(lambda: program.waiting == 1)
+    leaving.cancel()
+    await reached(lambda: program.cancelled == 1)
+
+
+async def test_the_activator_says_why_there_is_no_replica(system: System) -> None:
+    await system.publish(agent("a1", revision("r1")))
+    answer = await system.get("/acme/agents/a1")
+    assert answer.is_of_gateway(503, "WORKLOAD_UNAVAILABLE") and answer.json["error"]["message"] == "No room."
+    system.activate = lambda: web.json_response({"reason": "It is gone."}, status=404)
+    assert (await system.get("/acme/agents/a1")).is_of_gateway(404, "WORKLOAD_NOT_FOUND")
+    system.activate = lambda: web.json_response({"address": "127.0.0.1", "port": free_port()})
+    assert (await system.get("/acme/agents/a1")).is_of_gateway(503, "WORKLOAD_UNAVAILABLE")
+
+
+async def test_a_request_to_a_replica_that_died_goes_to_the_activator(system: System) -> None:
+    dead, alive = await system.program("dead"), await system.program("alive")
+    await system.publish(agent("a1", revision("r1", dead)))
+    assert (await system.get("/acme/agents/a1")).json["program"] == "dead"
+    await dead.stop()
+    system.activate = lambda: web.json_response({"address": "127.0.0.1", "port": alive.port})
+    answers = [await system.get("/acme/agents/a1", method="POST", data=b"x" * 1000) for _ in range(5)]
+    assert [(answer.json["program"], answer.json["bytes"]) for answer in answers] == [("alive", 1000)] * 5
+
+
+async def test_envoy_gets_everything_again_after_its_restart(system: System) -> None:
+    program = await system.program("one")
+    routes = [agent(f"a{number}", revision("r1", program)) for number in range(20)]
+    await system.publish(*routes)
+    await system.stop_envoy()
+    version = system.xds.publish(replace(system.gateway, routes=tuple(routes[:19])))
+    await reached(lambda: system.xds.connected == 0)
+    assert not await system.xds.acknowledged(version, 0.05)  # nobody is there to do so
+    await system.start_envoy()
+    assert await system.xds.acknowledged(version, WAIT_S)
+    assert (await system.get("/acme/agents/a18")).status == 200
+    assert (await system.get("/acme/agents/a19")).status == 404
+
+
+async def test_traffic_flows_while_the_xds_server_is_away_and_follows_the_next_one(system: System) -> None:
+    program = await system.program("one")
+    await system.publish(agent("a1", revision("r1", program)), agent("a2", revision("r1", program)))
+    await system.xds.stop()
+    assert (await system.get("/acme/agents/a1")).status == 200
+    authority = Authority(edge_socket=system.socket("edge"), issuer="homeport", audience="gateway")
+    system.xds = XdsServer(system.socket("xds"), authority)
+    await system.xds.start()
+    assert (await system.get("/acme/agents/a1")).status == 200  # nothing is published yet, nothing is taken away
+    await system.publish(agent("a1", revision("r1", program)), agent("a3", revision("r1", program)))
+    found = [(await system.get(f"/acme/agents/a{number}")).status for number in (1, 2, 3)]
+    assert found == [200, 404, 200]
+
+
+async def test_a_resource_that_envoy_refuses_stops_no_other_workload(system: System, caplog: Any) -> None:
+    program = await system.program("one")
+    bad = RevisionRoute(revision=RevisionId("r1"), weight=100, endpoints=(Endpoint(address="nowhere", port=1),))
+    good = [agent(name, revision("r1", program)) for name in ("a1", "a2")]
+    await system.publish(good[0])
+    version = system.xds.publish(replace(system.gateway, routes=(agent("bad", bad), good[1])))
+    assert not await system.xds.acknowledged(version, WAIT_S)
+    assert ["nowhere" in reason for reason in system.xds.rejected.values()] == [True]
+    assert "Envoy refused" in caplog.text
+    assert (await system.get("/acme/agents/a2")).status == 200
+    assert (await system.get("/acme/agents/a1")).status == 200  # nothing is taken away until all is well again
+    await system.publish(*good)
+    assert system.xds.rejected == {}
+
+
+async def test_a_port_that_is_taken_is_an_error(system: System) -> None:
+    command = envoy_command(system.sockets / "envoy.json", concurrency=1)
+    second = await asyncio.create_subprocess_exec(
+        *command, stderr=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL
+    )
+    assert second.stderr is not None
+    said = await asyncio.wait_for(second.stderr.read(), WAIT_S)
+    assert await second.wait() != 0 and b"Address already in use" in said
+
+
+async def test_the_edge_process_serves_and_ends_cleanly_on_sigterm() -> None:
+    data = DataDir(Path(tempfile.mkdtemp(prefix="hp-", dir="/tmp")))
+    data.create()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-W", "error", "-m", "homeport.edge", "--data", str(data.root), stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        await reached(data.socket("edge").exists)
+        connector = aiohttp.UnixConnector(path=str(data.socket("edge")))
+        async with aiohttp.ClientSession(connector=connector) as client:
+            async with client.get("http://edge/acme/models/m") as response:
+                answer = Answer(response.status, response.headers, await response.text())
+                assert answer.is_of_gateway(404, "ROUTE_NOT_FOUND")
+        process.terminate()
+        assert process.stderr is not None
+        said = await asyncio.wait_for(process.stderr.read(), WAIT_S)
+        assert await process.wait() == 0, said
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        shutil.rmtree(data.root)

@@ -1,0 +1,239 @@
+"""The life of `up` with small real programs as components: start, restart, refusal, take-over, stop."""
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from homeport.settings import DataDir
+from homeport.supervise.down import down
+from homeport.supervise.processes import ProcessId, identify
+from homeport.supervise.progress import PlainProgress
+from homeport.supervise.state import UpState, read_state
+
+BOUND_S = 20.0
+
+
+class Up:
+    """A running stand-in `up` whose lines are read with a bound."""
+
+    def __init__(self, data: Path, *words: str) -> None:
+        self.data = DataDir(data)
+        self.lines: list[str] = []
+        self._rest = b""
+        self.process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).parent / "standin.py"), str(data), *words], stdout=subprocess.PIPE
+        )
+
+    def wait_line(self, start: str) -> str:
+        assert self.process.stdout is not None
+        deadline = time.monotonic() + BOUND_S
+        seen = 0
+        while time.monotonic() < deadline:
+            for line in self.lines[seen:]:
+                if line.startswith(start):
+                    return line
+            seen = len(self.lines)
+            if select.select([self.process.stdout], [], [], 0.2)[0]:
+                block = os.read(self.process.stdout.fileno(), 65536)
+                *whole, self._rest = (self._rest + block).split(b"\n")
+                self.lines += [line.decode() for line in whole]
+                if not block:
+                    break
+        raise AssertionError(f"no line {start!r} in {self.lines}")
+
+    def ready(self) -> UpState:
+        self.wait_line("READY")
+        return self.state()
+
+    def state(self) -> UpState:
+        return read_state(self.data)
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(BOUND_S)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Up]]:
+    started: list[Up] = []
+
+    def begin(*words: str) -> Up:
+        started.append(Up(tmp_path / "data", *words))
+        return started[-1]
+
+    yield begin
+    for up in started:
+        if up.process.poll() is None:
+            up.process.kill()
+        up.process.wait(BOUND_S)
+        assert up.process.stdout is not None
+        up.process.stdout.close()
+    down(DataDir(tmp_path / "data"), PlainProgress())
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def lives(process: ProcessId) -> bool:
+    return identify(process.pid) == process
+
+
+def eventually(fact: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + BOUND_S
+    while not fact():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+def test_a_stop_ends_everything_in_order_and_exits_zero(start: Callable[..., Up]) -> None:
+    up = start("--port", str(free_port()))
+    state = up.ready()
+    assert all(lives(held) for held in state.components.values())
+    assert state.supervisor is not None and state.supervisor.pid == up.process.pid
+    assert up.end(signal.SIGINT) == 0
+    assert not any(lives(held) for held in state.components.values())
+    after = up.state()
+    assert (after.components, after.supervisor, after.ready) == ({}, None, False)
+    up.lines.clear()
+    up.wait_line("ok  node stopped")
+    assert [line for line in up.lines if line.endswith(" stopped")] == [
+        f"ok  {name} stopped" for name in ("envoy", "edge", "server", "node")
+    ]
+
+
+@pytest.mark.parametrize("name", ["server", "edge", "envoy", "node"])
+def test_a_killed_component_is_started_again(start: Callable[..., Up], name: str) -> None:
+    up = start("--port", str(free_port()))
+    before = up.ready().components[name]
+    os.kill(before.pid, signal.SIGKILL)
+    eventually(lambda: up.state().components.get(name, before) != before, "not restarted")
+    assert lives(up.state().components[name])
+    assert "was killed by SIGKILL" in up.wait_line(f"!   {name}")
+
+
+def test_components_have_sessions_of_their_own(start: Callable[..., Up]) -> None:
+    state = start("--port", str(free_port())).ready()
+    for held in state.components.values():
+        assert os.getsid(held.pid) == held.pid
+
+
+def test_a_second_start_is_refused_with_the_pid_and_the_address(start: Callable[..., Up]) -> None:
+    first = start("--port", str(free_port()))
+    state = first.ready()
+    second = start()
+    refusal = second.wait_line("REFUSED")
+    assert f"process {first.process.pid}" in refusal and str(state.port) in refusal
+    assert second.process.wait(BOUND_S) == 1
+    assert all(lives(held) for held in state.components.values())
+
+
+def test_after_a_killed_up_the_next_one_ends_its_components_and_keeps_its_node(start: Callable[..., Up]) -> None:
+    first = start("--port", str(free_port()))
+    before = first.ready()
+    first.process.kill()
+    first.process.wait(BOUND_S)
+    assert all(lives(held) for held in before.components.values())
+    after = start().ready()
+    assert after.components["node"] == before.components["node"]
+    assert after.port == before.port
+    for name in ("server", "edge", "envoy"):
+        assert not lives(before.components[name])
+        assert lives(after.components[name])
+
+
+def test_down_stops_a_running_up(start: Callable[..., Up]) -> None:
+    up = start("--port", str(free_port()))
+    state = up.ready()
+    assert down(up.data, PlainProgress()) is True
+    assert up.process.wait(BOUND_S) == 0
+    assert not any(lives(held) for held in state.components.values())
+    assert down(up.data, PlainProgress()) is False
+
+
+def test_down_stops_what_a_killed_up_left(start: Callable[..., Up]) -> None:
+    up = start("--port", str(free_port()))
+    state = up.ready()
+    up.process.kill()
+    up.process.wait(BOUND_S)
+    assert down(up.data, PlainProgress()) is True
+    assert not any(lives(held) for held in state.components.values())
+
+
+def test_down_never_signals_a_process_that_took_over_the_pid(start: Callable[..., Up]) -> None:
+    up = start("--port", str(free_port()))
+    up.ready()
+    assert up.end() == 0
+    state = json.loads(up.data.state.read_text())
+    stranger = subprocess.Popen(["/bin/sleep", "60"])
+    try:
+        found = identify(stranger.pid)
+        assert found is not None
+        state["components"] = {"server": {**found.to_json(), "started": found.started - 1}}
+        up.data.state.write_text(json.dumps(state))
+        assert down(up.data, PlainProgress()) is False
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_a_component_that_cannot_start_is_named_with_its_last_words(start: Callable[..., Up]) -> None:
+    up = start("--port", str(free_port()), "--broken", "envoy")
+    assert "envoy ended 3 times" in up.wait_line("REFUSED")
+    up.wait_line("  no luck today")
+    assert up.process.wait(BOUND_S) == 1
+    assert up.state().components == {}
+
+
+def test_a_component_that_ignores_the_stop_is_killed(start: Callable[..., Up]) -> None:
+    up = start("--port", str(free_port()), "--stubborn", "server")
+    state = up.ready()
+    assert up.end() == 0
+    assert not lives(state.components["server"])
+    up.wait_line("!   server did not stop in time")
+
+
+def test_a_given_port_that_is_taken_names_its_holder(start: Callable[..., Up]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        up = start("--port", str(port))
+        refusal = up.wait_line("REFUSED")
+        assert f"Port {port}" in refusal and f"process {os.getpid()}" in refusal
+        assert up.process.wait(BOUND_S) == 1
+
+
+def test_a_remembered_port_that_is_taken_gives_way_to_the_next_and_says_so(start: Callable[..., Up]) -> None:
+    first = start("--port", str(free_port()))
+    port = first.ready().port
+    assert port is not None
+    assert first.end() == 0
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        second = start()
+        assert "using" in second.wait_line(f"!   Port {port} is taken")
+        chosen = second.ready().port
+        assert chosen is not None and chosen > port
+
+
+def test_a_stop_during_the_start_leaves_nothing(start: Callable[..., Up]) -> None:
+    up = start("--port", str(free_port()))
+    up.wait_line("ok  node is up")
+    assert up.end(signal.SIGINT) in (0, 130)
+    assert up.state().components == {}
