@@ -53,7 +53,7 @@ class Demo:
 
         self.scene("A job: 20 tasks in parallel. One fails at its first attempt and is tried again.")
         self.run("deploy", "-d", "examples/word-count-job")
-        self.run("run", "job", "word-count-job", "--file", "examples/word-count-job/tasks.json")
+        self.run("run", "job", "word-count", "--file", "examples/word-count-job/tasks.json")
         self.check_execution()
 
         self.scene("A policy: programs that carry it run in Europe only. This machine is not there, so it refuses.")
@@ -65,7 +65,7 @@ class Demo:
 
     def check_execution(self) -> None:
         """The summary is for people; this is the proof."""
-        listed = json.loads(self.run("executions", "list", "word-count-job", "-o", "json", read=True, show=False))
+        listed = json.loads(self.run("executions", "list", "word-count", "-o", "json", read=True, show=False))
         stats = listed[0]["stats"]
         tasks = len(json.loads(TASKS.read_text())["tasks"])
         self.expect(listed[0]["status"] == "succeeded" and stats["success"] == tasks, f"{tasks} succeeded tasks")
@@ -74,13 +74,14 @@ class Demo:
     def stop(self) -> None:
         """Stop the installation and make sure that nothing of it is left."""
         self.scene("Stop it. Nothing is left behind.")
+        ran = self._family()
         self.run("down")
         deadline = time.monotonic() + 10
-        while left := self._left():
+        while left := [pid for pid, started in ran.items() if _processes().get(pid, (0, 0))[1] == started]:
             if time.monotonic() > deadline:
                 raise DemoFailed(f"these processes are left: {left}")
             time.sleep(0.05)
-        print("no process left", flush=True)
+        print(f"{len(ran)} processes ran, none is left", flush=True)
 
     def scene(self, text: str) -> None:
         print(f"\n\033[1m{text}\033[0m" if sys.stdout.isatty() else f"\n# {text}", flush=True)
@@ -94,6 +95,7 @@ class Demo:
             cwd=EXAMPLES.parent,
             env=self._environment,
             stdout=subprocess.PIPE if read else None,
+            stderr=None if read or sys.stderr.isatty() else sys.stdout,  # in one stream both keep their order
             text=True,
             timeout=STEP_BOUND_S,
             check=False,
@@ -110,18 +112,31 @@ class Demo:
         if not fact:
             raise DemoFailed(f"the last step did not show {what}")
 
-    def _left(self) -> list[int]:
-        """Living processes that were started for this data directory: they name it in their arguments."""
-        wanted = os.fsencode(self._data)
-        found = []
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit() and int(entry.name) != os.getpid():
-                try:
-                    if wanted in (entry / "cmdline").read_bytes():
-                        found.append(int(entry.name))
-                except OSError:
-                    continue  # it ended meanwhile
-        return found
+    def _family(self) -> dict[int, int]:
+        """The processes of this installation, programs in their sandboxes included: pid and start time."""
+        try:
+            state = json.loads((self._data / "up.json").read_text())
+        except FileNotFoundError:
+            return {}
+        processes = _processes()
+        members = {held["pid"] for held in (*state["components"].values(), state["supervisor"]) if held}
+        while more := {pid for pid, (parent, _) in processes.items() if parent in members} - members:
+            members |= more
+        return {pid: processes[pid][1] for pid in members if pid in processes}
+
+
+def _processes() -> dict[int, tuple[int, int]]:
+    """Every living process: its parent and its start time."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue  # it ended meanwhile
+            if fields[0] not in ("Z", "X"):
+                found[int(entry.name)] = (int(fields[1]), int(fields[19]))
+    return found
 
 
 def main() -> int:

@@ -14,9 +14,9 @@ from blaxel.core.jobs import bl_start_job
 def count(title: str, text: str, fail_once: bool = False) -> None:
     """Print how many words `text` has and which is the most frequent."""
     task, tasks = int(os.environ["TASK_INDEX"]) + 1, os.environ["TASK_COUNT"]
-    attempt = os.environ["TASK_ATTEMPT"]
+    attempt = int(os.environ["TASK_ATTEMPT"]) + 1  # counts from 0, as in Cloud Run
     print(f"task {task} of {tasks}, attempt {attempt}: {title}", flush=True)
-    if fail_once and attempt == "1":
+    if fail_once and attempt == 1:
         print("this attempt fails on purpose; the next one will not", file=sys.stderr, flush=True)
         raise RuntimeError("failed on purpose")
     words = re.findall(r"[\w']+", text.lower())

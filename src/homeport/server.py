@@ -90,7 +90,7 @@ class Server:
             Rollouts(store, clock, driver, performer, routes, xds, signals),
             Builds(store, clock, builder, data, signals),
             Runner(store, clock, [driver], tasks, slots=slots, wakeup=signals.runner),
-            Garbage(store, clock, driver, builder, data),
+            Garbage(store, clock, driver, builder, data, signals.garbage),
         )
 
     async def run(self) -> None:

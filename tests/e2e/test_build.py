@@ -23,8 +23,9 @@ from typing import Any
 import pytest
 import uv
 
+from homeport.build import builder as builder_module
 from homeport.build.builder import Builder, BuildRequest, unit_of
-from homeport.build.bundle import Bundle
+from homeport.build.bundle import Bundle, Description
 from homeport.build.errors import BuildFailed
 from homeport.core.clock import SystemClock
 from homeport.core.errors import Invalid
@@ -249,7 +250,7 @@ async def test_the_example_job_counts_and_fails_once_when_told_to(system: System
     async def attempt(number: int) -> tuple[int | None, str]:
         with serving({"tasks": [failing]}) as url:
             facts = {"BL_EXECUTION_DATA_URL": url, "BL_TASK_KEY": "DATA_INDEX", "DATA_INDEX": "0"}
-            place = {"TASK_INDEX": "6", "TASK_COUNT": "20", "TASK_ATTEMPT": str(number)}
+            place = {"TASK_INDEX": "6", "TASK_COUNT": "20", "TASK_ATTEMPT": str(number - 1)}
             unit = await system.run(bundle, f"task-words-{number}", HOME="/tmp", **facts, **place)
             return await system.ended(unit), "\n".join(await system.log(unit))
 
@@ -400,3 +401,43 @@ async def test_a_build_sees_neither_other_sources_nor_the_host(system: System) -
         await system.builder.build(system.request(system.zip(files), "rev-look"))
     finally:
         del os.environ["SECRET_OF_THE_SERVER"]
+
+
+@pytest.mark.parametrize("step", ["prepare", "seal", "place", "start", "write-1", "write-2"])
+async def test_a_server_killed_after_any_step_finishes_the_build_next_time(
+    system: System, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Cancelled right after the step, the builder cleans nothing up, as if it had been killed."""
+    request = system.request(system.zip({"main.py": f"print('{step}')"}), f"rev-{step}", Kind.JOB)
+    with monkeypatch.context() as patched:
+        _kill_after(step, system, patched)
+        with pytest.raises(asyncio.CancelledError):
+            await system.builder.build(request)
+    bundle = await Builder(system.data, system.driver, SystemClock()).build(request)
+    assert not (system.data.builds / request.revision).exists()
+    unit = await system.run(bundle, f"task-{step}")
+    assert (await system.ended(unit), await system.log(unit)) == (0, [step])
+
+
+def _kill_after(step: str, system: System, patched: pytest.MonkeyPatch) -> None:
+    name, _, count = step.partition("-")
+    calls: list[None] = []
+
+    def killed() -> None:
+        calls.append(None)
+        if len(calls) == int(count or 1):
+            raise asyncio.CancelledError
+
+    owner: Any = {"start": system.driver, "write": Description}.get(name, builder_module)
+    real = getattr(owner, name)
+
+    def after(*args: Any, **kwargs: Any) -> Any:
+        result = real(*args, **kwargs)
+        killed()
+        return result
+
+    async def after_start(spec: UnitSpec) -> None:
+        await real(spec)
+        killed()
+
+    patched.setattr(owner, name, after_start if name == "start" else after)

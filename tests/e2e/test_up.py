@@ -95,7 +95,7 @@ def test_the_first_key_is_private_and_works(data: Path) -> None:
     assert stat.S_IMODE((data / "admin-key").stat().st_mode) == 0o600
     shown = homeport("status", "--data", str(data), "-o", "json")
     assert shown.returncode == 0, shown.stderr
-    assert json.loads(shown.stdout)["ready"] is True
+    assert json.loads(shown.stdout)["workspace"] == "default"
 
 
 def test_a_second_start_is_refused(data: Path) -> None:
@@ -130,6 +130,27 @@ def test_a_killed_component_comes_back(data: Path, name: str) -> None:
     eventually(lambda: read_state(DataDir(data)).components.get(name, before) != before, f"{name} is not restarted")
     eventually(lambda: ready(state), "not ready again")
     assert read_state(DataDir(data)).components["node"] == state.components["node"]
+
+
+def test_a_killed_node_comes_back(data: Path) -> None:
+    state = read_state(DataDir(data))
+    os.kill(state.components["node"].pid, signal.SIGKILL)
+    eventually(lambda: read_state(DataDir(data)).components.get("node") not in (None, state.components["node"]), "gone")
+    eventually(lambda: ready(state), "not ready again")
+
+
+def test_after_a_killed_up_the_next_one_takes_over_and_keeps_the_node(data: Path) -> None:
+    before = read_state(DataDir(data))
+    assert before.supervisor is not None
+    os.kill(before.supervisor.pid, signal.SIGKILL)
+    eventually(lambda: before.supervisor is None or not lives(before.supervisor), "up still lives")
+    assert ready(before), "the system goes on without its supervisor"
+    started = homeport("up", "--data", str(data), "--detach")
+    assert started.returncode == 0, started.stderr
+    after = read_state(DataDir(data))
+    assert after.port == before.port and ready(after)
+    assert after.components["node"] == before.components["node"]
+    assert not any(lives(before.components[name]) for name in ("server", "edge", "envoy"))
 
 
 def test_the_environment_serves_the_public_sdk(data: Path) -> None:

@@ -31,10 +31,9 @@ class Platform:
     def run_url(self) -> str:
         return self.base_url
 
-    @property
-    def defaults(self) -> dict[str, str]:
+    def defaults_of(self, revision: RevisionId) -> dict[str, str]:
         """Variables of the machinery, which the program's owner may replace."""
-        return {"PATH": PATH, "PYTHONPATH": SDK_HOOK}
+        return {"PATH": PATH, "PYTHONPATH": SDK_HOOK, "HOMEPORT_REVISION": revision}
 
     def credentials(self, client_id: str, revision: RevisionId) -> str:
         """`BL_CLIENT_CREDENTIALS` as the public SDKs read it: base64 of `id:secret`."""

@@ -67,3 +67,4 @@ class Signals:
         self.builds = Wakeup()
         self.rollouts = Wakeup()
         self.runner = Wakeup()
+        self.garbage = Wakeup()

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 STEP_TIMEOUT_S = 10.0  # Envoy acknowledges in milliseconds; at 10 000 new clusters in seconds
 QUEUE_LENGTH = 256  # responses not yet on the wire; more than that and the sender waits
 WILDCARDS = (CLUSTERS, SCOPES)  # types of which Envoy wants all; of the others it names each
+PARTS = {CLUSTERS: ENDPOINTS, SCOPES: ROUTES}  # what Envoy asks for, by the same name, once it has the first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,10 +100,10 @@ class EnvoySession:
             self._refused.pop((request.type_url, name), None)
         asked = [name for name in request.resource_names_subscribe if name != "*"]
         subscription.names.update(asked)
-        if first and request.type_url in WILDCARDS:
-            wanted = self._wanted(request.type_url)
-            gone = [name for name in subscription.held if name not in wanted]
-            await self._send(request.type_url, self._changed(request.type_url), gone)
+        if subscription.held and first and request.type_url != ENDPOINTS:
+            pass  # an Envoy that comes back holds a working whole: `follow` changes it in the right order
+        elif first and request.type_url in WILDCARDS:
+            await self._send(request.type_url, self._changed(request.type_url), [])
         elif asked:
             await self._send_asked(request.type_url, asked, again=not first)
         self._changes.notify()
@@ -138,7 +139,9 @@ class EnvoySession:
                     await self._send(type_url, changed, gone)
             if not await self._changes.until(self._is_settled, STEP_TIMEOUT_S):
                 log.error("Envoy has not acknowledged in %s s: %s", STEP_TIMEOUT_S, self._unsettled())
-                await self._changes.until(self._is_settled, None)  # the connection's keepalive bounds this
+                for awaited in self._awaited.values():
+                    awaited.clear()  # one workload may be without endpoints for a moment; all others must go on
+                await self._changes.until(self._is_settled, None)  # an Envoy that is silent loses its connection
         return not self._refuses_target()
 
     async def _take_answer(self, request: Any) -> None:
@@ -193,7 +196,7 @@ class EnvoySession:
 
     async def _send_asked(self, type_url: str, asked: Iterable[str], *, again: bool) -> None:
         """Answer for names. One that Envoy asks for on a stream that is under way is sent even if it holds it: the
-        protocol says so, because it may have dropped it."""
+        protocol says so, because it may have dropped it. On a new stream what it holds stays until its cluster goes."""
         wanted = self._wanted(type_url)
         held = self._subscriptions[type_url].held
         found = [wanted[name] for name in asked if name in wanted]
@@ -201,7 +204,7 @@ class EnvoySession:
             kept = [packed.name for packed in found if held.get(packed.name) == packed.version]
             self._awaited.get(type_url, set()).difference_update(kept)
             found = [packed for packed in found if held.get(packed.name) != packed.version]
-        missing = [name for name in asked if name not in wanted]
+        missing = [name for name in asked if name not in wanted and (again or name not in held)]
         if found or missing:
             await self._send(type_url, found, missing)
 
@@ -211,8 +214,10 @@ class EnvoySession:
         nonce = str(self._nonce)
         self._await_parts(type_url, [packed.name for packed in changed])
         held.update((packed.name, packed.version) for packed in changed)
+        part = self._subscriptions.get(PARTS.get(type_url, ""), _Subscription())
         for name in gone:
             held.pop(name, None)
+            part.held.pop(name, None)  # Envoy drops it too, and asks again should the name come back
         self._open[nonce] = _Sent(type_url, frozenset(packed.name for packed in changed).union(gone))
         response = discovery_pb2.DeltaDiscoveryResponse(
             system_version_info=str(self._target.version),
@@ -225,16 +230,17 @@ class EnvoySession:
 
     def _await_parts(self, type_url: str, names: list[str]) -> None:
         """A new cluster is of use with its endpoints only, a new scope with its route table: Envoy asks for them."""
-        part = {CLUSTERS: ENDPOINTS, SCOPES: ROUTES}.get(type_url)
+        part = PARTS.get(type_url)
         if part is not None:
             held = self._subscriptions[part].held if part in self._subscriptions else {}
             self._awaited[part].update(name for name in names if name not in held)
 
     def _is_subscribed(self) -> bool:
-        """Whether Envoy has come as far as to ask for its routes and filters; its clusters come before those."""
+        """Whether Envoy has come as far as to ask for its routes and filters; its clusters come before those, and
+        there is always a route table: the platform's."""
         filters = self._subscriptions.get(FILTERS, _Subscription())
         named = self._wanted(FILTERS).keys() <= filters.names
-        return named and all(type_url in self._subscriptions for type_url in WILDCARDS)
+        return named and all(type_url in self._subscriptions for type_url in (CLUSTERS, SCOPES, ROUTES))
 
     def _is_settled(self) -> bool:
         return not self._open and not any(self._awaited.values())

@@ -90,17 +90,18 @@ class Launcher:
         for stream in ("stdout", "stderr"):
             os.mkfifo(folder.pipe(stream), 0o600)
             self._give(folder.pipe(stream))  # programs open /dev/stdout by its path
-        for mount in spec.mounts:
-            if mount.writable:
-                self._give_tree(mount.source)
+        given = [mount.source for mount in spec.mounts if mount.writable]
+        for source in given if spec.bundle is None else [*given, spec.bundle]:
+            self._give_tree(source)
 
     def _give(self, path: Path) -> None:
         if self.uid is not None:
             os.chown(path, self.uid, self.uid)
 
     def _give_tree(self, source: str) -> None:
-        """A writable mount of a node that is root becomes the sandbox user's, once; only inside the data directory,
-        so that no specification can give away a part of the system."""
+        """Writable mounts of a node that is root become the sandbox user's, once; so do bundles, else the writable
+        layer over one would let nobody change what is in it. Only inside the data directory, so that no specification
+        can give away a part of the system."""
         if self.uid is None or not Path(os.path.realpath(source)).is_relative_to(self.data):
             return
         if not os.path.lexists(source):

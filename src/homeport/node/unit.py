@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 START_WAIT_S = 20.0  # bubblewrap needs 4 ms; more is a machine in great trouble
 KILL_WAIT_S = 30.0  # for a killed process to leave the kernel: it may hang in a slow disk
+REPORT_WAIT_S = 3.0  # from the command's end to the monitor's, which is a millisecond unless the unit stopped its init
 _POLL_S = 0.002
 
 
@@ -141,9 +142,18 @@ class Unit:
         oldest = min(below, key=lambda child: (processes.start_ticks(child) or 0, child), default=None)
         if oldest is not None and self._command is None:
             self._command = processes.open_pidfd(oldest)
+            if self._command is not None:
+                asyncio.get_running_loop().add_reader(self._command, self._command_ended)
         return oldest is not None
 
     # Ending
+
+    def _command_ended(self) -> None:
+        """The monitor should end at once. A unit can stop its own init, but it shall not live for ever by that."""
+        loop = asyncio.get_running_loop()
+        if self._command is not None:
+            loop.remove_reader(self._command)
+        self._timers.setdefault("report", loop.call_later(REPORT_WAIT_S, self.kill))
 
     def end(self, intent: Intent, grace_s: float) -> None:
         """Ask every process to end, kill after the grace. The first reason given stands, the shortest grace counts."""
@@ -175,9 +185,11 @@ class Unit:
         self._timers["kill"] = asyncio.get_running_loop().call_later(0.1, self.kill)
 
     async def _finish(self, on_end: "OnEnd") -> None:
+        self._find_command()
         for timer in self._timers.values():
             timer.cancel()
-        self._find_command()
+        if self._command is not None:
+            asyncio.get_running_loop().remove_reader(self._command)
         monitor_code = self._reap()
         if self._init is not None and self._sandboxed:
             processes.signal_handle(self._init, signal.SIGKILL)  # what the command left behind

@@ -1,5 +1,5 @@
 """The loop that removes what nothing refers to any more: bundles, sources, ended units, abandoned stagings. It runs
-seldom and keeps anything young, so that it never races with what is being made."""
+seldom and when a workload has gone, and keeps any file that is young, so that it never races with what is being made."""
 
 import asyncio
 import logging
@@ -13,7 +13,7 @@ from homeport.build.bundle import remove_bundle
 from homeport.core.clock import Clock
 from homeport.core.errors import HomeportError
 from homeport.core.ids import Kind
-from homeport.core.service import Background
+from homeport.core.service import Background, Wakeup
 from homeport.core.units import UnitKind, UnitState, UnitStatus
 from homeport.drivers.contract import Driver
 from homeport.settings import DataDir
@@ -35,12 +35,16 @@ STOP_GRACE_S = 10.0
 class Garbage:
     """The service."""
 
-    def __init__(self, store: Store, clock: Clock, driver: Driver, builder: Builder, data: DataDir) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, driver: Driver, builder: Builder, data: DataDir, wakeup: Wakeup
+    ) -> None:
         self._store = store
         self._clock = clock
         self._driver = driver
         self._builder = builder
         self._data = data
+        self._wakeup = wakeup
+        self._started = clock.now()
         self._background = Background()
 
     async def start(self) -> None:
@@ -55,12 +59,14 @@ class Garbage:
                 await self.collect()
             except HomeportError as error:
                 log.warning("collecting garbage failed: %s %s", error.message, error.detail)
-            await asyncio.sleep(INTERVAL_S)
+            await self._wakeup.wait(INTERVAL_S)
 
     async def collect(self) -> None:
         """One pass."""
         now = self._clock.now()
-        await self._store.write(lambda tx: tx.executions.discard_staged(now - timedelta(seconds=STAGED_S)))
+        # What was staged before this process began was abandoned by another; of its own, only what is long overdue.
+        abandoned = max(self._started, now - timedelta(seconds=STAGED_S))
+        await self._store.write(lambda tx: tx.executions.discard_staged(abandoned))
         await self._store.write(lambda tx: _fail_abandoned_uploads(tx, now))
         revisions = await self._store.read(_every_revision)
         await self._collect_units(revisions)

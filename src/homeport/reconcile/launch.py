@@ -42,7 +42,7 @@ class ReplicaLauncher:
                 run_url=self._platform.run_url,
                 client_credentials=self._platform.credentials(account.client_id, revision.id),
                 envs=(*(EnvVar(name=key, value=value) for key, value in bundle.env.items()), *settings.envs),
-                extra=self._platform.defaults,
+                extra=self._platform.defaults_of(revision.id),
             )
         )
         labels = {

@@ -124,6 +124,7 @@ class Rollouts:
             workload = await self._store.read(lambda tx: self._read(tx, agent.uid))
             if workload is None:
                 await self._routes.publish()
+                self._signals.garbage.wake()
                 return False
             actions = await self._decide(workload)
             for action in actions:

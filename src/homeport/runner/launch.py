@@ -71,7 +71,7 @@ class TaskLauncher:
                 client_credentials=self._platform.credentials(account.client_id, revision.id),
                 envs=(*_variables(bundle.env), *settings.envs),
                 env_override=_variables(execution.env_override),
-                extra=self._platform.defaults,
+                extra=self._platform.defaults_of(revision.id),
             )
         )
         labels = {

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from homeport.core import log
 from homeport.core.clock import SystemClock
-from homeport.core.errors import HomeportError, Internal, Invalid
+from homeport.core.errors import Denied, HomeportError, Internal, Invalid
 from homeport.settings import DataDir, default_data
 from homeport.supervise.interrupts import Interrupts
 from homeport.supervise.processes import Handle, identify
@@ -50,7 +50,11 @@ def main(argv: list[str] | None = None) -> int:
         return _stay(options, arguments.report_fd)
     except HomeportError as exc:
         print(f"Error: {explain(exc)}", file=sys.stderr, flush=True)
-        return 2 if isinstance(exc, Invalid) else 1
+        return _exit_code(exc)
+
+
+def _exit_code(error: HomeportError) -> int:
+    return 2 if isinstance(error, Invalid) else 3 if isinstance(error, Denied) else 1
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
@@ -80,7 +84,7 @@ def _stay(options: UpOptions, report_fd: int | None) -> int:
     try:
         return up(options, REAL, interrupts=interrupts, progress=progress, on_ready=on_ready)
     except HomeportError as exc:
-        _report(report_fd, {"ready": False, "error": explain(exc), "code": 2 if isinstance(exc, Invalid) else 1})
+        _report(report_fd, {"ready": False, "error": explain(exc), "code": _exit_code(exc)})
         raise
     finally:
         progress.close()
@@ -178,7 +182,7 @@ def welcome(data: DataDir, state: UpState, *, detached: bool) -> str:
         f"  logs       {data.logs}",
         "Try next:",
         f"  homeport deploy -d examples/hello-agent{option}",
-        f'  homeport run agent hello-agent -d \'{{"name": "you"}}\'{option}',
+        f'  homeport run agent hello-agent -d \'{{"inputs": "Good morning"}}\'{option}',
         f'  eval "$(homeport env{option})"   # points the public SDKs and command line here',
         stop,
     ]

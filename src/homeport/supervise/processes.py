@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from homeport.core.errors import Denied
+
+_AS_OWNER = "Run this as the user that started Homeport, or as root."
 _START_TIME_FIELD = 22  # of /proc/PID/stat, counted from one: clock ticks since boot
 _ADMIT = 'read -r go && exec "$@" </dev/null'  # becomes the program only when told to; at end of input it ends
 
@@ -74,11 +77,13 @@ class Handle:
         return self._pidfd
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal; nothing happens when the process has ended."""
+        """Send a signal; nothing happens when the process has ended. Raises `Denied` for another user's process."""
         try:
             signal.pidfd_send_signal(self._pidfd, number)
         except ProcessLookupError:
             pass
+        except PermissionError as exc:
+            raise Denied(f"Process {self.identity.pid} belongs to another user.", hint=_AS_OWNER) from exc
 
     def ended(self, timeout_s: float = 0.0) -> bool:
         """Whether the process has ended, waiting at most `timeout_s` seconds for it. Reaps our own children."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from homeport.core.errors import Denied
 from homeport.settings import DataDir
 from homeport.supervise.processes import ProcessId
 
@@ -100,8 +101,12 @@ class Lock:
         self._fd = -1
 
     def take(self) -> bool:
-        """Take it if it is free. Returns whether it is ours."""
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """Take it if it is free. Returns whether it is ours. Raises `Denied` when the directory is another user's."""
+        try:
+            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except PermissionError as exc:
+            hint = "Run this as the user that started Homeport, or as root."
+            raise Denied(f"{self._path.parent} belongs to another user.", hint=hint) from exc
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

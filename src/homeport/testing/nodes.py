@@ -19,7 +19,7 @@ from homeport.core.units import Mount
 from homeport.drivers.process import ProcessDriver
 from homeport.node import sandbox
 
-ORDINARY_UID = 64001
+ORDINARY_UID = 64_000 + os.getpid() % 1000  # nobody's; another one for each run of the tests
 READY_S = 60.0
 
 

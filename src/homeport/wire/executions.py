@@ -24,8 +24,8 @@ class CreateJobExecutionRequest(Body):
     tasks: list[dict[str, Any]] | None = None
     env: dict[str, str] | None = None
     memory: Annotated[int | None, Field(ge=1)] = None
-    execution_id: Annotated[str | None, BeforeValidator(_empty_is_absent), Field(pattern=_ID)] = None
-    id: Annotated[str | None, BeforeValidator(_empty_is_absent), Field(max_length=128)] = None
+    execution_id: Annotated[Annotated[str, Field(pattern=_ID)] | None, BeforeValidator(_empty_is_absent)] = None
+    id: Annotated[Annotated[str, Field(max_length=128)] | None, BeforeValidator(_empty_is_absent)] = None
     allow_queue: bool | None = None
 
     def tasks_to_run(self) -> list[dict[str, Any]]:

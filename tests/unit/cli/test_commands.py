@@ -214,7 +214,7 @@ def test_run_agent_prints_json_and_streams(api: Any, cli: Cli) -> None:
 
 
 def test_explain_exits_with_3_when_refused(api: Any, cli: Cli) -> None:
-    steps = [{"look": "policy eu-only", "verdict": "refuses", "text": "local is not in EU"}]
+    steps = [{"subject": "policy eu-only", "verdict": "refuses", "sentence": "local is not in EU"}]
     body = {"kind": "agent", "name": "a", "outcome": "refused", "steps": steps, "refusal": {"message": "no region"}}
     api.answers["GET /v0/homeport/explain/agents/a"] = api.answer(body=body)
     done = cli("explain", "agent", "a")

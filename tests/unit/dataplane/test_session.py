@@ -117,16 +117,40 @@ async def test_a_new_revision_is_there_before_it_is_routed_to_and_the_old_goes_l
     assert await talk.silent() and talk.session.applied == 2
 
 
-async def test_an_envoy_that_holds_everything_is_sent_nothing_again() -> None:
+async def test_an_envoy_that_comes_back_is_sent_what_differs_in_the_same_order(background: Background) -> None:
     talk = Conversation("r1")
-    found = talk.published.snapshot
-    versions = {name: packed.version for name, packed in found.of(CLUSTERS).items()}
-    await talk.say(CLUSTERS, initial_resource_versions={**versions, "w/agents/gone/r0": "x"})
-    response = await talk.hear(CLUSTERS)
-    assert (names(response), list(response.removed_resources)) == ([], ["w/agents/gone/r0"])
-    versions = {name: packed.version for name, packed in found.of(ENDPOINTS).items()}
-    await talk.say(ENDPOINTS, *versions, initial_resource_versions=versions)
-    assert await talk.silent()
+    held = {
+        type_url: {name: packed.version for name, packed in talk.published.snapshot.of(type_url).items()}
+        for type_url in (CLUSTERS, ENDPOINTS, SCOPES, ROUTES, FILTERS)
+    }
+    talk.publish("r2")
+    talk.connect()  # to a new server, as far as the session can tell
+    background.spawn("follow", talk.session.follow())
+    for type_url, versions in held.items():
+        named = () if type_url in (CLUSTERS, SCOPES) else tuple(versions)
+        await talk.say(type_url, *named, initial_resource_versions=versions)
+    clusters = await talk.hear(CLUSTERS)
+    assert (names(clusters), list(clusters.removed_resources)) == (["w/agents/a/r2"], [])
+    await talk.accept(clusters)
+    await talk.say(ENDPOINTS, "w/agents/a/r2")
+    await talk.accept(await talk.hear(ENDPOINTS))
+    routes = await talk.hear(ROUTES)
+    assert names(routes) == ["w/agents/a"]
+    await talk.accept(routes)
+    removal = await talk.hear(CLUSTERS)
+    assert list(removal.removed_resources) == ["w/agents/a/r1"]
+    await talk.accept(removal)
+    assert await talk.silent() and talk.session.applied == 2
+
+
+async def test_an_envoy_that_holds_everything_is_sent_nothing_again(background: Background) -> None:
+    talk = Conversation("r1")
+    background.spawn("follow", talk.session.follow())
+    for type_url in (CLUSTERS, ENDPOINTS, SCOPES, ROUTES, FILTERS):
+        versions = {name: packed.version for name, packed in talk.published.snapshot.of(type_url).items()}
+        named = () if type_url in (CLUSTERS, SCOPES) else tuple(versions)
+        await talk.say(type_url, *named, initial_resource_versions=versions)
+    assert await talk.silent() and talk.session.applied == 1
 
 
 async def test_a_name_that_is_asked_for_again_is_sent_again() -> None:

@@ -35,6 +35,7 @@ def main() -> int:
     parser.add_argument("--port", type=int)
     parser.add_argument("--broken", default="")
     parser.add_argument("--stubborn", default="")
+    parser.add_argument("--grace", type=float, default=0.5)
     arguments = parser.parse_args()
 
     def components(options: UpOptions, port: int) -> list[Component]:
@@ -48,7 +49,7 @@ def main() -> int:
                     argv=[sys.executable, "-c", program, str(port)],
                     log=options.data.logs / f"{name}.log",
                     ready=(lambda: probe.ready(f"http://127.0.0.1:{port}")) if name == "envoy" else lambda: (True, ""),
-                    stop_grace_s=0.5 if name == arguments.stubborn else 10.0,
+                    stop_grace_s=arguments.grace if name == arguments.stubborn else 10.0,
                 )
             )
         return made

@@ -206,6 +206,15 @@ def test_a_component_that_ignores_the_stop_is_killed(start: Callable[..., Up]) -
     up.wait_line("!   server did not stop in time")
 
 
+def test_a_second_request_to_stop_hurries(start: Callable[..., Up]) -> None:
+    up = start("--port", str(free_port()), "--stubborn", "server", "--grace", "600")
+    state = up.ready()
+    up.process.send_signal(signal.SIGINT)
+    up.wait_line("ok  edge stopped")
+    assert up.end(signal.SIGINT) == 0
+    assert not any(lives(held) for held in state.components.values())
+
+
 def test_a_given_port_that_is_taken_names_its_holder(start: Callable[..., Up]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -10,7 +10,6 @@ os.environ["DO_NOT_TRACK"] = "1"  # before the import, which else reports to its
 from blaxel.core.client import models as sdk
 
 from homeport.wire import accounts, agents, deployments, errors, executions, homeport, jobs, locations, pages, policies
-from homeport.wire.body import Reply
 from homeport.wire.metadata import Metadata
 
 TIME = "2026-01-01T00:00:00.000000Z"
@@ -148,11 +147,7 @@ def test_keys_and_accounts_have_the_names_of_the_contract() -> None:
 
 
 def test_our_own_answers_hold_no_nulls() -> None:
-    step = homeport.ExplainStep(subject="region local", verdict="refuses", sentence="No.", hint="Do.")
-    answers: list[Reply] = [
-        homeport.Explain(kind="agent", name="hello", allowed=False, steps=[step], message="No.", policies=["eu"]),
-        homeport.Status(version="0.1.0", url="http://x", workspace="default", processes=[]),
-        homeport.LogRecord(time=TIME, stream="stdout", text="hi", cursor="12"),
-        homeport.Health(status="ok", version="0.1.0"),
-    ]
-    assert all(no_nulls(answer.to_json()) for answer in answers)
+    step = homeport.ExplainStep(subject="region local", verdict="refuses", sentence="No.")
+    refusal = homeport.ExplainRefusal(message="No.", hint="Detach it.", policies=["eu"])
+    explained = homeport.Explain(kind="agent", name="hello", outcome="refused", steps=[step], refusal=refusal).to_json()
+    assert no_nulls(explained) and set(explained) == {"kind", "name", "outcome", "steps", "refusal"}

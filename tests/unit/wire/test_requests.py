@@ -154,7 +154,7 @@ def test_every_mistake_is_named_and_their_number_is_bounded() -> None:
     assert error.hint.count("must be a string") == 5 and error.hint.endswith("and 3 more.")
     with pytest.raises(ValidationError) as caught:
         AgentIn.model_validate(wrong)
-    assert [path for path, _ in problems(caught.value)] == [f"spec.policies[{index}]" for index in range(9)]
+    assert [path for path, _ in problems(caught.value.errors())] == [f"spec.policies[{index}]" for index in range(9)]
 
 
 def test_a_secret_is_never_repeated_in_an_error() -> None:

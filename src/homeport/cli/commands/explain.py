@@ -35,10 +35,14 @@ def explain(
 def _print(answer: dict[str, Any]) -> None:
     print(f"{answer.get('kind')} {answer.get('name')}: {answer.get('outcome')}")
     for step in answer.get("steps") or ():
-        print(f"  {step.get('look')}: {step.get('verdict')}: {step.get('text')}")
+        print(f"  {step.get('verdict')}  {step.get('subject')}: {step.get('sentence')}")
+        if step.get("hint"):
+            print(f"    {step['hint']}")
     if plan := answer.get("plan"):
         print("  plan: " + ", ".join(f"{key} {value}" for key, value in plan.items()))
     if refusal := answer.get("refusal"):
         print(f"  refused: {refusal.get('message')}")
         if refusal.get("hint"):
             print(f"  {refusal['hint']}")
+    if newest := answer.get("newest_revision") or answer.get("newestRevision"):
+        print(f"  {newest}")

@@ -31,7 +31,7 @@ def run_agent(
 
     \b
     Examples:
-      homeport run agent hello-agent -d '{"name": "Ada"}'
+      homeport run agent hello-agent -d '{"inputs": "Good morning"}'
       homeport run agent hello-agent --path stream --stream
     """
     content = _body(body)

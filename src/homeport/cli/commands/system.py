@@ -80,7 +80,7 @@ def status(data: Data = None, workspace: Workspace = None, output: Format = Outp
     if output is not Output.TEXT:
         emit(seen, output)
         return
-    print(f"Homeport {seen.get('version', '?')} at {url}: {'ready' if seen.get('ready') else 'not ready'}")
+    print(f"Homeport {seen.get('version', '?')} at {url}")
     print(f"workspace {seen.get('workspace')}: {seen.get('agents', 0)} agents, {seen.get('jobs', 0)} jobs")
     for label in ("sandbox", "executions"):
         facts = seen.get(label) or {}

@@ -1,0 +1,137 @@
+"""The unmodified public Python SDK against a running Homeport, pointed there by `homeport env` and nothing else."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from homeport.testing.system import System
+
+AGENT = {
+    "main.py": textwrap.dedent(
+        """
+        async def app(scope, receive, send):
+            if scope["type"] == "lifespan":
+                while True:
+                    event = await receive()
+                    await send({"type": event["type"] + ".complete"})
+                    if event["type"] == "lifespan.shutdown":
+                        return
+            body = (await receive()).get("body", b"")
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+            await send({"type": "http.response.body", "body": b"heard " + body})
+        """
+    )
+}
+JOB = {
+    "main.py": textwrap.dedent(
+        """
+        from blaxel.core.jobs import bl_start_job
+
+        def work(name: str) -> None:
+            print("hello", name)
+
+        bl_start_job.start(work)
+        """
+    ),
+    "requirements.txt": "blaxel==0.4.24\\n",
+}
+
+
+def with_sdk(system: System, program: str) -> str:
+    """What `program` prints, run in a fresh interpreter with the environment that `homeport env` prints."""
+    script = 'eval "$($1 -c "from homeport.cli.main import run; run()" env --data $2)" && exec $1 -c "$3"'
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("BL_", "HOMEPORT_"))}
+    command = ["bash", "-c", script, "bash", sys.executable, str(system.data.root), textwrap.dedent(program)]
+    done = subprocess.run(command, env=clean, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def deployed(system: System) -> None:
+    assert system.deploy("agents", "sdk-agent", AGENT)["status"] == "DEPLOYED"
+    assert system.deploy("jobs", "sdk-job", JOB)["status"] == "DEPLOYED"
+
+
+@pytest.mark.usefixtures("deployed")
+def test_the_sdk_calls_an_agent(system: System) -> None:
+    printed = with_sdk(
+        system,
+        """
+        from blaxel.core.agents import bl_agent
+        print(bl_agent("sdk-agent").run({"inputs": "hi"}))
+        """,
+    )
+    assert "heard" in printed and "inputs" in printed
+
+
+@pytest.mark.usefixtures("deployed")
+def test_the_sdk_runs_a_job_to_its_end(system: System) -> None:
+    printed = with_sdk(
+        system,
+        """
+        from blaxel.core.jobs import bl_job
+        job = bl_job("sdk-job")
+        execution = job.create_execution({"tasks": [{"name": "a"}, {"name": "b"}]})
+        done = job.wait_for_execution(execution, max_wait=60, interval=1)
+        print(done.status, done.stats.success)
+        """,
+    )
+    assert printed.split() == ["succeeded", "2"]
+
+
+def test_the_sdk_creates_reads_lists_updates_and_deletes_policies_agents_and_jobs(system: System) -> None:
+    printed = with_sdk(
+        system,
+        """
+        from blaxel.core.client import client
+        from blaxel.core.client.api.agents import delete_agent, get_agent, list_agents
+        from blaxel.core.client.api.jobs import list_jobs
+        from blaxel.core.client.api.policies import create_policy, delete_policy, get_policy, list_policies, update_policy
+        from blaxel.core.client.models import Metadata, Policy, PolicyLocation, PolicyLocationType, PolicySpec, PolicySpecType
+
+        spec = PolicySpec(type_=PolicySpecType.LOCATION,
+                          locations=[PolicyLocation(name="local", type_=PolicyLocationType.LOCATION)])
+        made = create_policy.sync(client=client, body=Policy(metadata=Metadata(name="by-sdk"), spec=spec))
+        print(made.metadata.name, made.spec.type_)
+        made.metadata.display_name = "By SDK"
+        print(update_policy.sync("by-sdk", client=client, body=made).metadata.display_name)
+        print(get_policy.sync("by-sdk", client=client).metadata.display_name)
+        print([policy.metadata.name for policy in list_policies.sync(client=client).data])
+        print(delete_policy.sync("by-sdk", client=client).metadata.name)
+        print(type(list_agents.sync(client=client)).__name__, type(list_jobs.sync(client=client)).__name__)
+        missing = get_agent.sync("never-was", client=client)
+        print(missing.code)
+        """,
+    )
+    lines = printed.splitlines()
+    assert lines[0].startswith("by-sdk")
+    assert lines[1:3] == ["By SDK", "By SDK"]
+    assert "by-sdk" in lines[3]
+    assert lines[4] == "by-sdk"
+    assert lines[6] == "404"
+
+
+@pytest.mark.usefixtures("deployed")
+def test_a_program_finds_its_installation_through_the_sdk(system: System) -> None:
+    program = textwrap.dedent(
+        """
+        from fastapi import FastAPI
+        from blaxel.core.agents import bl_agent
+
+        app = FastAPI()
+
+        @app.post("/")
+        async def relay() -> dict[str, str]:
+            return {"neighbour": await bl_agent("sdk-agent").arun({"inputs": "from inside"})}
+        """
+    )
+    files = {"main.py": program, "requirements.txt": "fastapi==0.165.0\nuvicorn==0.54.0\nblaxel==0.4.24\n"}
+    assert system.deploy("agents", "relay", files)["status"] == "DEPLOYED"
+    answer = system.gateway.post("/agents/relay", json={})
+    assert answer.status_code == 200, answer.text
+    assert "from inside" in answer.json()["neighbour"]
+    system.remove("agents", "relay")
