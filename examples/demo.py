@@ -90,23 +90,26 @@ class Demo:
         """Run `homeport WORDS`, shown first. Returns its output where `read` asks for it (it is shown as well)."""
         if show:
             print(f"$ homeport {' '.join(_quoted(words))}", flush=True)
-        done = subprocess.run(
+        with subprocess.Popen(
             [*self._homeport, *words],
             cwd=EXAMPLES.parent,
             env=self._environment,
             stdout=subprocess.PIPE if read else None,
             stderr=None if read or sys.stderr.isatty() else sys.stdout,  # in one stream both keep their order
             text=True,
-            timeout=STEP_BOUND_S,
-            check=False,
-        )
+        ) as process:
+            try:
+                output, _ = process.communicate(timeout=STEP_BOUND_S)
+            except BaseException:
+                process.send_signal(signal.SIGINT)  # not SIGKILL: what it started is its own to stop
+                raise
         if read and show:
-            print(done.stdout, end="" if done.stdout.endswith("\n") else "\n", flush=True)
-        if done.returncode != code:
-            raise DemoFailed(f"`homeport {' '.join(words)}` ended with exit code {done.returncode}, not {code}")
+            print(output, end="" if output.endswith("\n") else "\n", flush=True)
+        if process.returncode != code:
+            raise DemoFailed(f"`homeport {' '.join(words)}` ended with exit code {process.returncode}, not {code}")
         if code:
             print(f"(exit code {code})", flush=True)
-        return done.stdout or ""
+        return output or ""
 
     def expect(self, fact: bool, what: str) -> None:
         if not fact:

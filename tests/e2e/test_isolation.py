@@ -67,7 +67,7 @@ attempt("new user namespace")(lambda: call(libc.unshare(0x10000000)))
 attempt("new mount namespace")(lambda: call(libc.unshare(0x00020000)))
 attempt("setuid 0")(lambda: os.setuid(0) or "done")
 attempt("gain by a setuid program")(lambda: subprocess.run(
-    ["/usr/bin/su", "-c", "id -u", "root"], stdin=subprocess.DEVNULL, capture_output=True, text=True).stdout.strip() == "0")
+    ["/usr/bin/su", "-c", "id -u"], stdin=subprocess.DEVNULL, capture_output=True, text=True).stdout.strip() == "0")
 for pid in (facts["node"], facts["tests"]):
     attempt(f"signal {pid}")(lambda: os.kill(pid, 0) or "done")
     attempt(f"ptrace {pid}")(lambda: call(libc.ptrace(16, pid, 0, 0)))
@@ -87,8 +87,8 @@ found["handles"] = sorted(os.readlink(path).split(":")[0] for path in glob.glob(
 found["open"] = sorted(int(name) for name in os.listdir("/proc/self/fd"))
 found["pids"] = sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
 found["environments"] = "".join(
-    open(path, errors="replace").read() for path in glob.glob("/proc/[0-9]*/environ") + glob.glob("/proc/[0-9]*/cmdline")
-    if "/self/" not in path)
+    open(path, errors="replace").read()
+    for kind in ("environ", "cmdline") for path in glob.glob(f"/proc/[0-9]*/{kind}"))
 found["session"] = os.getsid(0) != 0
 open("/app/mine", "w").write("x"); open("/app/given", "a").write("more"); open("/tmp/t", "w").close()
 open(os.path.expanduser("~/h"), "w").close()
@@ -277,7 +277,7 @@ async def test_a_memory_hog_is_killed_as_a_unit_and_named(uid: int | None) -> No
 
 
 async def test_a_strangers_port_is_not_taken_for_the_units(uid: int | None) -> None:
-    script = "import socket, time; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); time.sleep(60)"
+    script = "import socket, time; s = socket.create_server(('127.0.0.1', 0)); time.sleep(60)"
     async with running_node(uid) as node:
         with closing(socket.create_server(("127.0.0.1", 0))) as stranger:
             mounts = () if sys.base_prefix == "/usr" else (node.interpreter,)

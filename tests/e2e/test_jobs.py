@@ -164,3 +164,13 @@ def test_deleting_a_job_cancels_what_runs_and_keeps_the_history(system: System) 
     started = system.api.post("/jobs/short/executions", json=tasks).json()["executionId"]
     system.remove("jobs", "short")
     assert system.api.get(f"/jobs/short/executions/{started}").json()["status"] == "cancelled"
+
+
+def test_a_jobs_url_takes_executions_and_knows_its_workspace(system: System, job: str) -> None:
+    url = system.api.get(f"/jobs/{job}").json()["metadata"]["url"]
+    assert url == f"{system.url}/default/jobs/{job}"
+    started = system.gateway.post(f"{url}/executions", json={"tasks": [{}]})
+    assert started.status_code == 200, started.text
+    assert system.ended(job, started.json()["executionId"])["status"] == "succeeded"
+    elsewhere = system.gateway.post(f"{system.url}/other/jobs/{job}/executions", json={"tasks": [{}]})
+    assert elsewhere.status_code == 403

@@ -36,7 +36,7 @@ JOB = {
         bl_start_job.start(work)
         """
     ),
-    "requirements.txt": "blaxel==0.4.24\\n",
+    "requirements.txt": "blaxel==0.4.24\n",
 }
 
 

@@ -13,7 +13,6 @@ ROUTERS: tuple[APIRouter, ...] = (
     tokens.router,
     policies.router,
     agents.router,
-    executions.router,
     jobs.router,
     uploads.router,
     homeport.router,
@@ -33,6 +32,8 @@ def public_app(context: Context) -> FastAPI:
     )
     app.state.context = context
     install_error_handlers(app)
+    app.include_router(executions.router, prefix=executions.ADDRESS)
     for router in ROUTERS:
         app.include_router(router)
+    app.include_router(executions.router, prefix=executions.GATEWAY_ADDRESS, include_in_schema=False)
     return app

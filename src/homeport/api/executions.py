@@ -19,7 +19,9 @@ from homeport.core.errors import NotFound
 from homeport.wire.executions import CreateJobExecutionOutput, CreateJobExecutionRequest, JobExecution, JobExecutionTask
 from homeport.wire.pages import page_of
 
-router = APIRouter(prefix="/v0/jobs/{job}/executions", tags=["jobs"])
+router = APIRouter(tags=["jobs"])
+ADDRESS = "/v0/jobs/{job}/executions"
+GATEWAY_ADDRESS = "/{ws}/jobs/{job}/executions"  # the contract's inference form (§5)
 SHAPE: dict[int | str, dict[str, Any]] = {200: {"model": JobExecution}}
 TASKS_SHOWN = 1000  # above this the tasks are read by page only: an answer of a million is no answer
 

@@ -11,7 +11,7 @@ from homeport.core.errors import HomeportError
 
 
 class ActivateRequest(BaseModel):
-    """A request is waiting for a replica of this workload. `kind` is the plural of the path, such as `agents`."""
+    """A request is waiting for a replica of this workload. `kind` as in `Kind`."""
 
     workspace: str
     kind: str

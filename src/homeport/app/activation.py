@@ -21,7 +21,7 @@ async def activate_replica(context: Context, workspace: str, kind: str, name: st
     while True:
         replicas = await context.store.read(lambda tx: _replicas(tx, workspace, kind, name))
         for replica in replicas:
-            if replica.state is ReplicaState.READY:
+            if replica.state is ReplicaState.READY and await _answers(context, replica):
                 return "127.0.0.1", replica.port
         if context.clock.monotonic() > deadline:
             states = ", ".join(f"{replica.state} {replica.message}".strip() for replica in replicas) or "none started"
@@ -29,8 +29,16 @@ async def activate_replica(context: Context, workspace: str, kind: str, name: st
         await asyncio.sleep(POLL_S)
 
 
+async def _answers(context: Context, replica: Replica) -> bool:
+    """Whether its program listens now. One that ended a moment ago is still READY in the store."""
+    for driver in context.drivers.values():
+        if replica.port in await driver.listening(replica.unit):
+            return True
+    return False
+
+
 def _replicas(tx: Transaction, workspace: str, kind: str, name: str) -> list[Replica]:
-    agent = tx.resources.get(workspace, Kind.AGENT, name) if kind == Kind.AGENT.plural else None
+    agent = tx.resources.get(workspace, Kind.AGENT, name) if kind == Kind.AGENT else None
     if agent is None or agent.deleting or agent.spec.get("enabled") is False:
         raise NotFound(f"The workload {name!r} does not serve.")
     serving = {known.id for known in tx.revisions.of(agent.uid) if known.state is RevisionState.SERVING}

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from homeport.build.bundle import Bundle
+from homeport.build.recipe import PATH
 from homeport.core.ids import RevisionId, UnitId
 from homeport.core.units import Mount, UnitKind, UnitSpec
 
 SDK_HOOK = "/homeport/sdk"  # where programs see the hook that points public SDKs at this installation
-PATH = "/app/.venv/bin:/usr/local/bin:/usr/bin:/bin"
 STOP_GRACE_S = 10.0  # between SIGTERM and SIGKILL
 
 

@@ -170,7 +170,10 @@ _SCOPE_EXPRESSION = (
     "request.url_path.startsWith('/v0/') || request.url_path == '/v0' || request.url_path.startsWith('/oauth/') || "
     "request.url_path.startsWith('/.well-known/') || request.url_path == '/healthz' || request.url_path == '/readyz' "
     f"? '/{'/'.join(headers.PLATFORM_SCOPE)}' : "
-    "(request.url_path.contains('/models/') && request.url_path.matches('^/[^/]+/models/.') "
+    # Executions are the server's, also at the address that does not begin with /v0.
+    "(request.url_path.contains('/jobs/') && request.url_path.matches('^/[^/]+/jobs/.') "
+    f"? '/{'/'.join(headers.PLATFORM_SCOPE)}' : "
+    "request.url_path.contains('/models/') && request.url_path.matches('^/[^/]+/models/.') "
     f"? '/{'/'.join(headers.MODELS_SCOPE)}' : request.url_path)"
 )
 

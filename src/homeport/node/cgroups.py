@@ -9,6 +9,7 @@ import contextlib
 import errno
 import logging
 import os
+from collections.abc import Container
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -123,6 +124,14 @@ def join(unit: UnitGroups) -> None:
     """Put the calling process into the unit's groups. Called in the child, before it changes its user."""
     for folder in unit.folders:
         (folder / "cgroup.procs").write_text("0")
+
+
+def sweep(groups: Groups, living: Container[str]) -> None:
+    """Remove empty groups of units that do not live, left by a node that was killed at a bad moment."""
+    for folder in (entry for base in groups.bases() for entry in base.iterdir() if entry.is_dir()):
+        if folder.name not in living:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def remove(groups: Groups) -> None:

@@ -140,8 +140,14 @@ class Launcher:
         places = folder.places(self.etc)
         if self.bwrap is None:
             with os.fdopen(os.dup(arguments), "w") as file:
-                json.dump(plain.description(spec, places), file)
-            return [sys.executable, "-I", "-S", plain.__file__, str(status), str(arguments)]
+                json.dump(plain.description(spec, places, self.stage), file)
+            program = [
+                self.stage.reach(sys.executable, "python"),
+                "-I",
+                "-S",
+                self.stage.reach(plain.__file__, "homeport"),
+            ]
+            return [*program, str(status), str(arguments)]
         words = ["--json-status-fd", str(status), *sandbox.arguments(spec, places, self.stage, self.overlay)]
         with os.fdopen(os.dup(arguments), "wb") as file:
             file.write(b"".join(os.fsencode(word) + b"\0" for word in words))

@@ -2,8 +2,8 @@
 
 Started by the launcher as `python -I -S plain.py STATUS-FD DESCRIPTION-FD`, so its top imports only the standard
 library; `description` runs in the node. It isolates nothing. It is the parent of everything the unit starts (orphans
-come to it), so that the unit can still be ended as a group. /app is a private copy of the bundle, and words of the
-command and environment that begin with /app are rewritten to it.
+come to it), so that the unit can still be ended as a group. /app is a private copy of the bundle, and paths of
+the sandbox in the command and the environment are rewritten to their places on the host.
 """
 
 import contextlib
@@ -20,18 +20,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from homeport.core.units import UnitSpec
     from homeport.node.sandbox import Places
+    from homeport.node.stage import Stage
 
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-def description(spec: "UnitSpec", places: "Places") -> dict[str, Any]:
-    """What the stand-in needs to know, with /app replaced by its place on the host."""
-    app = next((mount.source for mount in spec.mounts if mount.target == "/app"), str(places.upper))
+def description(spec: "UnitSpec", places: "Places", stage: "Stage") -> dict[str, Any]:
+    """What the stand-in needs to know, with the sandbox's paths replaced by their places on the host."""
+    moves = {mount.target: stage.reach(mount.source, "mounts.source") for mount in spec.mounts}
+    copy = None
+    if "/app" not in moves:
+        moves["/app"] = str(places.upper)
+        copy = [stage.reach(spec.bundle, "bundle"), stage.reach(str(places.upper), "upper")] if spec.bundle else None
     return {
-        "argv": [_move(word, app) for word in spec.argv],
-        "env": {name: _move(value, app) for name, value in spec.env.items()},
-        "workdir": _move(spec.workdir, app),
-        "copy": [spec.bundle, app] if spec.bundle and app == str(places.upper) else None,
+        "argv": [_move(word, moves) for word in spec.argv],
+        "env": {name: _move(value, moves) for name, value in spec.env.items()},
+        "workdir": _move(spec.workdir, moves),
+        "copy": copy,
     }
 
 
@@ -75,8 +80,10 @@ def _end_the_rest() -> None:
             return
 
 
-def _move(word: str, app: str) -> str:
-    return re.sub(r"(?<![^:=])/app(?=/|:|$)", lambda _: app, word)
+def _move(word: str, moves: dict[str, str]) -> str:
+    """`word` with each path that begins with a key of `moves` moved; also in lists such as PATH."""
+    targets = "|".join(re.escape(target) for target in sorted(moves, key=len, reverse=True))
+    return re.sub(rf"(?<![^:=])({targets})(?=/|:|$)", lambda found: moves[found[1]], word)
 
 
 def _report(status: int, line: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ from homeport.core.errors import Conflict, DriverUnavailable, Internal, Invalid
 from homeport.core.ids import UnitId
 from homeport.core.service import Background
 from homeport.core.units import LogLine, Outcome, UnitExit, UnitSpec, UnitState, UnitStatus
-from homeport.node import processes, remove
+from homeport.node import cgroups, processes, remove
 from homeport.node.ending import Intent
 from homeport.node.journal import Journal, Record
 from homeport.node.launch import Folder, Launcher
@@ -132,6 +132,7 @@ class Supervisor:
         for path in self._units_folder.iterdir():
             if path.name not in known:
                 self._throw_away(Folder(path=path))
+        cgroups.sweep(self._launcher.groups, {unit.spec.id for unit in self._units.values() if unit.lives})
         self._sweep()
         self._background.spawn("watchdog", Watchdog(self._units.values).run())
 
@@ -182,6 +183,7 @@ class Supervisor:
         if unit.folder.identity.exists():
             unit.adopt(self._background, self._ended)
         else:
+            unit.abandon()
             never = Outcome(lost=True, reason="the node was killed before it could start the process")
             self._background.spawn(f"end of {unit.spec.id}", self._ended(unit, never))
 

@@ -70,8 +70,7 @@ class Unit:
     def open_output(self) -> None:
         """Start to read the pipes; safe for a unit that a former node started."""
         self._log = Log(self.folder.log, self.spec.log_limit_bytes)
-        with contextlib.suppress(OSError, ValueError):
-            self.groups = UnitGroups.from_json(json.loads(self.folder.groups.read_text()))
+        self._load_groups()
         for stream in ("stdout", "stderr"):
             with contextlib.suppress(FileNotFoundError):
                 pipe = Pipe(self.folder.pipe(stream), stream)
@@ -240,8 +239,13 @@ class Unit:
 
     def abandon(self) -> None:
         """Let go of a unit that never got a process."""
+        self._load_groups()
         self.groups.remove()
         self._drain()
+
+    def _load_groups(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self.groups = UnitGroups.from_json(json.loads(self.folder.groups.read_text()))
 
     def _read(self, pipe: Pipe) -> bool:
         lines, more = pipe.read()

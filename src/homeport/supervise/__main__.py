@@ -23,7 +23,7 @@ from homeport.supervise.progress import PlainProgress, progress_here
 from homeport.supervise.real import REAL
 from homeport.supervise.state import UpState
 from homeport.supervise.supervisor import Grace, end
-from homeport.supervise.up import UpOptions, explain, prepare, up
+from homeport.supervise.up import STOPPED_BEFORE_READY, UpOptions, explain, prepare, up
 
 _DETACHED_BOUND_S = 300.0  # the bounds of all steps of a start together; each of them is far shorter
 _DETACHED_STOP_S = 60.0  # for the same process to take down what it started, if that bound is ever reached
@@ -51,6 +51,8 @@ def main(argv: list[str] | None = None) -> int:
     except HomeportError as exc:
         print(f"Error: {explain(exc)}", file=sys.stderr, flush=True)
         return _exit_code(exc)
+    except KeyboardInterrupt:  # while waiting for a detached start, which is stopped by now
+        return STOPPED_BEFORE_READY
 
 
 def _exit_code(error: HomeportError) -> int:
@@ -72,7 +74,8 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 def _stay(options: UpOptions, report_fd: int | None) -> int:
     """The supervisor itself. With `report_fd`, one line of JSON there says how the start ended."""
-    log.configure("up")
+    # On a terminal the progress says it; in a file each start of a component has its time.
+    log.configure("up", "WARNING" if sys.stdout.isatty() else "INFO")
     interrupts = Interrupts()
     interrupts.install()
     progress = progress_here() if report_fd is None else PlainProgress()

@@ -252,5 +252,7 @@ def _bound_log(path: Path) -> None:
                 kept.write(block)
         with path.open("r+b") as emptied:
             emptied.truncate(0)
+    except FileNotFoundError:
+        return  # nothing written yet
     except OSError as exc:
         log.warning("cannot bound %s: %s", path, exc)

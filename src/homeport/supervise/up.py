@@ -78,16 +78,18 @@ def up(
     data = options.data
     lock = _take_place(data)
     try:
+        before = _read(data)
+        own = identify_self()
+        # Written down before anything takes time, so that `down` finds this start from its first moment on.
+        write_state(data, replace(before, supervisor=own, ready=False))
         progress.step("looking at this machine")
         for remark in parts.check_host(options):
             progress.warn(remark)
         set_local_region(data.root / "config.toml", options.country, options.continent)
-        before = _read(data)
         adopted = _take_over(before, options, progress)
         port, moved = choose_port(options.host, options.port, before.port)
         if moved:
             progress.warn(moved)
-        own = identify_self()
         # An adopted component stays written down from the first moment on.
         kept = {_ADOPTED: adopted.identity} if adopted is not None else {}
         state = UpState(port=port, host=options.host, sandboxed=options.sandboxed, supervisor=own, components=kept)

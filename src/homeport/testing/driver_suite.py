@@ -6,7 +6,7 @@ behave, so that both are asked the same questions.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -56,7 +56,7 @@ async def eventually(true: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.02)
 
 
-async def _generator(ends: AsyncIterator[UnitExit]) -> "AsyncIterator[UnitExit]":
+async def _generator(ends: AsyncIterator[UnitExit]) -> AsyncGenerator[UnitExit, None]:
     async for end in ends:
         yield end
 

@@ -50,7 +50,11 @@ class NodeProcess:
         with open(self.folder / "node.log", "ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, *wrapper, *command],
-                env={"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "PYTHONPATH": _python_path(), "SECRET": "of-node"},
+                env={
+                    "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
+                    "PYTHONPATH": _python_path(),
+                    "SECRET": "of-node",
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

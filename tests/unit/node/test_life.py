@@ -1,9 +1,12 @@
 """The life of a node with real units: killed, restarted, stopped, and what is left behind."""
 
 import asyncio
+import hashlib
 import os
 import signal
 import stat
+import subprocess
+import sys
 from contextlib import aclosing, closing
 from pathlib import Path
 from socket import AF_UNIX, socket
@@ -13,7 +16,7 @@ import pytest
 from homeport.core.errors import DriverUnavailable, Invalid
 from homeport.core.ids import UnitId
 from homeport.core.units import Mount, UnitExit, UnitState
-from homeport.node import host, processes
+from homeport.node import host, main, processes, sandbox
 from homeport.testing.driver_suite import RUN, end_of, eventually, unit_spec
 from homeport.testing.nodes import NodeProcess, running_node
 
@@ -51,8 +54,6 @@ def leftovers(node: NodeProcess) -> list[str]:
 
 
 def node_name(node: NodeProcess) -> str:
-    import hashlib
-
     return "homeport-" + hashlib.sha256(os.fsencode(node.data)).hexdigest()[:12]
 
 
@@ -159,7 +160,7 @@ async def test_a_unit_whose_start_was_journalled_but_never_happened_is_lost() ->
 
 async def test_a_timeout_kills_the_group_also_after_a_restart_of_the_node() -> None:
     async with running_node() as node:
-        script = "trap '' TERM; (trap '' TERM; setsid sh -c \"trap '' TERM; sleep 600\" & sleep 600) & echo up; wait; sleep 600"
+        script = "trap '' TERM; (setsid sh -c 'sleep 600' & sleep 600) & echo up; wait; sleep 600"
         spec = unit_spec(shell(script), timeout_s=1.0, stop_grace_s=0.3)
         status = await node.driver.start(spec)
         await prints(node, spec.id, "up")
@@ -215,8 +216,6 @@ async def test_only_the_owner_may_open_the_socket_and_the_journal_holds_no_envir
 
 
 async def test_a_second_node_on_the_same_directory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    from homeport.node import main
-
     monkeypatch.setattr(main, "LOCK_WAIT_S", 0.1)
     async with running_node() as node:
         assert main.run(["--data", str(node.data), "--socket", str(node.folder / "second.sock")]) == main.TAKEN
@@ -234,6 +233,11 @@ async def test_what_cannot_be_started_is_refused_and_leaves_nothing() -> None:
             with pytest.raises(Invalid):
                 await node.driver.start(spec)
         assert await node.driver.units() == []
+
+        async def clean() -> bool:
+            return leftovers(node) == []
+
+        await eventually(clean)
         spec = unit_spec(("/bin/nonsense",))
         await node.driver.start(spec)
         outcome = (await end_of(node.driver, spec.id)).status.outcome
@@ -275,6 +279,27 @@ async def test_without_a_sandbox_units_run_in_a_private_copy_and_the_node_says_s
         await node.driver.stop(stopped.id, 10)
         outcome = (await end_of(node.driver, stopped.id)).status.outcome
         assert outcome is not None and outcome.signal == 15 and outcome.stopped
+
+
+def test_where_user_namespaces_are_forbidden_the_node_does_not_start_and_says_what_to_do(tmp_path: Path) -> None:
+    """A sandbox that forbids further user namespaces is such a machine."""
+    bwrap = sandbox.find_bwrap()
+    command = [
+        str(bwrap),
+        "--unshare-user",
+        "--disable-userns",
+        "--uid",
+        "1000",
+        "--dev-bind",
+        "/",
+        "/",
+        sys.executable,
+    ]
+    command += ["-m", "homeport.node", "--data", str(tmp_path / "data"), "--socket", str(tmp_path / "node.sock")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == main.NO_SANDBOX
+    *_, last = done.stderr.strip().splitlines()
+    assert "sandbox: " in done.stderr and "--insecure-no-sandbox" in last
 
 
 async def test_a_caller_that_sends_nonsense_harms_nobody() -> None:
