@@ -151,7 +151,7 @@ def place(work: Path, target: Path) -> None:
             raise
         remove_tree(work)
         return
-    target.chmod(0o555)
+    target.chmod(0o755)  # whoever may remove the data directory can
 
 
 def size_of(directory: Path) -> int:

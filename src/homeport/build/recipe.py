@@ -13,7 +13,7 @@ from homeport.build.dependencies import Dependencies
 from homeport.build.detect import Program
 from homeport.build.interpreter import Interpreter
 
-RECIPE = 1  # changes whenever the same source would come out differently; part of a bundle's digest
+RECIPE = 2  # changes whenever the same source would come out differently; part of a bundle's digest
 MARK = "==> "
 APP = "/app"
 CACHE = "/cache"
@@ -46,7 +46,9 @@ class Plan:
 
 def steps(plan: Plan) -> tuple[Step, ...]:
     """The steps in their order."""
-    make = shlex.join([UV, "venv", "--quiet", "--clear", "--no-project", "--python", plan.interpreter.path, _ENV])
+    # Relocatable, because without sandboxes a bundle does not stand at /app.
+    how = ["--quiet", "--clear", "--no-project", "--relocatable"]
+    make = shlex.join([UV, "venv", *how, "--python", plan.interpreter.path, _ENV])
     title = f"Making the environment (Python {plan.interpreter.version})"
     result = [Step(name="Making the environment", title=title, script=make)]
     for install in plan.dependencies.installs:

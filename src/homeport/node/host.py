@@ -18,7 +18,7 @@ from homeport.node import sandbox
 from homeport.node.cgroups import Groups
 from homeport.node.stage import Stage
 
-MEND = "homeport host-setup"
+MEND = "sudo homeport host-setup --apply"
 SYSCTL_FILE = Path("/etc/sysctl.d/60-homeport.conf")
 APPARMOR_FILE = Path("/etc/apparmor.d/homeport-bwrap")
 TRIAL_TIMEOUT_S = 20.0
@@ -129,14 +129,20 @@ class _Trial:
 
     def __init__(self, folder: Path, bwrap: Path, stage: Stage, uid: int | None) -> None:
         self._folder, self._bwrap, self._stage, self._uid = folder, bwrap, stage, uid
+        self._trouble = ""
         folder.chmod(0o711)
         for name in ("upper", "work", "home", "lower"):
             (folder / name).mkdir(mode=0o755)
-            if uid is not None:
-                os.chown(folder / name, uid, uid)
+            try:
+                if uid is not None:
+                    os.chown(folder / name, uid, uid)
+            except OSError as error:  # root of a container to which only few users belong
+                self._trouble = f"files cannot be given to user {uid}: {error.strerror}; choose --sandbox-uid"
 
     def run(self, overlay: bool) -> str | None:
-        """None when it worked, else bubblewrap's complaint."""
+        """None when it worked, else what stood in the way, such as bubblewrap's complaint."""
+        if self._trouble:
+            return self._trouble
         places = {name: self._folder / name for name in ("upper", "work", "home", "lower")}
         try:
             reach = {name: self._stage.reach(str(path), name) for name, path in places.items()}
@@ -176,7 +182,7 @@ def _sandbox(problem: str | None) -> Check:
         return Check(name="sandbox", ok=True, found="a trial sandbox started", why=why)
     cause = userns_obstacle() or "the kernel or the container around Homeport forbids it"
     mend = (
-        f"Run `{MEND}` as root once." if userns_obstacle() else "Allow user namespaces for the container, if it is one."
+        f"Run `{MEND}` once." if userns_obstacle() else "Allow user namespaces for the container, if it is one."
     )
     return Check(name="sandbox", ok=False, found=problem, why=cause, mend=mend)
 

@@ -51,6 +51,11 @@ class Folder:
     def log(self) -> Path:
         return self.path / "log"
 
+    @property
+    def private(self) -> tuple[Path, ...]:
+        """What the unit wrote to, of no use once it has ended."""
+        return (self.path / "app", self.path / "work", self.path / "home")
+
     def pipe(self, stream: str) -> Path:
         return self.path / f"{stream}.pipe"
 

@@ -81,9 +81,9 @@ def _end_the_rest() -> None:
 
 
 def _move(word: str, moves: dict[str, str]) -> str:
-    """`word` with each path that begins with a key of `moves` moved; also in lists such as PATH."""
+    """`word` with each path that begins with a key of `moves` moved; also in lists such as PATH and in shell text."""
     targets = "|".join(re.escape(target) for target in sorted(moves, key=len, reverse=True))
-    return re.sub(rf"(?<![^:=])({targets})(?=/|:|$)", lambda found: moves[found[1]], word)
+    return re.sub(rf"(?<![\w./-])({targets})(?![\w.-])", lambda found: moves[found[1]], word)
 
 
 def _report(status: int, line: dict[str, Any]) -> None:

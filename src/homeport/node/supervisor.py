@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 LIVING_UNITS = 2000  # each takes about ten file handles of the node
 STOP_GRACE_S = 10.0  # the longest that a stop of the node itself waits for programs to end
+EMPTY_WAIT_S = 10.0  # for the files of the last units; what is left then goes at the next start
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -53,7 +54,8 @@ class Supervisor:
         self._news = asyncio.Event()
         self._background = Background()
         self._stopping = False
-        self._sweeping = False
+        self._swept = asyncio.Event()
+        self._swept.set()
 
     # What the contract promises
 
@@ -116,7 +118,7 @@ class Supervisor:
         del self._units[unit_id]
         self._ends = [end for end in self._ends if end.status.id != unit_id]
         await self._journal.append({"forget": unit_id})
-        self._throw_away(unit.folder)
+        self._throw_away(unit.folder.path)
         self._journal.rewrite_if_long(self._kept)
 
     # The node's own life
@@ -131,7 +133,7 @@ class Supervisor:
         known = {unit.folder.path.name for unit in self._units.values()}
         for path in self._units_folder.iterdir():
             if path.name not in known:
-                self._throw_away(Folder(path=path))
+                self._throw_away(path)
         cgroups.sweep(self._launcher.groups, {unit.spec.id for unit in self._units.values() if unit.lives})
         self._sweep()
         self._background.spawn("watchdog", Watchdog(self._units.values).run())
@@ -146,8 +148,16 @@ class Supervisor:
         for unit, result in zip(living, await asyncio.gather(*waits, return_exceptions=True), strict=True):
             if isinstance(result, BaseException):
                 log.error("the unit %s did not end", unit.spec.id)
+        await self._emptied()
         await self._background.stop()
         self._journal.close()
+
+    async def _emptied(self) -> None:
+        """Wait for the remover, so that whoever stopped us may remove the rest."""
+        try:
+            await asyncio.wait_for(self._swept.wait(), EMPTY_WAIT_S)
+        except TimeoutError:
+            log.warning("private files of ended units are still being removed from %s", self._trash)
 
     async def _launch(self, unit: Unit) -> None:
         spec = replace(unit.spec, argv=(), env={}, mounts=())  # what a later node needs, without secrets
@@ -163,7 +173,7 @@ class Supervisor:
         del self._units[unit.spec.id]
         unit.abandon()
         await self._journal.append({"forget": unit.spec.id})
-        self._throw_away(unit.folder)
+        self._throw_away(unit.folder.path)
 
     async def _ended(self, unit: Unit, outcome: Outcome) -> None:
         """Write the end down, then tell it."""
@@ -178,6 +188,7 @@ class Supervisor:
         unit.ended.set()
         self._news.set()
         self._news = asyncio.Event()
+        self._throw_away(*unit.folder.private)  # its output stays until it is forgotten; what it wrote does not
 
     def _adopt(self, unit: Unit) -> None:
         if unit.folder.identity.exists():
@@ -217,14 +228,15 @@ class Supervisor:
 
     # Removing files
 
-    def _throw_away(self, folder: Folder) -> None:
-        if folder.path.exists():
-            folder.path.rename(self._trash / f"{folder.path.name}.{os.urandom(8).hex()}")
-            self._sweep()
+    def _throw_away(self, *paths: Path) -> None:
+        for path in paths:
+            if path.exists():
+                path.rename(self._trash / f"{path.name}.{os.urandom(8).hex()}")
+        self._sweep()
 
     def _sweep(self) -> None:
-        if not self._sweeping and any(self._trash.iterdir()):
-            self._sweeping = True
+        if self._swept.is_set() and any(self._trash.iterdir()):
+            self._swept.clear()
             self._background.spawn("sweep", self._empty_trash())
 
     async def _empty_trash(self) -> None:
@@ -240,7 +252,7 @@ class Supervisor:
         finally:
             loop.remove_reader(handle)
             os.close(handle)
-            self._sweeping = False
+            self._swept.set()
         if process.wait() != 0:
             log.error("private files of forgotten units could not be removed from %s", self._trash)
         else:
