@@ -1,23 +1,18 @@
 """The application: every router, the error shapes, the document."""
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 
 from homeport import __version__
 from homeport.api import agents, executions, health, homeport, jobs, policies, tokens, unserved, uploads
+from homeport.api.bodies import BodyLimit
+from homeport.api.dependencies import version_of
 from homeport.api.errors import install_error_handlers
 from homeport.app.context import Context
 
 # One line a kind. `unserved` answers for the kinds that this version does not have, so it comes last.
-ROUTERS: tuple[APIRouter, ...] = (
-    health.router,
-    tokens.router,
-    policies.router,
-    agents.router,
-    jobs.router,
-    uploads.router,
-    homeport.router,
-    unserved.router,
-)
+VERSIONED: tuple[APIRouter, ...] = (policies.router, agents.router, jobs.router, homeport.router, unserved.router)
+# What has no version: addresses that carry their own credential, and what programs ask that know no contract.
+PLAIN: tuple[APIRouter, ...] = (health.router, tokens.router, uploads.router)
 
 
 def public_app(context: Context) -> FastAPI:
@@ -29,11 +24,17 @@ def public_app(context: Context) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        strict_content_type=False,
     )
     app.state.context = context
     install_error_handlers(app)
-    app.include_router(executions.router, prefix=executions.ADDRESS)
-    for router in ROUTERS:
+    app.add_middleware(BodyLimit)
+    version = [Depends(version_of)]  # an unknown version is refused everywhere, not only where it matters
+    app.include_router(executions.router, prefix=executions.ADDRESS, dependencies=version)
+    for router in PLAIN:
         app.include_router(router)
-    app.include_router(executions.router, prefix=executions.GATEWAY_ADDRESS, include_in_schema=False)
+    for router in VERSIONED:
+        app.include_router(router, dependencies=version)
+    gateway = executions.GATEWAY_ADDRESS
+    app.include_router(executions.router, prefix=gateway, dependencies=version, include_in_schema=False)
     return app

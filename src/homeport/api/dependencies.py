@@ -9,7 +9,6 @@ from homeport.api.versions import paged
 from homeport.app.authentication import authenticate
 from homeport.app.context import Context
 from homeport.app.pages import PageRequest
-from homeport.core.ids import Kind
 from homeport.identity.principals import Principal
 
 
@@ -50,7 +49,6 @@ class ListParameters:
 
 
 def list_parameters(
-    context: Annotated[Context, Depends(context_of)],
     paged: Annotated[bool, Depends(version_of)],
     cursor: Annotated[str | None, Query()] = None,
     limit: Annotated[int | None, Query()] = None,
@@ -59,11 +57,7 @@ def list_parameters(
     status: Annotated[str | None, Query()] = None,
     anchor: Annotated[str | None, Query()] = None,
 ) -> ListParameters:
-    """The old version validates `status` but ignores every parameter of paging (contract §1.3)."""
     request = PageRequest(cursor=cursor, limit=limit, sort=sort, q=q, status=status, anchor=anchor)
-    if not paged:
-        PageRequest(status=status).query("", Kind.AGENT, context.clock.now())
-        request = PageRequest()
     return ListParameters(page=request, paged=paged)
 
 

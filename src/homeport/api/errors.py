@@ -1,6 +1,8 @@
 """Errors to status codes, in one place, in the contract's shape (API reference §1.6)."""
 
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -14,7 +16,9 @@ from homeport.wire.invalid import invalid_from_items
 
 log = logging.getLogger(__name__)
 
-_REASONS = {404: "NotFound", 405: "MethodNotAllowed"}
+PATH_SHOWN = 200  # characters of an unknown address that its refusal repeats
+
+_REASONS = {404: "NotFound", 405: "MethodNotAllowed", 413: "TooLarge", 415: "UnsupportedMediaType"}
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -37,10 +41,17 @@ def error_response(error: HomeportError) -> JSONResponse:
     return JSONResponse(body.model_dump(), status_code=error.status, headers=headers)
 
 
+def http_error_response(request: Request, error: HTTPException) -> JSONResponse:
+    """The answer to what the framework refuses: an unknown address or method, an unreadable body."""
+    reason = _REASONS.get(error.status_code, "Rejected")
+    body = ErrorBody(code=error.status_code, error=reason, message=_sentence(request, error))
+    return JSONResponse(body.model_dump(), status_code=error.status_code, headers=error.headers)
+
+
 async def _on_homeport_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HomeportError)
     if error.status >= 500:
-        log.error("%s %s: %s %s", request.method, request.url.path, error.message, error.detail, exc_info=error)
+        log.error("%s %s: %s %s", request.method, request.scope["path"], error.message, error.detail, exc_info=error)
     if isinstance(error, UnknownVersion):
         return JSONResponse(VersionError(message=error.message).model_dump(), status_code=400)
     if isinstance(error, Internal):
@@ -50,25 +61,26 @@ async def _on_homeport_error(request: Request, error: Exception) -> JSONResponse
 
 async def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    # The first part of a location says body, query, path or header: callers know where they put what they sent.
-    items = [{**item, "loc": tuple(item["loc"])[1:]} for item in error.errors()]
-    return error_response(invalid_from_items(items))
+    return error_response(invalid_from_items([{**item, "loc": _location(item)} for item in error.errors()]))
+
+
+def _location(item: Mapping[str, Any]) -> tuple[int | str, ...]:
+    """The path without its first part, which says body, query, path or header: callers know where they put what they
+    sent. Where the body is no JSON at all, the number that follows is no element's."""
+    return () if item["type"] == "json_invalid" else tuple(item["loc"])[1:]
 
 
 async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    body = ErrorBody(
-        code=error.status_code, error=_REASONS.get(error.status_code, "Rejected"), message=_sentence(request, error)
-    )
-    return JSONResponse(body.model_dump(), status_code=error.status_code, headers=error.headers)
+    return http_error_response(request, error)
 
 
 def _sentence(request: Request, error: HTTPException) -> str:
-    if error.status_code == 404:
-        return f"{request.method} {request.url.path} is not served by this version."
+    if error.status_code in (404, 405):
+        return f"{request.method} {request.scope['path'][:PATH_SHOWN]} is not served by this version."
     return str(error.detail)
 
 
 async def _on_unforeseen(request: Request, error: Exception) -> JSONResponse:
-    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    log.error("%s %s failed", request.method, request.scope["path"], exc_info=error)
     return error_response(Internal())

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
+from homeport.api.bodies import JsonRoute
 from homeport.api.dependencies import Caller, Ctx, Paged
 from homeport.api.views import accepted_execution, execution_of, task_of
 from homeport.app.executions import (
@@ -19,11 +20,12 @@ from homeport.core.errors import NotFound
 from homeport.wire.executions import CreateJobExecutionOutput, CreateJobExecutionRequest, JobExecution, JobExecutionTask
 from homeport.wire.pages import page_of
 
-router = APIRouter(tags=["jobs"])
+router = APIRouter(tags=["jobs"], route_class=JsonRoute)
 ADDRESS = "/v0/jobs/{job}/executions"
 GATEWAY_ADDRESS = "/{ws}/jobs/{job}/executions"  # the contract's inference form (§5)
 SHAPE: dict[int | str, dict[str, Any]] = {200: {"model": JobExecution}}
 TASKS_SHOWN = 1000  # above this the tasks are read by page only: an answer of a million is no answer
+OFFSET_MOST = 2**53  # no list is that long; more digits than the store counts with are an empty page, not a failure
 
 Cursor = Annotated[str | None, Query()]
 Limit = Annotated[int | None, Query()]
@@ -35,7 +37,8 @@ async def list_executions_route(
 ) -> Any:
     """Newest first. The old version of the contract pages by offset and answers a bare array."""
     if not paged:
-        items, _, _ = await list_executions(ctx, caller, job, limit, None, max(0, offset))
+        start = min(max(0, offset), OFFSET_MOST)
+        items, _, _ = await list_executions(ctx, caller, job, limit, None, start)
         return [execution_of(item).to_json() for item in items]
     items, following, total = await list_executions(ctx, caller, job, limit, cursor)
     return page_of([execution_of(item) for item in items], following, total).to_json()

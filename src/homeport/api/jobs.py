@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 
+from homeport.api.bodies import JsonRoute
 from homeport.api.dependencies import Caller, Ctx, Listing
 from homeport.api.naming import intent_of, same_name
 from homeport.api.workloads import deleted, deployed, get_workload, list_workloads, revisions
@@ -12,7 +13,7 @@ from homeport.core.ids import Kind
 from homeport.wire.deployments import RevisionMetadata
 from homeport.wire.jobs import Job, JobIn
 
-router = APIRouter(prefix="/v0/jobs", tags=["jobs"])
+router = APIRouter(prefix="/v0/jobs", tags=["jobs"], route_class=JsonRoute)
 SHAPE: dict[int | str, dict[str, Any]] = {200: {"model": Job}}
 Upload = Annotated[bool, Query(description="Answer with an address for the source archive.")]
 

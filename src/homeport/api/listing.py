@@ -1,10 +1,12 @@
 """Lists of resources in both shapes of the contract: pages, and before them bare arrays (§1.3, §1.4)."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from homeport.api.dependencies import ListParameters
 from homeport.app.context import Context
+from homeport.app.pages import PageRequest, check_status
 from homeport.app.resources import list_every, list_resources
 from homeport.core.ids import Kind
 from homeport.identity.principals import Principal
@@ -16,7 +18,11 @@ from homeport.wire.pages import page_of
 async def listed(
     context: Context, caller: Principal, kind: Kind, listing: ListParameters, shown: Callable[[Resource], Reply]
 ) -> Any:
+    # Policies have no status, so the contract gives their list no such filter, and it is ignored like any other.
+    asked = replace(listing.page, status=None) if kind is Kind.POLICY else listing.page
     if not listing.paged:
-        return [shown(resource).to_json() for resource in await list_every(context, caller, kind, listing.page)]
-    page = await list_resources(context, caller, kind, listing.page)
+        # The old version checks `status`, applies none of the parameters and answers everything (contract §1.3).
+        check_status(asked.status)
+        return [shown(resource).to_json() for resource in await list_every(context, caller, kind, PageRequest())]
+    page = await list_resources(context, caller, kind, asked)
     return page_of([shown(resource) for resource in page.items], page.cursor, page.total).to_json()

@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from homeport.api.bodies import JsonRoute
 from homeport.api.dependencies import Caller, Ctx, Listing
 from homeport.api.listing import listed
 from homeport.api.naming import intent_of, same_name
@@ -14,7 +15,7 @@ from homeport.core.ids import Kind
 from homeport.store.records import Resource
 from homeport.wire.policies import Policy, PolicyIn, PolicyUsages, PolicyUse
 
-router = APIRouter(prefix="/v0/policies", tags=["policies"])
+router = APIRouter(prefix="/v0/policies", tags=["policies"], route_class=JsonRoute)
 SHAPE: dict[int | str, dict[str, Any]] = {200: {"model": Policy}}
 
 

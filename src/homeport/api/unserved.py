@@ -7,27 +7,42 @@ from fastapi import APIRouter
 
 from homeport.api.dependencies import Caller, Paged
 from homeport.core.errors import NotFound
+from homeport.identity.roles import require
 from homeport.wire.pages import page_of
 
 router = APIRouter(tags=["unserved"], include_in_schema=False)
 
-PAGED_KINDS = ("applications", "drives", "functions", "models", "sandboxes", "volumes")
-BARE_KINDS = ("images", "integrations/connections", "templates", "volume_templates")
+# Where each kind is, and the scope that lists it.
+PAGED_KINDS = {
+    "applications": "applications:list",
+    "drives": "drives:list",
+    "functions": "functions:list",
+    "models": "models:list",
+    "sandboxes": "sandboxes:list",
+    "volumes": "volumes:list",
+}
+BARE_KINDS = {
+    "images": "images:list",
+    "integrations/connections": "integrations:list",
+    "templates": "templates:list",
+    "volume_templates": "volumeTemplates:list",
+}
 
 
-def _add(kind: str, *, in_pages: bool) -> None:
+def _add(kind: str, scope: str, *, in_pages: bool) -> None:
     @router.get(f"/v0/{kind}")
     async def list_unserved(caller: Caller, paged: Paged) -> Any:
+        require(caller, scope)
         return page_of([], None, 0).to_json() if in_pages and paged else []
 
     async def refuse(caller: Caller) -> None:
-        raise NotFound(f"{kind.capitalize()} are not served by this version.")
+        raise NotFound(f"{kind.replace('_', ' ').capitalize()} are not served by this version.")
 
     router.add_api_route(f"/v0/{kind}", refuse, methods=["POST"])
     router.add_api_route(f"/v0/{kind}/{{rest:path}}", refuse, methods=["GET", "POST", "PUT", "DELETE"])
 
 
-for _kind in PAGED_KINDS:
-    _add(_kind, in_pages=True)
-for _kind in BARE_KINDS:
-    _add(_kind, in_pages=False)
+for _kind, _scope in PAGED_KINDS.items():
+    _add(_kind, _scope, in_pages=True)
+for _kind, _scope in BARE_KINDS.items():
+    _add(_kind, _scope, in_pages=False)

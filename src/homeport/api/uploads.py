@@ -2,13 +2,13 @@
 
 from fastapi import APIRouter, Request, Response
 
+from homeport.api.bodies import UPLOADS
 from homeport.api.dependencies import Ctx
 from homeport.app.executions import read_task_arguments
 from homeport.app.uploads import receive_archive
 
 router = APIRouter(tags=["homeport"])
 
-UPLOADS = "/v0/homeport/uploads"
 TASK_DATA = "/v0/homeport/task-data"
 
 

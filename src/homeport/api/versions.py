@@ -1,13 +1,15 @@
 """The contract's versions (API reference §1.3): a date in `Blaxel-Version`, and what differs between them."""
 
-from datetime import date
+import re
 
 from homeport.core.errors import Rejected
 
-OLDEST = date(2026, 4, 16)
-PAGED = date(2026, 4, 28)
-# The last is what the public Python SDK of today sends; it reads our answers of 2026-04-28 without loss.
-_KNOWN = {OLDEST, date(2026, 4, 20), PAGED, date(2026, 9, 22)}
+PAGED = "2026-04-28"
+# In order; absent means the first. The last is what the public Python SDK of today sends; it reads our answers of
+# 2026-04-28 without loss.
+KNOWN = ("2026-04-16", "2026-04-20", PAGED, "2026-09-22")
+_FORM = re.compile(r"(\d{4}-\d{2}-\d{2})(\.preview)?", re.ASCII)
+_SHOWN = 40  # characters of an unknown version that its refusal repeats
 
 
 class UnknownVersion(Rejected):
@@ -19,11 +21,7 @@ def paged(header: str | None) -> bool:
     equals its date (contract §6.1). Raises `UnknownVersion`."""
     if not header:
         return False
-    try:
-        version = date.fromisoformat(header.removesuffix(".preview"))
-    except ValueError:
-        version = date.min
-    if version not in _KNOWN:
-        known = ", ".join(sorted(known.isoformat() for known in _KNOWN))
-        raise UnknownVersion(f"Blaxel-Version {header!r} is not known; the versions are {known}.")
-    return version >= PAGED
+    found = _FORM.fullmatch(header)
+    if found is None or found[1] not in KNOWN:
+        raise UnknownVersion(f"Blaxel-Version {header[:_SHOWN]!r} is not known; the versions are {', '.join(KNOWN)}.")
+    return found[1] >= PAGED

@@ -4,17 +4,17 @@ from typing import Any
 
 from fastapi import Response
 
+from homeport.api.bodies import UPLOADS
 from homeport.api.dependencies import ListParameters
 from homeport.api.listing import listed
-from homeport.api.uploads import UPLOADS
 from homeport.api.views import revisions_of, workload_of
 from homeport.app.context import Context
 from homeport.app.deployments import Deployment, delete_workload
 from homeport.app.resources import get_resource
 from homeport.app.revisions import list_revisions
-from homeport.core.errors import Denied
 from homeport.core.ids import Kind
-from homeport.identity.principals import Principal, Role
+from homeport.identity.principals import Principal
+from homeport.identity.roles import require
 
 
 def deployed(context: Context, response: Response, deployment: Deployment) -> dict[str, Any]:
@@ -27,8 +27,8 @@ def deployed(context: Context, response: Response, deployment: Deployment) -> di
 async def get_workload(
     context: Context, caller: Principal, kind: Kind, name: str, *, show_secrets: bool
 ) -> dict[str, Any]:
-    if show_secrets and caller.role is not Role.ADMIN:
-        raise Denied("Secrets are shown to admins of the workspace only.", hint="Leave show_secrets out.")
+    if show_secrets:
+        require(caller, "admin")  # the role and, of a narrowed key, the scope (contract §1.5)
     resource, events = await get_resource(context, caller, kind, name)
     return workload_of(context, resource, events, secrets=show_secrets).to_json()
 

@@ -27,7 +27,6 @@ from homeport.store.records import Attempt, Execution, Resource, Revision, Task
 from homeport.workloads.states import RevisionState
 
 STAGE_TASKS = 5000  # tasks a commit while staging: some 10 ms, so that other writes are not held up
-STAGED_LIFETIME_S = 15 * 60  # an execution still invisible after this was abandoned by a dead server
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +63,7 @@ async def create_execution(context: Context, principal: Principal, job: str, int
         raise Invalid("tasks", "must have at least one element; leave it out for one task without arguments")
     now = context.clock.now()
     digest = _digest(intent, tasks)
-    planned = await context.store.read(lambda tx: _plan(context, tx, principal, job, intent, digest, now))
+    planned = await context.store.read(lambda tx: _plan(context, tx, principal, job, intent, digest))
     if planned.visible:
         return planned
     encoded = [json.dumps(task, separators=(",", ":")) for task in tasks]
@@ -74,10 +73,18 @@ async def create_execution(context: Context, principal: Principal, job: str, int
         await context.store.write(partial(_stage, planned.id, first, part, now))
 
     def publish(tx: Transaction) -> Execution:
+        _check_still_runnable(tx, planned)
         tx.executions.publish(planned.id, context.clock.now())
         return found(tx.executions.get(planned.id), principal, job, planned.id)
 
-    execution = await context.store.write(publish)
+    try:
+        execution = await context.store.write(publish)
+    except Conflict:
+        # The same request may have been accepted while this one was being staged: then its execution is the answer.
+        accepted = await context.store.read(lambda tx: _earlier(tx, principal, job, intent))
+        if accepted is None or not accepted.visible or accepted.request_digest != digest:
+            raise
+        return accepted
     context.signals.runner.wake()
     return execution
 
@@ -199,7 +206,6 @@ def _plan(
     job: str,
     intent: ExecutionIntent,
     digest: str,
-    now: datetime,
 ) -> Execution:
     """The execution to be stored, or the visible one that an earlier request of the same content made."""
     resource = fetch(tx, principal.workspace, Kind.JOB, job)
@@ -219,6 +225,7 @@ def _plan(
         raise Invalid("memory", f"must be 1 to {settings.memory_mb} MB, the job's memory", value=intent.memory)
     if not intent.allow_queue:
         _refuse_if_busy(tx)
+    now = context.clock.now()
     return Execution(
         id=ExecutionId(intent.execution_id or new_id("exec")),
         workspace=principal.workspace,
@@ -261,6 +268,15 @@ def _serving(tx: Transaction, resource: Resource) -> Revision:
         f"The job {resource.name!r} has nothing to run yet (status {status}).",
         hint=f"Wait until it is DEPLOYED, or see why not: homeport logs job {resource.name} --build",
     )
+
+
+def _check_still_runnable(tx: Transaction, planned: Execution) -> None:
+    """Staging took a while: what the execution runs may have gone meanwhile. Once it is visible it keeps both."""
+    job = tx.resources.by_uid(planned.job_uid)
+    if job is None or job.deleting:
+        raise Conflict(f"The job {planned.job!r} is being deleted.")
+    if tx.revisions.get(planned.revision_id) is None:
+        raise Conflict(f"The job {planned.job!r} was deployed several times meanwhile.", hint="Try again.")
 
 
 def _settings(context: Context, revision: Revision) -> JobSettings:

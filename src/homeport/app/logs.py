@@ -1,27 +1,34 @@
 """The output of a workload's programs and builds, read from the units that wrote it, oldest first, live on request."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import heapq
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from homeport.app.context import Context
 from homeport.app.resources import fetch
-from homeport.core.errors import NotFound
+from homeport.core.errors import DriverUnavailable, NotFound
 from homeport.core.ids import ExecutionId, Kind, UnitId
-from homeport.core.units import UnitKind, UnitState, UnitStatus
+from homeport.core.units import UnitKind, UnitStatus
 from homeport.drivers.contract import Driver
 from homeport.identity.principals import Principal
 from homeport.identity.roles import require
+from homeport.store.contract import Transaction
+from homeport.workloads.states import RevisionState
 
 BATCH_LINES = 500  # lines a read: keeps one answer of the driver small
 FOLLOW_INTERVAL_S = 0.2  # how soon a new line is seen
+SILENT_DRIVER_S = 60.0  # a follower sits out a restart of the driver, which takes a second, and not more than this
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogQuery:
     """`build` reads the builds, else the programs. `execution` and `task` narrow a job's, `revision` either. `tail`
-    keeps the last lines of what exists now, 0 for all. `follow` goes on until nothing that could write is left, or the caller leaves."""
+    keeps the last lines of what exists now, 0 for all. `follow` goes on until nothing that could write is left, or
+    the caller leaves."""
 
     build: bool = False
     follow: bool = False
@@ -33,12 +40,13 @@ class LogQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """A line with the unit that wrote it."""
+    """A line with the unit that wrote it. `offset` is where its next line begins."""
 
     time: datetime
     stream: str
     text: str
     unit: UnitStatus
+    offset: int
 
 
 async def read_logs(
@@ -56,22 +64,78 @@ async def read_logs(
 
 async def _lines(context: Context, resource_uid: str, query: LogQuery) -> AsyncIterator[Record]:
     offsets: dict[UnitId, int] = {}
-    first = True
+    heard = context.clock.monotonic()
+    tail = query.tail
     while True:
-        live = False
-        batch: list[Record] = []
-        for driver in context.drivers.values():
-            for unit in await _units(driver, resource_uid, query):
-                live = live or unit.state in (UnitState.STARTING, UnitState.RUNNING)
-                async for record in _new_lines(driver, unit, offsets):
-                    batch.append(record)
-        batch.sort(key=lambda record: record.time)
-        for record in batch[-query.tail :] if first and query.tail else batch:
-            yield record
-        first = False
-        if not query.follow or (query.build and not live and batch == []):
+        # Asked before the lines are read: what was written until then is in them.
+        more = query.follow and await context.store.read(partial(_may_write, resource_uid, query))
+        try:
+            records = _merged(await _sources(context, resource_uid, query, offsets))
+            async for record in _last(records, tail) if tail else records:
+                offsets[record.unit.id] = record.offset
+                yield record
+            heard, tail = context.clock.monotonic(), 0
+        except DriverUnavailable:
+            if not query.follow or context.clock.monotonic() - heard > SILENT_DRIVER_S:
+                raise
+            more = True
+        if not more:
             return
         await asyncio.sleep(FOLLOW_INTERVAL_S)
+
+
+def _may_write(resource_uid: str, query: LogQuery, tx: Transaction) -> bool:
+    """Whether something that the query selects may write another line, with a unit that there is or without one yet.
+    An agent, and a job as a whole, may for as long as it exists."""
+    if tx.resources.by_uid(resource_uid) is None:
+        return False
+    if query.build:
+        newest_first = tx.revisions.of(resource_uid)
+        chosen = [one for one in newest_first if query.revision is None or one.id == query.revision]
+        return bool(chosen) and chosen[0].state in (RevisionState.UPLOADING, RevisionState.BUILDING)
+    if query.execution is None:
+        return True
+    execution_id = ExecutionId(query.execution)
+    execution = tx.executions.get(execution_id)
+    if execution is None or execution.status.terminal:
+        return False
+    task = None if query.task is None else tx.executions.task(execution_id, query.task)
+    return task is None or not task.status.terminal
+
+
+async def _sources(
+    context: Context, resource_uid: str, query: LogQuery, offsets: dict[UnitId, int]
+) -> list[AsyncIterator[Record]]:
+    return [
+        _new_lines(driver, unit, offsets.get(unit.id, 0))
+        for driver in context.drivers.values()
+        for unit in await _units(driver, resource_uid, query)
+    ]
+
+
+async def _merged(sources: Sequence[AsyncIterator[Record]]) -> AsyncIterator[Record]:
+    """The lines of all sources, oldest first. It holds one of each, however long they are."""
+    heads: list[tuple[datetime, int, Record]] = []
+    for place, source in enumerate(sources):
+        if (record := await anext(source, None)) is not None:
+            heads.append((record.time, place, record))
+    heapq.heapify(heads)
+    while heads:
+        _, place, record = heads[0]
+        yield record
+        if (following := await anext(sources[place], None)) is None:
+            heapq.heappop(heads)
+        else:
+            heapq.heapreplace(heads, (following.time, place, following))
+
+
+async def _last(records: AsyncIterator[Record], count: int) -> AsyncIterator[Record]:
+    """The last `count` records. The others are passed over, so that a follower does not get them later."""
+    kept: deque[Record] = deque(maxlen=count)
+    async for record in records:
+        kept.append(record)
+    for record in kept:
+        yield record
 
 
 async def _units(driver: Driver, resource_uid: str, query: LogQuery) -> list[UnitStatus]:
@@ -88,8 +152,8 @@ async def _units(driver: Driver, resource_uid: str, query: LogQuery) -> list[Uni
     return [unit for unit in await driver.units() if wanted(unit)]
 
 
-async def _new_lines(driver: Driver, unit: UnitStatus, offsets: dict[UnitId, int]) -> AsyncIterator[Record]:
-    while lines := await driver.log(unit.id, offsets.get(unit.id, 0), BATCH_LINES):
+async def _new_lines(driver: Driver, unit: UnitStatus, offset: int) -> AsyncIterator[Record]:
+    while lines := await driver.log(unit.id, offset, BATCH_LINES):
         for line in lines:
-            yield Record(time=line.time, stream=line.stream, text=line.text, unit=unit)
-        offsets[unit.id] = lines[-1].offset
+            yield Record(time=line.time, stream=line.stream, text=line.text, unit=unit, offset=line.offset)
+        offset = lines[-1].offset

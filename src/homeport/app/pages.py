@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from homeport.core.clock import parse_timestamp, timestamp
@@ -14,6 +14,7 @@ from homeport.store.records import ListQuery
 from homeport.workloads.states import WorkloadStatus
 
 SORTS = ("createdAt:desc", "createdAt:asc", "name:asc", "name:desc")
+_CURSOR_CHARACTERS = 512  # ours are below 250
 _STATUSES = frozenset(status.value for status in WorkloadStatus) | {"TERMINATED", "BUILT"}
 
 
@@ -43,14 +44,11 @@ class PageRequest:
             limit=page_limit(self.limit, PAGE_LIMIT, PAGE_LIMIT_MAX),
             sort=sort,
             q=_search(self.q),
-            statuses=_statuses(self.status),
+            statuses=check_status(self.status),
             from_end=self.anchor == "end",
         )
         after = open_cursor(self.cursor, _fingerprint(query), now)
-        return ListQuery(**{name: getattr(query, name) for name in _QUERY_FIELDS}, after=after)
-
-
-_QUERY_FIELDS = ("workspace", "kind", "limit", "sort", "q", "statuses", "from_end")
+        return replace(query, after=after)
 
 
 def page_limit(asked: int | None, default: int, maximum: int) -> int:
@@ -70,7 +68,8 @@ def resource_cursor(query: ListQuery, position: tuple[str, str] | None, now: dat
 def make_cursor(position: tuple[str, str] | None, fingerprint: str, now: datetime) -> str:
     if position is None:
         return ""
-    body = json.dumps([*position, fingerprint, timestamp(now)], separators=(",", ":"))
+    made_at = timestamp(now)
+    body = json.dumps([*position, made_at, _bound(position, fingerprint, made_at)], separators=(",", ":"))
     return base64.urlsafe_b64encode(body.encode()).decode().rstrip("=")
 
 
@@ -79,16 +78,24 @@ def open_cursor(cursor: str | None, fingerprint: str, now: datetime) -> tuple[st
     if not cursor:
         return None
     try:
+        if len(cursor) > _CURSOR_CHARACTERS:
+            raise ValueError("too long")
         padded = cursor + "=" * (-len(cursor) % 4)
-        first, second, bound_to, made_at = json.loads(base64.urlsafe_b64decode(padded))
+        first, second, made_at, bound = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
         age = now - parse_timestamp(made_at)
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise Invalid("cursor", "is not a cursor of this server") from error
-    if bound_to != fingerprint:
-        raise Invalid("cursor", "belongs to another query; open the list again without it")
-    if not timedelta(0) <= age <= timedelta(seconds=CURSOR_AGE_S):
+    if bound != _bound((first, second), fingerprint, made_at):
+        raise Invalid("cursor", "is damaged or belongs to another query; open the list again without it")
+    if age > timedelta(seconds=CURSOR_AGE_S):
         raise Invalid("cursor", "is older than 24 hours; open the list again without it")
-    return str(first), str(second)
+    return first, second
+
+
+def _bound(position: tuple[str, str], fingerprint: str, made_at: str) -> str:
+    """Ties a position to its query and its time, so that neither another query nor a typing mistake gives a page of
+    the wrong list. It is no signature: whoever makes one up reads no more than their own list."""
+    return fingerprint_of(position, fingerprint, made_at)
 
 
 def fingerprint_of(*parts: object) -> str:
@@ -107,8 +114,9 @@ def _search(q: str | None) -> str | None:
     return text if len(text) >= 2 else None
 
 
-def _statuses(status: str | None) -> frozenset[str]:
+def check_status(status: str | None) -> frozenset[str]:
+    """The statuses in a comma list, in whatever case; empty for no filter, which naming all of them is too."""
     wanted = frozenset(part.strip().upper() for part in (status or "").split(",") if part.strip())
     if unknown := wanted - _STATUSES:
-        raise Invalid("status", f"must be among {', '.join(sorted(_STATUSES))}", value=sorted(unknown)[0])
+        raise Invalid("status", f"must be among {', '.join(sorted(_STATUSES))}", value=min(unknown))
     return frozenset() if wanted == _STATUSES else wanted

@@ -12,6 +12,9 @@ from homeport.policy.rules import PolicyRule
 from homeport.store.contract import Transaction
 from homeport.store.records import Resource
 
+# The contract asks for all of these to see a policy's users (§2.1): the answer names what each of them would list.
+USAGES_SCOPES = ("policies:get", "agents:list", "functions:list", "models:list", "sandboxes:list", "jobs:list")
+
 
 async def create_policy(context: Context, principal: Principal, intent: Intent) -> Resource:
     """Store a new policy. Raises `Invalid` for a specification that could not decide anything, `Conflict` for a
@@ -53,7 +56,8 @@ async def delete_policy(context: Context, principal: Principal, name: str) -> Re
 
 async def policy_usages(context: Context, principal: Principal, name: str) -> dict[Kind, list[str]]:
     """Names of the agents and jobs that name this policy."""
-    require(principal, "policies:get")
+    for scope in USAGES_SCOPES:
+        require(principal, scope)
 
     def read(tx: Transaction) -> list[Resource]:
         if tx.resources.get(principal.workspace, Kind.POLICY, name) is None:

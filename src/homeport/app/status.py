@@ -7,6 +7,7 @@ from homeport.app.context import Context
 from homeport.core.errors import DriverUnavailable
 from homeport.core.ids import Kind
 from homeport.identity.principals import Principal
+from homeport.identity.roles import require
 from homeport.store.contract import Transaction
 from homeport.store.records import Execution, Replica, Resource
 
@@ -30,6 +31,8 @@ class Status:
 
 async def read_status(context: Context, principal: Principal) -> Status:
     """Resources and work of the caller's workspace; facts of the whole installation."""
+    for kind in (Kind.AGENT, Kind.JOB):
+        require(principal, f"{kind.plural}:list")
 
     def read(tx: Transaction) -> Status:
         mine = principal.workspace

@@ -1,14 +1,18 @@
 """The loop that builds: every revision in state BUILDING gets its bundle or its reason. A server that dies meanwhile
 finds the revision in that state again and takes the build up."""
 
+import asyncio
+import contextlib
 import logging
+import os
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
 from homeport.build.builder import Builder, BuildRequest
 from homeport.build.bundle import Bundle
 from homeport.core.clock import Clock
-from homeport.core.errors import HomeportError, Unavailable
+from homeport.core.errors import Rejected, Unavailable
 from homeport.core.ids import RevisionId
 from homeport.core.service import Background, Signals
 from homeport.settings import DataDir
@@ -19,7 +23,9 @@ from homeport.workloads.states import RevisionState, WorkloadStatus
 log = logging.getLogger(__name__)
 
 BUILDS_AT_ONCE = 2  # more would only share the same cores and the same network
-PASS_INTERVAL_S = 5.0  # when nothing wakes it
+PASS_INTERVAL_S = 5.0  # when nothing wakes it; so often is a build tried whose driver is away
+
+INTERNAL = "The build ended with an internal error, which is in the server's log. Deploy again, or tell your operator."
 
 
 class Builds:
@@ -32,7 +38,7 @@ class Builds:
         self._data = data
         self._signals = signals
         self._background = Background()
-        self._building: set[RevisionId] = set()
+        self._building: dict[RevisionId, asyncio.Task[None]] = {}
 
     async def start(self) -> None:
         self._background.spawn("builds", self._loop())
@@ -44,32 +50,62 @@ class Builds:
         while True:
             try:
                 await self._pass()
-            except HomeportError:
+            except Unavailable as error:
+                log.warning("builds wait: %s", error.message)
+            except Exception:  # a bug in one pass must not end every later build
                 log.exception("a pass over the builds failed; the next one starts over")
             await self._signals.builds.wait(PASS_INTERVAL_S)
 
     async def _pass(self) -> None:
         waiting = await self._store.read(lambda tx: tx.revisions.in_states([RevisionState.BUILDING]))
+        wanted = {revision.id for revision in waiting}
+        for revision_id in [known for known in self._building if known not in wanted]:
+            await self._abandon(revision_id)
         for revision in waiting:
             if len(self._building) >= BUILDS_AT_ONCE:
                 return
             if revision.id not in self._building:
-                self._building.add(revision.id)
-                self._background.spawn(f"build.{revision.id}", self._build(revision))
+                work = self._build(revision)
+                self._building[revision.id] = self._background.spawn(f"build.{revision.id}", work)
+
+    async def _abandon(self, revision_id: RevisionId) -> None:
+        """End the build of a revision that went away with its workload: it would only keep others from theirs."""
+        task = self._building[revision_id]
+        task.cancel()
+        await asyncio.wait([task])
+        await self._builder.abandon(revision_id)
 
     async def _build(self, revision: Revision) -> None:
         try:
-            bundle = await self._builder.build(self._request(revision))
-        except Unavailable as error:
-            log.warning("build of %s waits: %s", revision.id, error.message)
-        except HomeportError as error:
-            await self._store.write(partial(self._record_failure, revision, error.for_caller()))
-        else:
-            await self._store.write(partial(self._record_bundle, revision, bundle))
+            record = await self._outcome(revision)
+            if record is not None:
+                await self._store.write(record)
+                self._signals.rollouts.wake()
+                self._signals.builds.wake()
         finally:
-            self._building.discard(revision.id)
-            self._signals.rollouts.wake()
-            self._signals.builds.wake()
+            self._building.pop(revision.id, None)
+
+    async def _outcome(self, revision: Revision) -> Callable[[Transaction], None] | None:
+        """Build, and return what records how it went; None where it is to be tried again."""
+        request = self._request(revision)
+        try:
+            await asyncio.to_thread(self._keep_young, request)
+            bundle = await self._builder.build(request)
+        except Unavailable as error:
+            log.warning("the build of %s waits: %s", revision.id, error.message)
+            return None  # nor is the loop woken, which would turn without a pause until the driver is back
+        except Rejected as error:
+            return partial(self._record_failure, revision, error.for_caller())
+        except Exception as error:  # tried again it would end the same
+            log.exception("the build of %s failed: %s", revision.id, getattr(error, "detail", ""))
+            return partial(self._record_failure, revision, INTERNAL)
+        return partial(self._record_bundle, revision, bundle)
+
+    def _keep_young(self, request: BuildRequest) -> None:
+        """A bundle that is there already, and that nothing refers to until this build is recorded, is not collected
+        meanwhile."""
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(self._data.bundles / self._builder.digest(request))
 
     def _request(self, revision: Revision) -> BuildRequest:
         digest = revision.source_digest or ""

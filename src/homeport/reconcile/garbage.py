@@ -1,25 +1,28 @@
-"""The loop that removes what nothing refers to any more: bundles, sources, ended units, abandoned stagings. It runs
-seldom and when a workload has gone, and keeps any file that is young, so that it never races with what is being made."""
+"""The loop that removes what nothing refers to any more: bundles, sources, ended units, abandoned stagings.
+
+It runs seldom and when a workload has gone. It keeps any file that is young, and asks for units before it asks for
+their rows, which are written first: so it never races with what is being made.
+"""
 
 import asyncio
 import logging
 from collections import defaultdict
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from homeport.build.builder import Builder
 from homeport.build.bundle import remove_bundle
 from homeport.core.clock import Clock
-from homeport.core.errors import HomeportError
-from homeport.core.ids import Kind
+from homeport.core.errors import Unavailable
+from homeport.core.ids import Kind, UnitId
 from homeport.core.service import Background, Wakeup
 from homeport.core.units import UnitKind, UnitState, UnitStatus
 from homeport.drivers.contract import Driver
 from homeport.settings import DataDir
 from homeport.store.contract import Store, Transaction
-from homeport.store.records import Revision
-from homeport.workloads.states import RevisionState
+from homeport.store.records import Event, Revision
+from homeport.workloads.states import RevisionState, WorkloadStatus
 
 log = logging.getLogger(__name__)
 
@@ -57,8 +60,10 @@ class Garbage:
         while True:
             try:
                 await self.collect()
-            except HomeportError as error:
-                log.warning("collecting garbage failed: %s %s", error.message, error.detail)
+            except Unavailable as error:
+                log.warning("collecting garbage waits: %s", error.message)
+            except Exception:  # such as a file that cannot be removed; the rest is tried again with the next pass
+                log.exception("collecting garbage failed; the next pass starts over")
             await self._wakeup.wait(INTERVAL_S)
 
     async def collect(self) -> None:
@@ -68,8 +73,8 @@ class Garbage:
         abandoned = max(self._started, now - timedelta(seconds=STAGED_S))
         await self._store.write(lambda tx: tx.executions.discard_staged(abandoned))
         await self._store.write(lambda tx: _fail_abandoned_uploads(tx, now))
+        await self._collect_units()
         revisions = await self._store.read(_every_revision)
-        await self._collect_units(revisions)
         for line in await self._builder.sweep(frozenset(r.id for r in revisions if r.state is RevisionState.BUILDING)):
             log.info("%s", line)
         await asyncio.to_thread(self._collect_files, revisions, now)
@@ -82,31 +87,46 @@ class Garbage:
                 remove_bundle(self._data.bundles, path.name)
         for path in self._data.sources.iterdir():
             if path.stem not in sources and _old(path, now):
-                path.unlink()
+                path.unlink(missing_ok=True)
         for path in self._data.uploads.iterdir():
             if _old(path, now - timedelta(seconds=UPLOAD_WAIT_S)):
-                path.unlink()
+                path.unlink(missing_ok=True)
 
-    async def _collect_units(self, revisions: list[Revision]) -> None:
-        """Forget the output of what ended long ago, and stop replicas that no row stands for."""
-        resources = {revision.resource_uid for revision in revisions}
-        replicas = await self._store.read(lambda tx: {replica.unit for replica in tx.replicas.every()})
+    async def _collect_units(self) -> None:
+        """Forget the output of what ended long ago, and stop what no row stands for."""
+        units = await self._driver.units()
+        rows = await self._store.read(_read_rows)
         ended: dict[str, list[UnitStatus]] = defaultdict(list)
-        for unit in await self._driver.units():
+        for unit in units:
             alive = unit.state in (UnitState.STARTING, UnitState.RUNNING)
-            if alive and unit.kind is UnitKind.REPLICA and unit.id not in replicas:
-                log.warning("unit %s belongs to no replica; stopping it", unit.id)
+            if alive and unit.kind is not UnitKind.BUILD and unit.id not in rows.units:
+                log.warning("unit %s belongs to no replica and to no attempt; stopping it", unit.id)
                 await self._driver.stop(unit.id, STOP_GRACE_S)
-            elif not alive and unit.id not in replicas:
-                ended[_shelf(unit, resources)].append(unit)
-        for shelf, units in ended.items():
-            units.sort(key=lambda unit: unit.ended_at.timestamp() if unit.ended_at else 0.0)
+            elif not alive and unit.id not in rows.units:  # an attempt that is still open: its end is not yet read
+                ended[_shelf(unit, rows.resources)].append(unit)
+        for shelf, old in ended.items():
+            old.sort(key=lambda unit: unit.ended_at.timestamp() if unit.ended_at else 0.0)
             keep = 0 if shelf == "" else TASK_UNITS_KEPT if shelf == "tasks" else REPLICA_UNITS_KEPT
-            for unit in units[: max(0, len(units) - keep)]:
+            for unit in old[: max(0, len(old) - keep)]:
                 await self._driver.forget(unit.id)
 
 
-def _shelf(unit: UnitStatus, resources: set[str]) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rows:
+    """`units` of replicas and of open attempts, and the uids of all workloads."""
+
+    units: frozenset[UnitId]
+    resources: frozenset[str]
+
+
+def _read_rows(tx: Transaction) -> _Rows:
+    replicas = {replica.unit for replica in tx.replicas.every()}
+    attempts = {attempt.unit for attempt, _ in tx.executions.open_attempts()}
+    uids = {resource.uid for kind in (Kind.AGENT, Kind.JOB) for resource in tx.resources.every(kind)}
+    return _Rows(units=frozenset(replicas | attempts), resources=frozenset(uids))
+
+
+def _shelf(unit: UnitStatus, resources: frozenset[str]) -> str:
     """Units of one shelf share a number to keep; the empty shelf keeps none: its workload is gone."""
     resource = unit.labels.get("resource", "")
     if resource not in resources:
@@ -124,11 +144,24 @@ def _every_revision(tx: Transaction) -> list[Revision]:
 
 
 def _fail_abandoned_uploads(tx: Transaction, now: datetime) -> None:
+    """The status of the workload follows with the next pass of the rollouts."""
     for revision in tx.revisions.in_states([RevisionState.UPLOADING]):
-        if now - revision.created_at > timedelta(seconds=UPLOAD_WAIT_S):
-            message = "No archive came for this revision. Deploy again."
-            failed = replace(revision, state=RevisionState.FAILED, message=message, updated_at=now)
-            tx.revisions.replace_if_state(failed, RevisionState.UPLOADING)
+        if now - revision.created_at <= timedelta(seconds=UPLOAD_WAIT_S):
+            continue
+        message = "No archive came for this revision. Deploy again."
+        failed = replace(revision, state=RevisionState.FAILED, message=message, updated_at=now)
+        if tx.revisions.replace_if_state(failed, RevisionState.UPLOADING):
+            tx.events.add(
+                Event(
+                    resource_uid=revision.resource_uid,
+                    time=now,
+                    type="build",
+                    status=WorkloadStatus.FAILED,
+                    message=message,
+                    reason="UploadAbandoned",
+                    revision=revision.id,
+                )
+            )
 
 
 def _old(path: Path, now: datetime) -> bool:

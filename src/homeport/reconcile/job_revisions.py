@@ -4,6 +4,7 @@ nothing of it runs."""
 from dataclasses import replace
 from datetime import datetime
 
+from homeport.core.ids import Kind
 from homeport.jobs.states import ExecutionStatus
 from homeport.reconcile.replicas import remove_workload
 from homeport.store.contract import Transaction
@@ -20,14 +21,25 @@ _STATUS = {
 }
 
 
-def roll_out_job(uid: str, now: datetime, tx: Transaction) -> None:
-    """One step for the job, in one commit. Does nothing when there is nothing to do."""
+def unsettled_jobs(tx: Transaction) -> list[str]:
+    """The uids of jobs for which `roll_out_job` may have something to do: so that those at rest, ordinarily all of
+    them, cost a read."""
+    return [job.uid for job in tx.resources.every(Kind.JOB) if _unsettled(job, tx.revisions.of(job.uid))]
+
+
+def _unsettled(job: Resource, revisions: list[Revision]) -> bool:
+    waits = any(known.state is RevisionState.BUILT for known in revisions)
+    surplus = surplus_revisions([_view(known) for known in revisions])
+    return job.deleting or waits or bool(surplus) or _seen(job, revisions) != job
+
+
+def roll_out_job(uid: str, now: datetime, tx: Transaction) -> bool:
+    """One step for the job, in one commit; whether it is gone. Does nothing when there is nothing to do."""
     job = tx.resources.by_uid(uid)
     if job is None:
-        return
+        return True
     if job.deleting:
-        _delete(tx, job, now)
-        return
+        return _delete(tx, job, now)
     revisions = tx.revisions.of(uid)
     built = next((known for known in revisions if known.state is RevisionState.BUILT), None)
     newest_serving = max((r.generation for r in revisions if r.state is RevisionState.SERVING), default=-1)
@@ -35,10 +47,15 @@ def roll_out_job(uid: str, now: datetime, tx: Transaction) -> None:
         _serve(tx, job, built, revisions, now, newest_serving)
         revisions = tx.revisions.of(uid)
     used = {execution.revision_id for execution in tx.executions.unfinished()}
-    views = [RevisionView(id=known.id, generation=known.generation, state=known.state) for known in revisions]
-    for revision_id in surplus_revisions(views, used):
+    for revision_id in surplus_revisions([_view(known) for known in revisions], used):
         tx.revisions.delete(revision_id)
-    _record_status(tx, job, revisions)
+    if (seen := _seen(job, revisions)) != job:
+        tx.resources.replace(seen, job.generation)
+    return False
+
+
+def _view(revision: Revision) -> RevisionView:
+    return RevisionView(id=revision.id, generation=revision.generation, state=revision.state)
 
 
 def _serve(
@@ -67,20 +84,19 @@ def _serve(
     )
 
 
-def _record_status(tx: Transaction, job: Resource, revisions: list[Revision]) -> None:
+def _seen(job: Resource, revisions: list[Revision]) -> Resource:
+    """The job with the status that its revisions say."""
     if not revisions:
-        return
+        return job
     status = _STATUS.get(revisions[0].state, WorkloadStatus.DEPLOYING)
     if status is WorkloadStatus.DEPLOYED and job.spec.get("enabled") is False:
         status = WorkloadStatus.DEACTIVATED
     settled = status in (WorkloadStatus.DEPLOYED, WorkloadStatus.FAILED, WorkloadStatus.DEACTIVATED)
-    observed = job.generation if settled else job.observed_generation
-    if (job.status, job.observed_generation) != (status, observed):
-        tx.resources.replace(replace(job, status=status, observed_generation=observed), job.generation)
+    return replace(job, status=status, observed_generation=job.generation if settled else job.observed_generation)
 
 
-def _delete(tx: Transaction, job: Resource, now: datetime) -> None:
-    """Cancel what runs; go when it has ended."""
+def _delete(tx: Transaction, job: Resource, now: datetime) -> bool:
+    """Cancel what runs; go when it has ended. Whether it has gone."""
     open_ = [execution for execution in tx.executions.unfinished() if execution.job_uid == job.uid]
     for execution in open_:
         if execution.cancel_requested_at is None:
@@ -88,3 +104,4 @@ def _delete(tx: Transaction, job: Resource, now: datetime) -> None:
             tx.executions.cancel_pending_tasks(execution.id, now)
     if not open_:
         remove_workload(tx, job.uid, now)
+    return not open_

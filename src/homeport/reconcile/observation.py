@@ -1,9 +1,9 @@
 """What the rollouts see in one pass: the store's rows beside what the driver says of their units."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from homeport.core.ids import ReplicaId, UnitId
+from homeport.core.ids import Kind, ReplicaId, UnitId
 from homeport.core.units import UnitState, UnitStatus
 from homeport.drivers.contract import Driver
 from homeport.store.contract import Transaction
@@ -32,6 +32,11 @@ def read_workload(resource: Resource, tx: Transaction) -> Workload:
     return Workload(resource=resource, revisions=tx.revisions.of(resource.uid), replicas=tx.replicas.of(resource.uid))
 
 
+def read_workloads(tx: Transaction) -> list[Workload]:
+    """Every agent, those that go away included."""
+    return [read_workload(resource, tx) for resource in tx.resources.every(Kind.AGENT)]
+
+
 def view_resource(resource: Resource) -> ResourceView:
     enabled = resource.spec.get("enabled") is not False
     return ResourceView(generation=resource.generation, enabled=enabled, deleting=resource.deleting)
@@ -44,17 +49,16 @@ def view_revision(revision: Revision) -> RevisionView:
     )
 
 
-async def view_replicas(
-    driver: Driver, replicas: Iterable[Replica], units: Mapping[UnitId, UnitStatus], idle: set[ReplicaId]
+def view_replicas(
+    replicas: Iterable[Replica],
+    units: Mapping[UnitId, UnitStatus],
+    listening: Collection[ReplicaId],
+    idle: Collection[ReplicaId],
 ) -> list[ReplicaView]:
-    """Each replica with its unit's state. Only starting ones are asked for their ports: that is work for the node."""
+    """Each replica with its unit's state. `listening` and `idle` hold those of which that is known."""
     views = []
     for replica in replicas:
         status = units.get(replica.unit)
-        alive = status is not None and status.state in (UnitState.STARTING, UnitState.RUNNING)
-        listening = False
-        if alive and replica.state is ReplicaState.STARTING:
-            listening = replica.port in await driver.listening(replica.unit)
         views.append(
             ReplicaView(
                 id=replica.id,
@@ -64,13 +68,19 @@ async def view_replicas(
                 changed_at=replica.changed_at,
                 ready_at=replica.ready_at,
                 restarts=replica.restarts,
-                alive=alive,
-                listening=listening,
+                alive=status is not None and status.state in (UnitState.STARTING, UnitState.RUNNING),
+                listening=replica.id in listening,
                 idle=replica.id in idle,
                 message=_ending(status) or replica.message,
             )
         )
     return views
+
+
+async def listening_replicas(driver: Driver, replicas: Iterable[Replica]) -> set[ReplicaId]:
+    """The starting ones that listen now. Only those are asked for: it is work for the node."""
+    starting = [replica for replica in replicas if replica.state is ReplicaState.STARTING]
+    return {replica.id for replica in starting if replica.port in await driver.listening(replica.unit)}
 
 
 def _ending(status: UnitStatus | None) -> str:

@@ -1,6 +1,8 @@
 """Carrying out what a rollout step asks for: one method an action. Each is safe to repeat: a row is written before its
 unit starts, and a unit ends before its row goes."""
 
+import asyncio
+import logging
 import random
 import socket
 from collections.abc import Awaitable, Callable
@@ -9,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from homeport.core.clock import Clock
-from homeport.core.errors import NoCapacity
+from homeport.core.errors import HomeportError, NoCapacity, Unavailable
 from homeport.core.ids import ReplicaId, UnitId, new_id
 from homeport.drivers.contract import Driver
 from homeport.reconcile.launch import ReplicaLauncher
@@ -18,6 +20,8 @@ from homeport.store.contract import Store, Transaction
 from homeport.store.records import Event, Replica
 from homeport.workloads import actions
 from homeport.workloads.states import ReplicaState, RevisionState, WorkloadStatus
+
+log = logging.getLogger(__name__)
 
 STOP_GRACE_S = 10.0  # between SIGTERM and SIGKILL for a replica that is taken away
 PORTS = range(20000, 30000)  # below the range from which Linux gives ports to outgoing connections
@@ -31,6 +35,7 @@ class Performer:
         self._clock = clock
         self._driver = driver
         self._launcher = launcher
+        self._choosing_port = asyncio.Lock()
         self._methods: dict[type, Callable[[Workload, Any], Awaitable[None]]] = {
             actions.BeginStart: self._begin_start,
             actions.StartReplica: self._start_replica,
@@ -49,18 +54,29 @@ class Performer:
     async def perform(self, workload: Workload, action: actions.Action) -> None:
         await self._methods[type(action)](workload, action)
 
-    async def start_unit(self, workload: Workload, replica: Replica) -> None:
-        """Start the unit of a replica whose row is stored; harmless if it runs."""
-        await self._driver.start(await self._launcher.unit(workload.revision(replica.revision_id), replica))
+    async def start_again(self, workload: Workload, replica: Replica) -> None:
+        """Start the unit of a replica whose row was written and whose start was interrupted, with all its time."""
+        again = replace(replica, changed_at=self._clock.now())
+        if await self._store.write(lambda tx: tx.replicas.replace(again)):
+            await self._start_unit(workload, again)
 
     async def restore(self, workload: Workload, replica: Replica) -> None:
         """A new unit for a replica whose old one was stopped with the system or is not known: not its program's
         fault, so it waits for nothing and is not counted."""
-        again = replace(
-            replica, state=ReplicaState.STARTING, unit=_next_unit(replica), message="", changed_at=self._clock.now()
-        )
-        await self._store.write(lambda tx: tx.replicas.replace(again))
-        await self.start_unit(workload, again)
+        anew = replace(replica, state=ReplicaState.STARTING, unit=_next_unit(replica), message="")
+        await self.start_again(workload, anew)
+
+    async def _start_unit(self, workload: Workload, replica: Replica) -> None:
+        """Start the unit of a stored replica; harmless if it runs. One that cannot start keeps the reason, and the
+        next step finds it ended."""
+        try:
+            await self._driver.start(await self._launcher.unit(workload.revision(replica.revision_id), replica))
+        except Unavailable:
+            raise
+        except HomeportError as error:
+            log.warning("unit %s cannot start: %s %s", replica.unit, error.message, error.detail)
+            failed = replace(replica, message=f"could not start: {error.message}")
+            await self._store.write(lambda tx: tx.replicas.replace(failed))
 
     async def _begin_start(self, workload: Workload, action: actions.BeginStart) -> None:
         await self._move(workload, action.revision_id, RevisionState.STARTING, "Starting", action.reason)
@@ -68,23 +84,23 @@ class Performer:
     async def _start_replica(self, workload: Workload, action: actions.StartReplica) -> None:
         now = self._clock.now()
         replica_id = ReplicaId(new_id("rep"))
-        taken = await self._store.read(lambda tx: {known.port for known in tx.replicas.every()})
-        replica = Replica(
-            id=replica_id,
-            revision_id=action.revision_id,
-            resource_uid=workload.resource.uid,
-            ordinal=action.ordinal,
-            state=ReplicaState.STARTING,
-            unit=_unit_of(replica_id, 0),
-            port=free_port(taken),
-            restarts=0,
-            message="",
-            created_at=now,
-            ready_at=None,
-            changed_at=now,
-        )
-        await self._store.write(lambda tx: tx.replicas.insert(replica))
-        await self.start_unit(workload, replica)
+        async with self._choosing_port:
+            replica = Replica(
+                id=replica_id,
+                revision_id=action.revision_id,
+                resource_uid=workload.resource.uid,
+                ordinal=action.ordinal,
+                state=ReplicaState.STARTING,
+                unit=_unit_of(replica_id, 0),
+                port=await self._free_port(),
+                restarts=0,
+                message="",
+                created_at=now,
+                ready_at=None,
+                changed_at=now,
+            )
+            await self._store.write(lambda tx: tx.replicas.insert(replica))
+        await self._start_unit(workload, replica)
 
     async def _mark_ready(self, workload: Workload, action: actions.MarkReady) -> None:
         now = self._clock.now()
@@ -109,16 +125,22 @@ class Performer:
     async def _restart_replica(self, workload: Workload, action: actions.RestartReplica) -> None:
         """A new unit and, since somebody else may have taken it meanwhile, a new port."""
         replica = workload.replica(action.replica_id)
+        async with self._choosing_port:
+            moved = replace(
+                replica,
+                state=ReplicaState.STARTING,
+                unit=_next_unit(replica),
+                port=await self._free_port(),
+                message="",
+                changed_at=self._clock.now(),
+            )
+            await self._store.write(lambda tx: tx.replicas.replace(moved))
+        await self._start_unit(workload, moved)
+
+    async def _free_port(self) -> int:
+        """Asked and written down by one at a time, so that no two replicas get the same."""
         taken = await self._store.read(lambda tx: {known.port for known in tx.replicas.every()})
-        again = replace(
-            replica,
-            state=ReplicaState.STARTING,
-            unit=_next_unit(replica),
-            port=free_port(taken),
-            changed_at=self._clock.now(),
-        )
-        await self._store.write(lambda tx: tx.replicas.replace(again))
-        await self.start_unit(workload, again)
+        return await asyncio.to_thread(free_port, taken)
 
     async def _serve(self, workload: Workload, action: actions.Serve) -> None:
         now = self._clock.now()

@@ -1,36 +1,55 @@
 """The loop that rolls out: agents get the replicas and the routes that they should have, jobs the revision that they
-run. What to do is decided by `homeport.workloads.rollout`; a pass looks, asks, acts and publishes."""
+run. What to do is decided by `homeport.workloads.rollout`; this looks, asks, acts and publishes.
 
+A pass finds the workloads at which something is to be done; each of those is then worked on by itself, so that a slow
+one delays no other.
+"""
+
+import asyncio
 import logging
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime
 from functools import partial
+from typing import Any
 
 from homeport.core.clock import Clock
 from homeport.core.errors import HomeportError, Unavailable
-from homeport.core.ids import Kind, ReplicaId, UnitId
+from homeport.core.ids import ReplicaId, UnitId
 from homeport.core.service import Background, Signals
 from homeport.core.units import UnitKind, UnitStatus
-from homeport.dataplane.routes import Endpoint
 from homeport.dataplane.xds import XdsServer
 from homeport.drivers.contract import Driver
-from homeport.reconcile.job_revisions import roll_out_job
-from homeport.reconcile.observation import Workload, read_workload, view_replicas, view_resource, view_revision
+from homeport.reconcile.drains import Drains
+from homeport.reconcile.job_revisions import roll_out_job, unsettled_jobs
+from homeport.reconcile.observation import (
+    Workload,
+    listening_replicas,
+    read_workload,
+    read_workloads,
+    view_replicas,
+    view_resource,
+    view_revision,
+)
 from homeport.reconcile.replicas import Performer
-from homeport.reconcile.routes import LOOPBACK, Routes
+from homeport.reconcile.routes import Routes
 from homeport.store.contract import Store, Transaction
 from homeport.store.records import Replica, Resource
-from homeport.workloads.actions import Action, BackOff, DrainReplica, RestartReplica, StartReplica
+from homeport.workloads.actions import Action, MarkReady, Serve
 from homeport.workloads.rollout import status_of, step
-from homeport.workloads.states import ReplicaState, WorkloadStatus
+from homeport.workloads.states import ReplicaState, RevisionState, WorkloadStatus
 
 log = logging.getLogger(__name__)
 
 PASS_INTERVAL_S = 1.0  # when nothing wakes it
 STARTING_INTERVAL_S = 0.05  # while a program starts: how much later than it listens it gets its first request
-ACTING_PASSES = 20  # steps in a row for one workload: a rollout has five; more would be a circle
+STARTING_INTERVAL_MAX_S = 0.5  # one that takes long is asked less often
+ACTING_STEPS = 20  # in a row for one workload: a rollout has five; more would be a circle
+WORKLOADS_AT_ONCE = 64  # worked on; more of them wait for the next pass
 ACK_TIMEOUT_S = 10.0  # for Envoy to take new routes; it takes milliseconds
-DRAIN_REPORT_S = 60.0  # longer than any drain: the step itself gives up first
+
+# What the status tells: it does so once the gateway knows it too.
+_TOLD = (Serve, MarkReady)
+_TO_RUN = (RevisionState.BUILT, RevisionState.STARTING, RevisionState.SERVING)
 
 
 class Rollouts:
@@ -45,6 +64,8 @@ class Rollouts:
         routes: Routes,
         xds: XdsServer,
         signals: Signals,
+        *,
+        ack_timeout_s: float = ACK_TIMEOUT_S,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -53,11 +74,11 @@ class Rollouts:
         self._routes = routes
         self._xds = xds
         self._signals = signals
+        self._ack_timeout_s = ack_timeout_s
         self._background = Background()
-        self._idle: set[ReplicaId] = set()
-        self._draining: set[ReplicaId] = set()
+        self._drains = Drains(routes, xds, signals.rollouts.wake)
+        self._working: set[str] = set()
         self._restored = False
-        self.passes = 0
 
     async def start(self) -> None:
         self._background.spawn("rollouts", self._loop())
@@ -65,121 +86,182 @@ class Rollouts:
 
     async def stop(self) -> None:
         await self._background.stop()
+        await self._drains.stop()
 
     async def _wake_at_exits(self) -> None:
-        """The end of a replica is seen at once. The state is read from the units, so no position is kept."""
+        """The end of a replica is seen at once. The state is read from the units, so no position is kept, and a pass
+        of the timer sees it a moment later if this fails."""
         async for exit_ in self._driver.exits(0):
             if exit_.status.kind is UnitKind.REPLICA:
                 self._signals.rollouts.wake()
 
     async def _loop(self) -> None:
         while True:
-            busy = False
             try:
-                busy = await self._pass()
+                await self._roll_out_jobs()
+                await self._roll_out_agents()
             except Unavailable as error:
                 log.warning("rollouts wait: %s", error.message)
-            except HomeportError:
+            except Exception:  # a bug in one pass must not end every later rollout
                 log.exception("a pass over the rollouts failed; the next one starts over")
-            await self._signals.rollouts.wait(STARTING_INTERVAL_S if busy else PASS_INTERVAL_S)
+            await self._signals.rollouts.wait(PASS_INTERVAL_S)
 
-    async def _pass(self) -> bool:
-        """One pass over every workload; says whether something is starting, so that the next pass comes soon."""
+    async def _roll_out_jobs(self) -> None:
+        for uid in await self._store.read(unsettled_jobs):
+            if await self._store.write(partial(roll_out_job, uid, self._clock.now())):
+                self._signals.garbage.wake()
+                if self._restored:  # else that publishes it
+                    await self._routes.publish()  # its account's keys are revoked
+
+    async def _roll_out_agents(self) -> None:
         if not self._restored:
             await self._restore()
-        agents, jobs = await self._store.read(lambda tx: (tx.resources.every(Kind.AGENT), tx.resources.every(Kind.JOB)))
-        busy = False
-        for agent in agents:
-            try:
-                busy = await self._roll_out_agent(agent) or busy
-            except Unavailable:
-                raise
-            except HomeportError:
-                # One workload that cannot go on must not keep the others from it.
-                log.exception("the rollout of agent %s/%s failed", agent.workspace, agent.name)
-        for job in jobs:
-            await self._store.write(partial(roll_out_job, job.uid, self._clock.now()))
-        self.passes += 1
-        return busy
+        workloads = await self._store.read(read_workloads)
+        units = await self._units()
+        self._drains.keep(replica.id for workload in workloads for replica in workload.replicas)
+        for workload in workloads:
+            uid = workload.resource.uid
+            if uid in self._working or not self._unsettled(workload, units):
+                continue
+            if len(self._working) >= WORKLOADS_AT_ONCE:
+                return
+            self._working.add(uid)
+            self._background.spawn(f"rollout.{uid}", self._work(workload.resource))
 
     async def _restore(self) -> None:
         """After a start: bring back the replicas whose units nobody knows any more, then publish. Envoy keeps what it
         had until then, so that a restart of the server is not seen outside."""
+        workloads = await self._store.read(read_workloads)
         units = await self._units()
-        for agent in await self._store.read(lambda tx: tx.resources.every(Kind.AGENT)):
-            workload = await self._store.read(partial(read_workload, agent))
-            for replica in workload.replicas:
-                status = units.get(replica.unit)
-                stopped = status is not None and status.outcome is not None and status.outcome.stopped
-                if status is not None and not stopped:
-                    continue
-                if replica.state is ReplicaState.DRAINING or agent.deleting:
-                    continue  # on its way out: the next step removes it
-                await self._performer.restore(workload, replica)
+        lost = [(workload, one) for workload in workloads for one in _without_unit(workload, units)]
+        await _together(self._performer.restore(workload, replica) for workload, replica in lost)
         await self._routes.publish()
         self._restored = True
 
-    async def _roll_out_agent(self, agent: Resource) -> bool:
-        for _ in range(ACTING_PASSES):
-            workload = await self._store.read(lambda tx: self._read(tx, agent.uid))
+    def _unsettled(self, workload: Workload, units: Mapping[UnitId, UnitStatus]) -> bool:
+        """Whether there is something to do, as far as the units tell; `_work` looks closer."""
+        if any(one.state is ReplicaState.STARTING for one in workload.replicas):
+            return True
+        try:
+            status, actions = self._decide(workload, units, ())
+        except HomeportError:
+            return True  # the work at it meets the same error, and says so
+        seen = _seen(workload.resource, status)
+        return bool(actions) or seen != workload.resource or bool(self._drains.unwatched(workload.replicas))
+
+    async def _work(self, agent: Resource) -> None:
+        """Bring one agent to where nothing is to be done at it for now."""
+        try:
+            await self._roll_out_agent(agent.uid)
+        except Unavailable as error:
+            log.warning("the rollout of agent %s/%s waits: %s", agent.workspace, agent.name, error.message)
+        except Exception:  # one workload that cannot go on must not keep the others from it
+            log.exception("the rollout of agent %s/%s failed; it starts over", agent.workspace, agent.name)
+        finally:
+            self._working.discard(agent.uid)
+
+    async def _roll_out_agent(self, uid: str) -> None:
+        acted = 0
+        while acted < ACTING_STEPS:
+            workload = await self._store.read(partial(_read, uid))
             if workload is None:
                 await self._routes.publish()
                 self._signals.garbage.wake()
-                return False
-            actions = await self._decide(workload)
-            for action in actions:
-                log.info("agent %s/%s: %s", agent.workspace, agent.name, action)
-                await self._performer.perform(workload, action)
-            version = await self._routes.publish() if actions else 0
-            if not actions:
-                await self._watch_draining(workload)
-                return any(replica.state is ReplicaState.STARTING for replica in workload.replicas)
-            await self._xds.acknowledged(version, ACK_TIMEOUT_S)
-            if any(isinstance(action, _WAITING) for action in actions):
-                return True
-        return True
+                return
+            actions = await self._next_actions(workload)
+            if actions:
+                acted += 1
+                await self._act(workload, actions)
+            elif (pause_s := self._starting_pause_s(workload.replicas)) is not None:
+                acted = 0
+                await asyncio.sleep(pause_s)
+            else:
+                return
+        log.error("agent %s does not settle after %d steps", uid, ACTING_STEPS)
 
-    def _read(self, tx: Transaction, uid: str) -> Workload | None:
-        resource = tx.resources.by_uid(uid)
-        return None if resource is None else read_workload(resource, tx)
+    async def _next_actions(self, workload: Workload) -> tuple[Action, ...]:
+        """What to do now. Starts of units that were interrupted are completed first."""
+        units = await self._units_of(workload.replicas)
+        for replica in _without_unit(workload, units):
+            # With a unit it has started, with a message it could not: the step sees to both.
+            if replica.state is ReplicaState.STARTING and replica.unit not in units and not replica.message:
+                await self._performer.start_again(workload, replica)
+                units |= await self._units_of([replica])
+        self._drains.watch(workload.replicas)
+        status, actions = self._decide(workload, units, await listening_replicas(self._driver, workload.replicas))
+        seen = _seen(workload.resource, status)
+        if seen != workload.resource:
+            await self._store.write(lambda tx: tx.resources.replace(seen, seen.generation))
+        return actions
 
-    async def _decide(self, workload: Workload) -> tuple[Action, ...]:
-        now = self._clock.now()
+    def _decide(
+        self, workload: Workload, units: Mapping[UnitId, UnitStatus], listening: Iterable[ReplicaId]
+    ) -> tuple[WorkloadStatus, tuple[Action, ...]]:
         resource = view_resource(workload.resource)
         revisions = [view_revision(revision) for revision in workload.revisions]
-        replicas = await view_replicas(self._driver, workload.replicas, await self._units(), self._idle)
-        status = status_of(resource, revisions, replicas)
-        await self._record_status(workload.resource, status, now)
-        return step(resource, revisions, replicas, now).actions
+        replicas = view_replicas(workload.replicas, units, {*listening}, self._drains.idle)
+        actions = step(resource, revisions, replicas, self._clock.now()).actions
+        return status_of(resource, revisions, replicas), actions
 
-    async def _record_status(self, resource: Resource, status: WorkloadStatus, now: datetime) -> None:
-        settled = status in (WorkloadStatus.DEPLOYED, WorkloadStatus.FAILED, WorkloadStatus.DEACTIVATED)
-        observed = resource.generation if settled else resource.observed_generation
-        if (resource.status, resource.observed_generation) != (status, observed):
-            seen = replace(resource, status=status, observed_generation=observed)
-            await self._store.write(lambda tx: tx.resources.replace(seen, resource.generation))
+    async def _act(self, workload: Workload, actions: tuple[Action, ...]) -> None:
+        agent = workload.resource
+        for action in actions:
+            log.info("agent %s/%s: %s", agent.workspace, agent.name, action)
+        await _together(self._performer.perform(workload, action) for action in actions)
+        version = await self._routes.publish()
+        if not any(isinstance(action, _TOLD) for action in actions):
+            return
+        if not await self._xds.acknowledged(version, self._ack_timeout_s):
+            log.warning("the gateway has not taken the routes of agent %s/%s; going on", agent.workspace, agent.name)
+
+    def _starting_pause_s(self, replicas: Iterable[Replica]) -> float | None:
+        """How long to wait before looking at starting replicas again; None where none starts."""
+        began = max((one.changed_at for one in replicas if one.state is ReplicaState.STARTING), default=None)
+        if began is None:
+            return None
+        age_s = (self._clock.now() - began).total_seconds()
+        return min(max(STARTING_INTERVAL_S, age_s / 20), STARTING_INTERVAL_MAX_S)
 
     async def _units(self) -> dict[UnitId, UnitStatus]:
         return {unit.id: unit for unit in await self._driver.units() if unit.kind is UnitKind.REPLICA}
 
-    async def _watch_draining(self, workload: Workload) -> None:
-        """Find out in the background when the requests of draining replicas have ended."""
-        present = {replica.id for replica in workload.replicas}
-        for replica in workload.replicas:
-            if replica.state is ReplicaState.DRAINING and replica.id not in self._draining:
-                self._draining.add(replica.id)
-                self._background.spawn(f"drain.{replica.id}", self._drained(replica))
-        self._idle &= present | self._draining
-
-    async def _drained(self, replica: Replica) -> None:
-        try:
-            endpoint = Endpoint(address=LOOPBACK, port=replica.port, draining=True)
-            if await self._xds.drained([endpoint], DRAIN_REPORT_S):
-                self._idle.add(replica.id)
-                self._signals.rollouts.wake()
-        finally:
-            self._draining.discard(replica.id)
+    async def _units_of(self, replicas: Iterable[Replica]) -> dict[UnitId, UnitStatus]:
+        found = [await self._driver.status(replica.unit) for replica in replicas]
+        return {status.id: status for status in found if status is not None}
 
 
-# After these there is nothing to decide until a program has done something.
-_WAITING = (StartReplica, RestartReplica, BackOff, DrainReplica)
+def _read(uid: str, tx: Transaction) -> Workload | None:
+    resource = tx.resources.by_uid(uid)
+    return None if resource is None else read_workload(resource, tx)
+
+
+def _seen(resource: Resource, status: WorkloadStatus) -> Resource:
+    """The resource with the status that was found."""
+    settled = status in (WorkloadStatus.DEPLOYED, WorkloadStatus.FAILED, WorkloadStatus.DEACTIVATED)
+    observed = resource.generation if settled else resource.observed_generation
+    return replace(resource, status=status, observed_generation=observed)
+
+
+def _without_unit(workload: Workload, units: Mapping[UnitId, UnitStatus]) -> list[Replica]:
+    """The replicas that shall run and whose units were stopped with the system or are unknown. The others that have
+    none are on their way out, or wait for their next start."""
+    view = view_resource(workload.resource)
+    if view.deleting or not view.enabled:
+        return []
+    to_run = {revision.id for revision in workload.revisions if revision.state in _TO_RUN}
+    found = []
+    for replica in workload.replicas:
+        status = units.get(replica.unit)
+        stopped = status is not None and status.outcome is not None and status.outcome.stopped
+        wanted = replica.state in (ReplicaState.STARTING, ReplicaState.READY) and replica.revision_id in to_run
+        if wanted and (status is None or stopped):
+            found.append(replica)
+    return found
+
+
+async def _together(work: Iterable[Any]) -> None:
+    """Do independent pieces of work at the same time, as far as the driver and the store let them; what raised is
+    raised once all have ended."""
+    for result in await asyncio.gather(*work, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result

@@ -1,6 +1,7 @@
 """From the store to the gateway: which workloads answer, at which replicas. Published after every change that the
 rollouts make; pure but for the publishing."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Iterable
 
@@ -24,23 +25,24 @@ class Routes:
         self._clock = clock
         self._keys = keys
         self._xds = xds
+        self._turn = asyncio.Lock()
 
     async def publish(self) -> int:
-        """Publish the present state; returns the version to wait for with `XdsServer.acknowledged`."""
-        now = self._clock.now()
+        """Publish the present state; returns the version to wait for with `XdsServer.acknowledged`. One at a time, so
+        that an older picture never replaces a newer one."""
+        async with self._turn:
+            return self._xds.publish(await self._store.read(self._picture))
 
-        def read(tx: Transaction) -> Gateway:
-            routes = []
-            replicas = defaultdict(list)
-            for replica in tx.replicas.every():
-                replicas[replica.resource_uid].append(replica)
-            for agent in tx.resources.every(Kind.AGENT):
-                if (route := route_of(agent, tx.revisions.of(agent.uid), replicas[agent.uid])) is not None:
-                    routes.append(route)
-            revoked = frozenset(tx.identities.revoked_keys(now))
-            return Gateway(routes=tuple(routes), jwks=self._keys.public_jwks(), revoked=revoked)
-
-        return self._xds.publish(await self._store.read(read))
+    def _picture(self, tx: Transaction) -> Gateway:
+        routes = []
+        replicas = defaultdict(list)
+        for replica in tx.replicas.every():
+            replicas[replica.resource_uid].append(replica)
+        for agent in tx.resources.every(Kind.AGENT):
+            if (route := route_of(agent, tx.revisions.of(agent.uid), replicas[agent.uid])) is not None:
+                routes.append(route)
+        revoked = frozenset(tx.identities.revoked_keys(self._clock.now()))
+        return Gateway(routes=tuple(routes), jwks=self._keys.public_jwks(), revoked=revoked)
 
 
 def route_of(agent: Resource, revisions: Iterable[Revision], replicas: Iterable[Replica]) -> WorkloadRoute | None:

@@ -1,8 +1,10 @@
 """Choose which tasks start now, claim them, start their attempts. One pass reads the store and acts; a signal or a
 timer wakes it, and the first pass after a start is the same code as any other."""
 
+import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -10,7 +12,7 @@ from homeport.core.clock import Clock
 from homeport.core.errors import HomeportError, Unavailable
 from homeport.core.ids import new_id
 from homeport.core.service import Background, Wakeup
-from homeport.core.units import Outcome, UnitStatus
+from homeport.core.units import Outcome, UnitState, UnitStatus
 from homeport.drivers.contract import Driver
 from homeport.jobs.execution import shares
 from homeport.jobs.states import AttemptState
@@ -23,7 +25,9 @@ log = logging.getLogger(__name__)
 
 PASS_INTERVAL_S = 1.0  # when nothing wakes it: how late a retry that has become due may start
 STARTS_A_PASS = 64  # claims a pass: a lease is taken only for what starts within a moment
+STARTS_AT_ONCE = 8  # a slow start holds up no other; more would only queue in the driver
 LEASE_MARGIN_S = 300  # beyond the task's own time: start, grace and journal
+CHECK_INTERVAL_S = 30.0  # between looks at attempts that run: their ends are told, this is the net below
 
 
 class Runner:
@@ -46,6 +50,8 @@ class Runner:
         self._slots = slots
         self._wakeup = wakeup
         self._background = Background()
+        self._starting = asyncio.Semaphore(STARTS_AT_ONCE)
+        self._checked_at: float | None = None
 
     async def start(self) -> None:
         for driver in self._drivers:
@@ -63,26 +69,42 @@ class Runner:
                 await self._dispatch()
             except Unavailable as error:
                 log.warning("dispatch waits: %s", error.message)
-            except HomeportError:
+            except Exception:  # a bug in one pass must not end every execution of the installation
                 log.exception("a dispatch pass failed; the next one starts over")
             await self._wakeup.wait(PASS_INTERVAL_S)
 
     async def _resume(self) -> None:
-        """Take up attempts that are open in the store but were never seen to run: the step between the two was
-        interrupted."""
+        """Take up attempts that are open in the store and on which nobody works.
+
+        Those of which the start was interrupted are looked at on every pass; ordinarily there are none, since a pass
+        starts what it claims. Those that run are looked at after a start of the server, and seldom after that: how
+        they end comes through `outcomes`.
+        """
+        now = self._clock.monotonic()
+        everything = self._checked_at is None or now - self._checked_at >= CHECK_INTERVAL_S
+        unstarted = []
         for attempt, lease in await self._store.read(lambda tx: tx.executions.open_attempts()):
-            status = await self._status(attempt)
-            if status is None and attempt.state is AttemptState.STARTING:
-                task = await self._store.read(partial(_task_of, attempt))
-                if task is not None:
-                    await self._start(task, attempt.number)
-            elif status is None:
-                await self._finish(attempt, Outcome(lost=True, reason="its process is gone without a trace"))
-            elif status.outcome is not None:
-                await self._finish(attempt, status.outcome)
-            elif attempt.state is AttemptState.STARTING:
-                now = self._clock.now()
-                await self._store.write(partial(_mark_running, attempt, lease, now))
+            if everything or attempt.state is AttemptState.STARTING:
+                status = await self._status(attempt)
+                if status is None and attempt.state is AttemptState.STARTING:
+                    unstarted.append(attempt)
+                else:
+                    await self._catch_up(attempt, lease, status)
+        if everything:
+            self._checked_at = now
+        # Read again after the driver was asked: one that has ended and was forgotten meanwhile must not run again.
+        tasks = await self._store.read(partial(_still_unstarted, unstarted)) if unstarted else []
+        await self._start_all(tasks)
+
+    async def _catch_up(self, attempt: Attempt, lease: str, status: UnitStatus | None) -> None:
+        """Record what happened to an attempt's unit while nobody looked."""
+        if status is None:
+            await self._finish(attempt, Outcome(lost=True, reason="its process is gone without a trace"))
+        elif status.outcome is not None:
+            await self._finish(attempt, status.outcome)
+        elif attempt.state is AttemptState.STARTING and status.state is UnitState.RUNNING:
+            now = self._clock.now()
+            await self._store.write(lambda tx: tx.executions.start_attempt(attempt.unit, lease, now))
 
     async def _status(self, attempt: Attempt) -> UnitStatus | None:
         for driver in self._drivers:
@@ -93,15 +115,30 @@ class Runner:
     async def _dispatch(self) -> None:
         executions = await self._store.read(lambda tx: tx.executions.unfinished())
         free = self._slots - sum(execution.running for execution in executions)
-        startable = min(max(0, free), STARTS_A_PASS)
-        by_id = {execution.id: execution for execution in executions if execution.cancel_requested_at is None}
-        for execution_id, count in shares(list(by_id.values()), startable):
-            for task in await self._claim(by_id[execution_id], count):
-                await self._start(task, task.attempts)
+        claimed = await self._claim_shares(executions, min(max(0, free), STARTS_A_PASS))
+        await self._start_all(claimed)
         now = self._clock.now()
         for execution in executions:
             if not execution.pending and not execution.running:
                 await self._store.write(partial(_settle, execution, now))
+        if len(claimed) == STARTS_A_PASS:
+            self._wakeup.wake()  # there may be room for more
+
+    async def _claim_shares(self, executions: Iterable[Execution], room: int) -> list[Task]:
+        """Claim up to `room` tasks, shared among the executions. One that gives less than its share only waits for
+        retries; what it leaves goes to the others in the same pass."""
+        waiting = {execution.id: execution for execution in executions if execution.cancel_requested_at is None}
+        claimed: list[Task] = []
+        while granted := shares(list(waiting.values()), room - len(claimed)):
+            for execution_id, count in granted:
+                execution = waiting[execution_id]
+                tasks = await self._claim(execution, count)
+                claimed += tasks
+                running, pending = execution.running + len(tasks), execution.pending - len(tasks)
+                waiting[execution_id] = replace(execution, running=running, pending=pending)
+                if len(tasks) < count:
+                    del waiting[execution_id]
+        return claimed
 
     async def _claim(self, execution: Execution, count: int) -> list[Task]:
         now = self._clock.now()
@@ -114,32 +151,44 @@ class Runner:
 
         return await self._store.write(write)
 
-    async def _start(self, task: Task, number: int) -> None:
+    async def _start_all(self, tasks: Iterable[Task]) -> None:
+        """Start the claimed attempt of each task. What raised is raised once all have been tried."""
+        for result in await asyncio.gather(*(self._start(task) for task in tasks), return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+
+    async def _start(self, task: Task) -> None:
         """Start the unit of an attempt whose row is durable. A driver that is away leaves it for the next pass."""
-        unit = attempt_unit(task.execution_id, task.index, number)
-        try:
-            driver, spec = await self._launcher.attempt(task, number)
-            await driver.start(spec)
-        except Unavailable:
-            raise
-        except HomeportError as error:
-            log.warning("task %s cannot start: %s %s", unit, error.message, error.detail)
-            outcome = Outcome(reason=f"could not start: {error.message}")
-            await self._store.write(lambda tx: finish_attempt(tx, unit, outcome, self._clock.now()))
-            return
-        now = self._clock.now()
-        await self._store.write(lambda tx: tx.executions.start_attempt(unit, task.lease or "", now))
+        unit = attempt_unit(task.execution_id, task.index, task.attempts)
+        async with self._starting:
+            try:
+                driver, spec = await self._launcher.attempt(task, task.attempts)
+                status = await driver.start(spec)
+            except Unavailable:
+                raise
+            except Exception as error:  # whatever it is, it would be the same again: it counts as an attempt
+                reason = error.message if isinstance(error, HomeportError) else "An internal error occurred."
+                log.warning("task %s cannot start", unit, exc_info=error)
+                outcome = Outcome(reason=f"could not start: {reason}")
+                await self._store.write(lambda tx: finish_attempt(tx, unit, outcome, self._clock.now()))
+                return
+        if status.state is not UnitState.STARTING:  # else the driver is still at it, and the next pass looks again
+            now = self._clock.now()
+            await self._store.write(lambda tx: tx.executions.start_attempt(unit, task.lease or "", now))
 
     async def _finish(self, attempt: Attempt, outcome: Outcome) -> None:
         await self._store.write(lambda tx: finish_attempt(tx, attempt.unit, outcome, self._clock.now()))
 
 
-def _task_of(attempt: Attempt, tx: Transaction) -> Task | None:
-    return tx.executions.task(attempt.execution_id, attempt.index)
-
-
-def _mark_running(attempt: Attempt, lease: str, now: datetime, tx: Transaction) -> bool:
-    return tx.executions.start_attempt(attempt.unit, lease, now)
+def _still_unstarted(attempts: Iterable[Attempt], tx: Transaction) -> list[Task]:
+    """The tasks of those attempts that are still to be started."""
+    tasks = []
+    for attempt in attempts:
+        present = tx.executions.attempt(attempt.unit)
+        task = tx.executions.task(attempt.execution_id, attempt.index)
+        if present is not None and present.state is AttemptState.STARTING and task is not None:
+            tasks.append(task)
+    return tasks
 
 
 def _settle(execution: Execution, now: datetime, tx: Transaction) -> None:

@@ -1,12 +1,14 @@
 """How attempts ended: read from the driver's journal, in order, each applied once, with the reader's position in the
 same commit. A server that dies in between reads the same end again and finds it applied."""
 
+import asyncio
 import logging
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 
 from homeport.core.clock import Clock
+from homeport.core.errors import Unavailable
 from homeport.core.ids import ExecutionId, UnitId
 from homeport.core.units import Outcome, UnitExit, UnitKind
 from homeport.drivers.contract import Driver
@@ -17,9 +19,22 @@ from homeport.store.records import Attempt, Execution, Task, TaskFinish
 
 log = logging.getLogger(__name__)
 
+AGAIN_S = 1.0  # after a failure, such as a full disk
+
 
 async def follow_outcomes(store: Store, clock: Clock, driver: Driver, wake: Callable[[], None]) -> None:
-    """Apply every end of a task's unit, for ever."""
+    """Apply every end of a task's unit, for ever. What cannot be applied now is read again from the stored position."""
+    while True:
+        try:
+            await _follow(store, clock, driver, wake)
+        except Unavailable as error:
+            log.warning("the ends of %s units wait: %s", driver.name, error.message)
+        except Exception:  # else nothing would take in how tasks end until the next start of the server
+            log.exception("following the ends of %s units failed; it goes on where it stood", driver.name)
+        await asyncio.sleep(AGAIN_S)
+
+
+async def _follow(store: Store, clock: Clock, driver: Driver, wake: Callable[[], None]) -> None:
     note = f"runner.exits.{driver.name}"
     position = int(await store.read(lambda tx: tx.note(note)) or 0)
     async for exit_ in driver.exits(position):

@@ -7,6 +7,7 @@ runs until the test calls `finish`, or somebody stops it, or its own timeout pas
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from homeport.core.clock import Clock, SystemClock
 from homeport.core.errors import Conflict, DriverUnavailable
@@ -49,7 +50,7 @@ class ScriptedDriver:
     ) -> None:
         self.name = name
         self.decide = decide
-        self.available = True
+        self._available = True
         self.started: list[UnitSpec] = []
         self._clock = clock or SystemClock()
         self._units: dict[UnitId, _Unit] = {}
@@ -58,6 +59,16 @@ class ScriptedDriver:
         self._news = asyncio.Event()
 
     # For tests
+
+    @property
+    def available(self) -> bool:
+        """Whether the driver answers. While it does not, what it tells waits; units live on."""
+        return self._available
+
+    @available.setter
+    def available(self, available: bool) -> None:
+        self._available = available
+        self._tell()
 
     def finish(self, unit: UnitId, outcome: Outcome) -> None:
         """End a living unit so. A unit that has ended is left alone."""
@@ -70,8 +81,7 @@ class ScriptedDriver:
         found.status = replace(found.status, state=state, pid=None, ended_at=self._clock.now(), outcome=outcome)
         self._seq += 1
         self._ends.append(UnitExit(seq=self._seq, status=found.status))
-        self._news.set()
-        self._news = asyncio.Event()
+        self._tell()
 
     def listen(self, unit: UnitId, *ports: int) -> None:
         """From now on the unit listens on exactly these ports."""
@@ -128,11 +138,12 @@ class ScriptedDriver:
     async def exits(self, after: int) -> AsyncIterator[UnitExit]:
         while True:
             news = self._news
-            for end in [end for end in self._ends if end.seq > after]:
+            end = next((end for end in self._ends if end.seq > after), None)
+            if end is None or not self._available:
+                await news.wait()
+            else:
                 after = end.seq
                 yield end
-            if not any(end.seq > after for end in self._ends):
-                await news.wait()
 
     async def log(self, unit: UnitId, offset: int, limit: int) -> list[LogLine]:
         self._check()
@@ -147,11 +158,19 @@ class ScriptedDriver:
         self._units.pop(unit, None)
         self._ends = [end for end in self._ends if end.status.id != unit]
 
+    async def info(self) -> dict[str, Any]:
+        self._check()
+        return {"sandbox": "none: nothing is a process"}
+
     async def close(self) -> None:
         """Nothing to release."""
 
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
+
     def _check(self) -> None:
-        if not self.available:
+        if not self._available:
             raise DriverUnavailable
 
     def _begin(self, unit: _Unit) -> None:

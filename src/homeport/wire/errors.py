@@ -1,5 +1,7 @@
 """The control plane's error body (contract §1.6, shape 1)."""
 
+from pydantic import ConfigDict
+
 from homeport.wire.body import Reply
 
 
@@ -8,6 +10,17 @@ class ErrorBody(Reply):
 
     code: int
     error: str
+    message: str
+
+
+class TokenError(Reply):
+    """The token endpoint's: `error` is one of OAuth's constants, and `error_description` OAuth's name for `message`."""
+
+    model_config = ConfigDict(alias_generator=None)
+
+    code: int
+    error: str
+    error_description: str
     message: str
 
 

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from homeport.core.errors import Invalid
 
 _ALSO_MOST = 5  # further mistakes named in one answer; a caller mends a few at a time
+_PART_LENGTH = 100  # of one name in a path; the contract's own are shorter
 _QUIET = frozenset({"env", "envs", "value", "tasks", "labels", "secret", "configuration", "client_secret"})
 
 _RULES = {
@@ -20,8 +21,10 @@ _RULES = {
     "int_type": "must be a whole number",
     "int_from_float": "must be a whole number",
     "int_parsing": "must be a whole number",
+    "int_parsing_size": "must be a whole number of fewer digits",
     "float_type": "must be a number",
     "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
     "list_type": "must be a list",
     "tuple_type": "must be a list",
     "dict_type": "must be an object",
@@ -56,7 +59,10 @@ def invalid_from_items(items: Sequence[Mapping[str, Any]]) -> Invalid:
 def _path(location: Sequence[int | str]) -> str:
     path = ""
     for part in location:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
+        if isinstance(part, int):
+            path += f"[{part}]"
+        else:
+            path += f"{'.' if path else ''}{part[:_PART_LENGTH]}"  # a caller's own key may be of any length
     return path or "body"
 
 

@@ -13,6 +13,7 @@ from homeport.wire.body import Body, Reply
 _EXTERNAL_ID = re.compile(r"[A-Za-z0-9-]+")
 _LABELS_MOST = 64  # the contract names no limit; each is searched by `q`
 _LABEL_LENGTH = 256
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")  # no part of a text to read, and NUL is none that every database stores
 
 
 def _name(value: str) -> str:
@@ -28,11 +29,19 @@ def _external_id(value: str | None) -> str | None:
     return value
 
 
+def _display_name(value: str | None) -> str | None:
+    if value and _CONTROLS.search(value):
+        raise ValueError("must have no control characters")
+    return value
+
+
 def _labels(value: dict[str, str] | None) -> dict[str, str] | None:
     if value and len(value) > _LABELS_MOST:
         raise ValueError(f"must have at most {_LABELS_MOST} labels")
     if value and any(len(text) > _LABEL_LENGTH for pair in value.items() for text in pair):
         raise ValueError(f"must have keys and values of at most {_LABEL_LENGTH} characters")
+    if value and any(_CONTROLS.search(text) for pair in value.items() for text in pair):
+        raise ValueError("must have keys and values without control characters")
     return value
 
 
@@ -48,7 +57,7 @@ class MetadataIn(Body):
     """What a caller may set. The rest of the contract's metadata is read-only and ignored here."""
 
     name: Name
-    display_name: Annotated[str | None, Field(max_length=DISPLAY_NAME_LENGTH)] = None
+    display_name: Annotated[str | None, Field(max_length=DISPLAY_NAME_LENGTH), AfterValidator(_display_name)] = None
     external_id: Annotated[str | None, Field(max_length=EXTERNAL_ID_LENGTH), AfterValidator(_external_id)] = None
     labels: Labels = None
 

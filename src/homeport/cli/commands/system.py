@@ -81,18 +81,31 @@ def status(data: Data = None, workspace: Workspace = None, output: Format = Outp
         emit(seen, output)
         return
     print(f"Homeport {seen.get('version', '?')} at {url}")
-    print(f"workspace {seen.get('workspace')}: {seen.get('agents', 0)} agents, {seen.get('jobs', 0)} jobs")
-    for label in ("sandbox", "executions"):
-        facts = seen.get(label) or {}
-        if isinstance(facts, dict) and facts:
-            print(f"{label}: " + ", ".join(f"{key} {_word(value)}" for key, value in facts.items()))
+    print(f"workspace {seen.get('workspace')}: {_count(seen, 'agents')}, {_count(seen, 'jobs')}")
+    if facts := seen.get("sandbox"):
+        print(f"sandbox: {_sandbox(facts)}")
+    for execution, state in (seen.get("executions") or {}).items():
+        print(f"execution {execution}: {state}")
     for region in seen.get("regions") or ():
-        print("region: " + _sentence(region))
+        print(f"region: {region}")
     if replicas := seen.get("replicas"):
         names = ("agent", "revision", "state", "port", "restarts")
         table([name.upper() for name in names], [[item.get(name, "-") for name in names] for item in replicas])
     for remark in seen.get("notes") or ():
         print(f"note: {remark}")
+
+
+def _count(seen: dict[str, Any], what: str) -> str:
+    number = seen.get(what, 0)
+    return f"{number} {what.removesuffix('s') if number == 1 else what}"
+
+
+def _sandbox(facts: dict[str, Any]) -> str:
+    """The node's facts in one line."""
+    user = f"{facts.get('sandbox')}, programs run as user {facts.get('unit_uid')}"
+    limits = f"limits by {facts.get('memory_limit')} (memory) and {facts.get('process_limit')} (processes)"
+    layer = "own writable copy of the bundle" if facts.get("overlay") else "bundle not writable"
+    return "; ".join((user, limits, layer, f"network: {facts.get('network')}"))
 
 
 def env(
@@ -235,17 +248,3 @@ def version(output: Format = Output.TEXT) -> None:
         print(__version__)
     else:
         emit({"version": __version__}, output)
-
-
-def _sentence(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_word(item)}" for key, item in value.items())
-    return str(value)
-
-
-def _word(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list):
-        return ", ".join(_word(item) for item in value) or "none"
-    return "unknown" if value is None else str(value)
