@@ -71,10 +71,14 @@ async def _lines(context: Context, resource_uid: str, query: LogQuery) -> AsyncI
         more = query.follow and await context.store.read(partial(_may_write, resource_uid, query))
         try:
             records = _merged(await _sources(context, resource_uid, query, offsets))
-            async for record in _last(records, tail) if tail else records:
+            if tail:
+                for record in await _last(records, tail, offsets):
+                    yield record
+                tail = 0
+            async for record in records:
                 offsets[record.unit.id] = record.offset
                 yield record
-            heard, tail = context.clock.monotonic(), 0
+            heard = context.clock.monotonic()
         except DriverUnavailable:
             if not query.follow or context.clock.monotonic() - heard > SILENT_DRIVER_S:
                 raise
@@ -129,13 +133,15 @@ async def _merged(sources: Sequence[AsyncIterator[Record]]) -> AsyncIterator[Rec
             heapq.heapreplace(heads, (following.time, place, following))
 
 
-async def _last(records: AsyncIterator[Record], count: int) -> AsyncIterator[Record]:
-    """The last `count` records. The others are passed over, so that a follower does not get them later."""
+async def _last(records: AsyncIterator[Record], count: int, offsets: dict[UnitId, int]) -> list[Record]:
+    """The last `count` records. `offsets` goes past all of them, so that a follower does not get the others later."""
     kept: deque[Record] = deque(maxlen=count)
+    reached: dict[UnitId, int] = {}
     async for record in records:
+        reached[record.unit.id] = record.offset
         kept.append(record)
-    for record in kept:
-        yield record
+    offsets.update(reached)
+    return [*kept]
 
 
 async def _units(driver: Driver, resource_uid: str, query: LogQuery) -> list[UnitStatus]:

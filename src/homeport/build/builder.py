@@ -133,11 +133,13 @@ class Builder:
         return self._data.builds / revision
 
     async def _resumed(self, request: BuildRequest, digest: str) -> Description | None:
-        """The draft of a build of this very source whose unit is known; else None, with everything of it gone."""
+        """The draft of a build of this very source whose unit is known and was not interrupted; else None, with everything
+        of it gone."""
         unit = unit_of(request.revision)
         draft = await asyncio.to_thread(read_description, self._work(request.revision))
         status = await self._driver.status(unit)
-        if draft and draft.digest == digest and status and status.state is not UnitState.LOST:
+        interrupted = status and (status.state is UnitState.LOST or (status.outcome and status.outcome.stopped))
+        if draft and draft.digest == digest and status and not interrupted:
             return draft
         if status:
             await self._ended(unit)

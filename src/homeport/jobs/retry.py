@@ -2,7 +2,8 @@
 
 Called by the runner once an attempt's outcome is durable. It waits for nothing and starts nothing. Every ended
 attempt counts, a lost one too: nobody can know how much of its work it did, and a limit that only counts what was
-seen to fail is no limit.
+seen to fail is no limit. The one exception is an attempt that Homeport ended because it was stopped itself: it is
+counted among the starts, but is never the task's last.
 """
 
 import random
@@ -59,6 +60,9 @@ def after_attempt(
     if state is AttemptState.SUCCEEDED:
         return Next(task_status=TaskStatus.SUCCEEDED, attempt_state=state, not_before=None, message="")
     message = describe(outcome, rule)
+    if outcome.stopped and not outcome.timed_out and not cancelling:
+        # Homeport itself was stopped: no fault of the task's, so it never ends by that, and waits for nothing.
+        return Next(task_status=TaskStatus.PENDING, attempt_state=AttemptState.LOST, not_before=now, message=message)
     if attempts > rule.max_retries:
         return Next(task_status=TaskStatus.FAILED, attempt_state=state, not_before=None, message=message)
     if cancelling:

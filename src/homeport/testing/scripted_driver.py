@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
+from typing import Any
 
 from homeport.core.clock import Clock, SystemClock
 from homeport.core.errors import Conflict, DriverUnavailable
@@ -161,6 +162,10 @@ class ScriptedDriver:
     async def info(self) -> dict[str, Any]:
         self._check()
         return {"sandbox": "none: nothing is a process"}
+
+    async def info(self) -> dict[str, Any]:
+        self._check()
+        return {"driver": self.name}
 
     async def close(self) -> None:
         """Nothing to release."""

@@ -57,7 +57,9 @@ class System:
             [*_COMMAND, *words], env=env, cwd=cwd, capture_output=True, text=True, timeout=BOUND_S, check=False
         )
 
-    def deploy(self, kind: str, name: str, files: Mapping[str, str], spec: dict[str, Any] | None = None) -> dict[str, Any]:
+    def deploy(
+        self, kind: str, name: str, files: Mapping[str, str], spec: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Create or update a workload from `files` as the public clients do, and wait for its end."""
         accepted = self.accept(kind, name, spec)
         assert accepted.status_code == 200, accepted.text

@@ -20,7 +20,6 @@ FAILURES = [
     (Outcome(exit_code=0, timed_out=True), AttemptState.TIMED_OUT, "timed out after 60 s"),
     (Outcome(signal=9, out_of_memory=True), AttemptState.FAILED, "out of memory (limit 2048 MB)"),
     (Outcome(lost=True), AttemptState.LOST, "lost: how it ended cannot be known"),
-    (Outcome(signal=15, stopped=True), AttemptState.FAILED, "stopped (killed by SIGTERM)"),
     (Outcome(exit_code=127, reason="python: not found"), AttemptState.FAILED, "exit code 127: python: not found"),
     (Outcome(reason="could not start: no bundle"), AttemptState.FAILED, "could not start: no bundle"),
 ]
@@ -49,6 +48,20 @@ def test_a_success_ends_the_task_whatever_came_before() -> None:
 def test_a_failure_while_cancelling_is_not_tried_again() -> None:
     assert after_attempt(Outcome(exit_code=1), 1, RULE, NOW, 0.5, True).task_status is TaskStatus.CANCELLED
     assert after_attempt(Outcome(exit_code=1), 3, RULE, NOW, 0.5, True).task_status is TaskStatus.FAILED
+
+
+@pytest.mark.parametrize("attempts", [1, 3, 50])
+def test_a_task_never_ends_because_homeport_was_stopped(attempts: int) -> None:
+    verdict = after_attempt(Outcome(signal=15, stopped=True), attempts, RULE, NOW, 0.5)
+    assert (verdict.task_status, verdict.not_before) == (TaskStatus.PENDING, NOW)
+    assert (verdict.attempt_state, verdict.message) == (AttemptState.LOST, "stopped (killed by SIGTERM)")
+
+
+def test_a_timeout_or_a_cancellation_that_a_stop_overtakes_still_counts() -> None:
+    stopped = Outcome(signal=15, stopped=True)
+    assert after_attempt(stopped, 1, RULE, NOW, 0.5, True).task_status is TaskStatus.CANCELLED
+    late = Outcome(signal=15, stopped=True, timed_out=True)
+    assert after_attempt(late, 3, RULE, NOW, 0.5).task_status is TaskStatus.FAILED
 
 
 def test_a_success_has_no_description() -> None:
