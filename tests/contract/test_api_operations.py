@@ -50,6 +50,13 @@ def refusal(answer: Response, status: int, reason: str) -> str:
     return str(read.message)
 
 
+def without_empty(value: Any) -> Any:
+    """The SDK's classes send an empty list for each list that was absent."""
+    if not isinstance(value, dict):
+        return value
+    return {key: without_empty(item) for key, item in value.items() if item not in ([], {}, None)}
+
+
 @KINDS
 async def test_a_resource_is_created_read_listed_changed_and_deleted(plane: ControlPlane, kind: Kind) -> None:
     address = f"/v0/{kind.plural}"
@@ -111,7 +118,7 @@ async def test_what_was_read_can_be_sent_back_whole(plane: ControlPlane, kind: K
         answer = await plane.api.put(f"/v0/{kind.plural}/one", json=sent)
         assert answer.status_code == 200, answer.text
         kept = answer.json()
-        assert kept["spec"] == read["spec"]
+        assert without_empty(kept["spec"]) == without_empty(read["spec"])
         assert {**kept["metadata"], "updatedAt": ""} == {**read["metadata"], "updatedAt": ""}
         assert kept["metadata"]["createdAt"] == made["metadata"]["createdAt"]
 
@@ -190,42 +197,40 @@ async def test_a_body_names_what_its_address_names(plane: ControlPlane, kind: Ki
     assert (await plane.api.get(f"/v0/{kind.plural}/two")).status_code == 404
 
 
+BAD_METADATA: list[tuple[dict[str, Any], str]] = [
+    ({}, "metadata.name"),
+    ({"name": ""}, "metadata.name"),
+    ({"name": None}, "metadata.name"),
+    ({"name": 3}, "metadata.name"),
+    ({"name": "Upper"}, "metadata.name"),
+    ({"name": "under_score"}, "metadata.name"),
+    ({"name": "-edge"}, "metadata.name"),
+    ({"name": "edge-"}, "metadata.name"),
+    ({"name": "dot.ted"}, "metadata.name"),
+    ({"name": "new\n"}, "metadata.name"),
+    ({"name": "é"}, "metadata.name"),
+    ({"name": "٣"}, "metadata.name"),
+    ({"name": "nul\0"}, "metadata.name"),
+    ({"name": "a" * 50}, "metadata.name"),
+    ({"name": "a", "displayName": "x" * 64}, "metadata.displayName"),
+    ({"name": "a", "displayName": "nul\0"}, "metadata.displayName"),
+    ({"name": "a", "externalId": "a b"}, "metadata.externalId"),
+    ({"name": "a", "externalId": "a\n"}, "metadata.externalId"),
+    ({"name": "a", "externalId": "x" * 65}, "metadata.externalId"),
+    ({"name": "a", "labels": []}, "metadata.labels"),
+    ({"name": "a", "labels": {"k": 1}}, "metadata.labels.k"),
+    ({"name": "a", "labels": {"k\0": "v"}}, "metadata.labels"),
+    ({"name": "a", "labels": {"k": "v" * 257}}, "metadata.labels"),
+    ({"name": "a", "labels": {f"k{n}": "v" for n in range(65)}}, "metadata.labels"),
+]
+
+
 @KINDS
-@pytest.mark.parametrize(
-    ("metadata", "field"),
-    [
-        ({}, "metadata.name"),
-        ({"name": ""}, "metadata.name"),
-        ({"name": None}, "metadata.name"),
-        ({"name": 3}, "metadata.name"),
-        ({"name": "Upper"}, "metadata.name"),
-        ({"name": "under_score"}, "metadata.name"),
-        ({"name": "-edge"}, "metadata.name"),
-        ({"name": "edge-"}, "metadata.name"),
-        ({"name": "dot.ted"}, "metadata.name"),
-        ({"name": "new\n"}, "metadata.name"),
-        ({"name": "é"}, "metadata.name"),
-        ({"name": "٣"}, "metadata.name"),
-        ({"name": "nul\0"}, "metadata.name"),
-        ({"name": "a" * 50}, "metadata.name"),
-        ({"name": "a", "displayName": "x" * 64}, "metadata.displayName"),
-        ({"name": "a", "displayName": "nul\0"}, "metadata.displayName"),
-        ({"name": "a", "externalId": "a b"}, "metadata.externalId"),
-        ({"name": "a", "externalId": "a\n"}, "metadata.externalId"),
-        ({"name": "a", "externalId": "x" * 65}, "metadata.externalId"),
-        ({"name": "a", "labels": []}, "metadata.labels"),
-        ({"name": "a", "labels": {"k": 1}}, "metadata.labels.k"),
-        ({"name": "a", "labels": {"k\0": "v"}}, "metadata.labels"),
-        ({"name": "a", "labels": {"k": "v" * 257}}, "metadata.labels"),
-        ({"name": "a", "labels": {f"k{n}": "v" for n in range(65)}}, "metadata.labels"),
-    ],
-)
-async def test_metadata_that_breaks_a_rule_is_named(
-    plane: ControlPlane, kind: Kind, metadata: dict[str, Any], field: str
-) -> None:
-    sent = {"metadata": metadata, "spec": SPECS[kind]}
-    answer = await plane.api.post(f"/v0/{kind.plural}", params=UPLOAD, json=sent)
-    assert refusal(answer, 400, "Invalid").startswith(f"{field}: ")
+async def test_metadata_that_breaks_a_rule_is_named(plane: ControlPlane, kind: Kind) -> None:
+    for metadata, field in BAD_METADATA:
+        sent = {"metadata": metadata, "spec": SPECS[kind]}
+        answer = await plane.api.post(f"/v0/{kind.plural}", params=UPLOAD, json=sent)
+        assert refusal(answer, 400, "Invalid").startswith(f"{field}: "), (metadata, answer.text)
 
 
 @KINDS
@@ -242,48 +247,47 @@ async def test_kinds_do_not_share_names_and_an_external_id_stays_when_it_is_left
         assert answer.json()["metadata"]["externalId"] == "mine"
 
 
-@pytest.mark.parametrize(
-    ("path", "spec", "field"),
-    [
-        ("agents", {"runtime": {"memory": 1}}, "spec.runtime.memory"),
-        ("agents", {"runtime": {"memory": "256"}}, "spec.runtime.memory"),
-        ("agents", {"runtime": {"memory": 10**40}}, "spec.runtime.memory"),
-        ("agents", {"runtime": {"memory": True}}, "spec.runtime.memory"),
-        ("agents", {"runtime": {"minScale": 3, "maxScale": 2}}, "spec.runtime.minScale"),
-        ("agents", {"runtime": {"envs": [{"name": "A=B", "value": "x"}]}}, "spec.runtime.envs[0].name"),
-        ("agents", {"runtime": {"envs": [{"name": "A", "value": "nul\0"}]}}, "spec.runtime.envs[0].value"),
-        ("agents", {"policies": ["a", ""]}, "spec.policies[1]"),
-        ("agents", {"policies": ["missing"]}, None),
-        ("agents", {"region": "mars"}, "spec.region"),
-        ("agents", {"volumes": [{"name": "v"}]}, "spec.volumes"),
-        ("agents", {"runtime": {"image": "x"}}, "spec.runtime.image"),
-        ("agents", [], "spec"),
-        ("agents", None, "spec"),
-        ("jobs", {"runtime": {"timeout": "soon"}}, "spec.runtime.timeout"),
-        ("jobs", {"runtime": {"maxRetries": -1}}, "spec.runtime.maxRetries"),
-        ("jobs", {"githubRunner": {"repositories": ["a/b"]}}, "spec.githubRunner"),
-        ("policies", {}, "spec.type"),
-        ("policies", {"type": "planet"}, "spec.type"),
-        ("policies", {**HERE, "resourceTypes": ["job"]}, "spec.resourceTypes[0]"),
-        ("policies", {"type": "location", "locations": []}, "spec.locations"),
-        ("policies", {"type": "flavor", "flavors": [{"name": "x", "type": "tpu"}]}, "spec.flavors[0].type"),
-        ("policies", {"type": "maxToken"}, "spec.maxTokens"),
-    ],
-)
-async def test_a_spec_that_breaks_a_rule_is_named_at_creation_and_at_update(
-    plane: ControlPlane, path: str, spec: Any, field: str | None
-) -> None:
-    kind = next(kind for kind in Kind if kind.plural == path)
+BAD_SPECS: list[tuple[str, Any, str | None]] = [
+    ("agents", {"runtime": {"memory": 1}}, "spec.runtime.memory"),
+    ("agents", {"runtime": {"memory": "256"}}, "spec.runtime.memory"),
+    ("agents", {"runtime": {"memory": 10**40}}, "spec.runtime.memory"),
+    ("agents", {"runtime": {"memory": True}}, "spec.runtime.memory"),
+    ("agents", {"runtime": {"minScale": 3, "maxScale": 2}}, "spec.runtime.minScale"),
+    ("agents", {"runtime": {"envs": [{"name": "A=B", "value": "x"}]}}, "spec.runtime.envs[0].name"),
+    ("agents", {"runtime": {"envs": [{"name": "A", "value": "nul\0"}]}}, "spec.runtime.envs[0].value"),
+    ("agents", {"policies": ["a", ""]}, "spec.policies[1]"),
+    ("agents", {"policies": ["missing"]}, None),
+    ("agents", {"region": "mars"}, "spec.region"),
+    ("agents", {"volumes": [{"name": "v"}]}, "spec.volumes"),
+    ("agents", {"runtime": {"image": "x"}}, "spec.runtime.image"),
+    ("agents", [], "spec"),
+    ("agents", None, "spec"),
+    ("jobs", {"runtime": {"timeout": "soon"}}, "spec.runtime.timeout"),
+    ("jobs", {"runtime": {"maxRetries": -1}}, "spec.runtime.maxRetries"),
+    ("jobs", {"githubRunner": {"repositories": ["a/b"]}}, "spec.githubRunner"),
+    ("policies", {}, "spec.type"),
+    ("policies", {"type": "planet"}, "spec.type"),
+    ("policies", {**HERE, "resourceTypes": ["job"]}, "spec.resourceTypes[0]"),
+    ("policies", {"type": "location", "locations": []}, "spec.locations"),
+    ("policies", {"type": "flavor", "flavors": [{"name": "x", "type": "tpu"}]}, "spec.flavors[0].type"),
+    ("policies", {"type": "maxToken"}, "spec.maxTokens"),
+]
+
+
+@KINDS
+async def test_a_spec_that_breaks_a_rule_is_named_at_creation_and_at_update(plane: ControlPlane, kind: Kind) -> None:
     await create(plane, kind, "there")
-    for answer in (
-        await plane.api.post(f"/v0/{path}", params=UPLOAD, json={"metadata": {"name": "new"}, "spec": spec}),
-        await plane.api.put(f"/v0/{path}/there", params=UPLOAD, json={"metadata": {"name": "there"}, "spec": spec}),
-    ):
-        if field is None:
-            assert '"missing"' in refusal(answer, 403, "Denied")
-        else:
-            assert refusal(answer, 400, "Invalid").startswith(f"{field}: "), answer.text
-    assert (await plane.api.get(f"/v0/{path}/new")).status_code == 404
+    address = f"/v0/{kind.plural}"
+    for spec, field in [(spec, field) for path, spec, field in BAD_SPECS if path == kind.plural]:
+        for answer in (
+            await plane.api.post(address, params=UPLOAD, json={"metadata": {"name": "new"}, "spec": spec}),
+            await plane.api.put(f"{address}/there", params=UPLOAD, json={"metadata": {"name": "there"}, "spec": spec}),
+        ):
+            if field is None:
+                assert '"missing"' in refusal(answer, 403, "Denied")
+            else:
+                assert refusal(answer, 400, "Invalid").startswith(f"{field}: "), answer.text
+    assert (await plane.api.get(f"{address}/new")).status_code == 404
 
 
 @WORKLOADS
@@ -394,34 +398,34 @@ async def test_the_same_request_starts_one_execution_and_another_with_its_id_non
     assert (await plane.api.get("/v0/jobs/sums/executions")).json()["meta"]["total"] == 1
 
 
-@pytest.mark.parametrize("sent", [{}, {"tasks": None}, {"tasks": []}, {"tasks": None, "env": None, "memory": None}])
-async def test_an_execution_without_tasks_has_one(plane: ControlPlane, sent: dict[str, Any]) -> None:
+async def test_an_execution_without_tasks_has_one(plane: ControlPlane) -> None:
     await plane.make_job("sums")
-    assert (await plane.api.post("/v0/jobs/sums/executions", json=sent)).json()["tasks"] == [{}]
+    for sent in ({}, {"tasks": None}, {"tasks": []}, {"tasks": None, "env": None, "memory": None}):
+        assert (await plane.api.post("/v0/jobs/sums/executions", json=sent)).json()["tasks"] == [{}]
 
 
-@pytest.mark.parametrize(
-    ("sent", "field"),
-    [
-        ({"tasks": [1]}, "tasks[0]"),
-        ({"tasks": {}}, "tasks"),
-        ({"env": {"A": 1}}, "env.A"),
-        ({"memory": 0}, "memory"),
-        ({"memory": 10**30}, "memory"),
-        ({"memory": "128"}, "memory"),
-        ({"memory": 4096}, "memory"),
-        ({"executionId": "a/b"}, "executionId"),
-        ({"executionId": "-a"}, "executionId"),
-        ({"executionId": "a\n"}, "executionId"),
-        ({"id": "x" * 129}, "id"),
-        ({"allowQueue": "no"}, "allowQueue"),
-        ([], "body"),
-    ],
-)
-async def test_an_execution_that_breaks_a_rule_is_named(plane: ControlPlane, sent: Any, field: str) -> None:
+BAD_EXECUTIONS: list[tuple[Any, str]] = [
+    ({"tasks": [1]}, "tasks[0]"),
+    ({"tasks": {}}, "tasks"),
+    ({"env": {"A": 1}}, "env.A"),
+    ({"memory": 0}, "memory"),
+    ({"memory": 10**30}, "memory"),
+    ({"memory": "128"}, "memory"),
+    ({"memory": 4096}, "memory"),
+    ({"executionId": "a/b"}, "executionId"),
+    ({"executionId": "-a"}, "executionId"),
+    ({"executionId": "a\n"}, "executionId"),
+    ({"id": "x" * 129}, "id"),
+    ({"allowQueue": "no"}, "allowQueue"),
+    ([], "body"),
+]
+
+
+async def test_an_execution_that_breaks_a_rule_is_named(plane: ControlPlane) -> None:
     await plane.make_job("sums")
-    answer = await plane.api.post("/v0/jobs/sums/executions", json=sent)
-    assert refusal(answer, 400, "Invalid").startswith(f"{field}: "), answer.text
+    for sent, field in BAD_EXECUTIONS:
+        answer = await plane.api.post("/v0/jobs/sums/executions", json=sent)
+        assert refusal(answer, 400, "Invalid").startswith(f"{field}: "), (sent, answer.text)
     assert (await plane.api.get("/v0/jobs/sums/executions")).json()["meta"]["total"] == 0
 
 

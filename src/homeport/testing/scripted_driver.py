@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
-from typing import Any
 
 from homeport.core.clock import Clock, SystemClock
 from homeport.core.errors import Conflict, DriverUnavailable
@@ -162,10 +161,6 @@ class ScriptedDriver:
     async def info(self) -> dict[str, Any]:
         self._check()
         return {"sandbox": "none: nothing is a process"}
-
-    async def info(self) -> dict[str, Any]:
-        self._check()
-        return {"driver": self.name}
 
     async def close(self) -> None:
         """Nothing to release."""
