@@ -43,7 +43,7 @@ def _local_table(config: Path) -> dict[str, Any]:
         content = tomllib.loads(config.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+    except (OSError, ValueError) as exc:  # a ValueError is what no TOML and no UTF-8 raise
         raise _broken(config, str(exc)) from exc
     regions = content.get("regions", {})
     if not isinstance(regions, dict) or set(regions) - {LOCAL}:

@@ -156,7 +156,7 @@ async def test_read_only_and_unknown_fields_are_ignored_and_nulls_are_absent(pla
     assert answer.status_code == 200, made
     assert made["metadata"]["labels"] == {"b": "c"} and made["metadata"]["workspace"] == HOME
     assert made["metadata"]["createdAt"].startswith("2026") and made["metadata"]["createdBy"].startswith("sa-")
-    assert "elsewhere" not in answer.text and "made up" not in answer.text and "99" not in answer.text
+    assert "elsewhere" not in answer.text and "made up" not in answer.text and "usage" not in made
     assert made["spec"] == {**SPECS[kind], "newer": {"y": [1, None]}, "model_config": 1, "__class__": 2}
 
 
@@ -408,6 +408,11 @@ BAD_EXECUTIONS: list[tuple[Any, str]] = [
     ({"tasks": [1]}, "tasks[0]"),
     ({"tasks": {}}, "tasks"),
     ({"env": {"A": 1}}, "env.A"),
+    ({"env": {"A=B": "x"}}, "env"),
+    ({"env": {"": "x"}}, "env"),
+    ({"env": {"A": "nul\0"}}, "env"),
+    ({"env": {"A": "x" * 2**17}}, "env"),
+    ({"env": {f"A{n}": "x" for n in range(1001)}}, "env"),
     ({"memory": 0}, "memory"),
     ({"memory": 10**30}, "memory"),
     ({"memory": "128"}, "memory"),

@@ -16,7 +16,7 @@ from homeport.testing.system import System, eventually
 EXAMPLE = Path(__file__).parents[2] / "examples" / "hello-agent"
 
 # A program without dependencies: answers with its environment, writes, crashes and calls out on request.
-PROGRAM = '''
+PROGRAM = """
 import http.server, json, os, urllib.error, urllib.request
 
 VERSION = "1"
@@ -72,7 +72,7 @@ http.server.ThreadingHTTPServer.request_queue_size = 128
 server = http.server.ThreadingHTTPServer((os.environ["HOST"], int(os.environ["PORT"])), Handler)
 print("version", VERSION, "listens", flush=True)
 server.serve_forever()
-'''
+"""
 
 
 def files(version: str = "1") -> dict[str, str]:
@@ -156,7 +156,11 @@ def test_a_public_agent_answers_without_a_key(system: System) -> None:
 
 
 def test_a_program_gets_the_contracts_variables_and_its_own(system: System) -> None:
-    envs = [{"name": "MINE", "value": "1"}, {"name": "PORT", "value": "1"}, {"name": "SECRET", "value": "s", "secret": True}]
+    envs = [
+        {"name": "MINE", "value": "1"},
+        {"name": "PORT", "value": "1"},
+        {"name": "SECRET", "value": "s", "secret": True},
+    ]
     system.deploy("agents", "variables", files(), {"runtime": {"envs": envs, "memory": 256}})
     seen = ask(system, "variables", do="environment")
     assert (seen["MINE"], seen["SECRET"], seen["BL_NAME"], seen["BL_TYPE"]) == ("1", "s", "variables", "agent")

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a place where user namespaces are forbidden")
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0, reason="only root can make a place where user namespaces are forbidden"
+)
 
 # Runs a command in a user namespace of its own in which no further one may be made: as if the machine forbade them.
 FORBIDDING = textwrap.dedent(
@@ -38,7 +40,9 @@ FORBIDDING = textwrap.dedent(
 
 def forbidden(*words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "from homeport.cli.main import run; run()", *words]
-    done = subprocess.run([sys.executable, "-c", FORBIDDING, *command], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", FORBIDDING, *command], capture_output=True, text=True, timeout=60, check=False
+    )
     if done.returncode == 99:
         pytest.skip("this machine lets nobody make a user namespace at all")
     return done

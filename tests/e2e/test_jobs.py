@@ -12,7 +12,7 @@ from homeport.testing.system import System, eventually
 EXAMPLE = Path(__file__).parents[2] / "examples" / "word-count-job"
 
 # A task does what its arguments say, and prints what it was given.
-PROGRAM = '''
+PROGRAM = """
 import json, os, sys, time, urllib.request
 
 with urllib.request.urlopen(os.environ["BL_EXECUTION_DATA_URL"]) as answer:
@@ -29,7 +29,7 @@ if task.get("hog"):
 if int(os.environ["TASK_ATTEMPT"]) < task.get("failures", 0):
     sys.exit(task.get("code", 3))
 print(json.dumps({"ended": time.time()}), flush=True)
-'''
+"""
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,9 @@ def test_a_data_address_dies_with_its_attempt(system: System, job: str) -> None:
 def test_no_more_tasks_run_at_once_than_the_job_says(system: System, job: str) -> None:
     execution = system.execute(job, [{"sleep": 0.4}] * 9)
     lines = printed(system, job, execution)
-    moments = sorted([(one["began"], 1) for one in lines if "began" in one] + [(one["ended"], -1) for one in lines if "ended" in one])
+    moments = sorted(
+        [(one["began"], 1) for one in lines if "began" in one] + [(one["ended"], -1) for one in lines if "ended" in one]
+    )
     running = peak = 0
     for _, change in moments:
         running += change

@@ -26,7 +26,11 @@ def test_a_deployment_outside_the_policy_is_refused_and_leaves_nothing(system: S
 
 def test_flavors_decide_too_and_types_intersect(system: System) -> None:
     attach(system, "gpu-only", {"type": "flavor", "flavors": [{"name": "t4", "type": "gpu"}]})
-    attach(system, "cpu-too", {"type": "flavor", "flavors": [{"name": "x86", "type": "cpu"}, {"name": "arm", "type": "cpu"}]})
+    attach(
+        system,
+        "cpu-too",
+        {"type": "flavor", "flavors": [{"name": "x86", "type": "cpu"}, {"name": "arm", "type": "cpu"}]},
+    )
     attach(system, "here", {"type": "location", "locations": [{"type": "location", "name": "local"}]})
     assert system.accept("jobs", "hardware", {"policies": ["gpu-only"]}).status_code == 403
     assert system.accept("jobs", "hardware", {"policies": ["here", "gpu-only"]}).status_code == 403
@@ -64,7 +68,10 @@ def test_policies_that_could_not_decide_are_refused_by_field(system: System) -> 
         ({"type": "location", "locations": [{"type": "planet", "name": "mars"}]}, "spec.locations[0].type"),
         ({"type": "colour"}, "spec.type"),
         ({"type": "flavor", "flavors": [{"type": "tpu"}]}, "spec.flavors[0].type"),
-        ({"type": "maxToken", "maxTokens": {"granularity": "year", "step": 1, "total": 5}}, "spec.maxTokens.granularity"),
+        (
+            {"type": "maxToken", "maxTokens": {"granularity": "year", "step": 1, "total": 5}},
+            "spec.maxTokens.granularity",
+        ),
     )
     for spec, field in cases:
         answer = system.api.post("/policies", json={"metadata": {"name": "bad"}, "spec": spec})

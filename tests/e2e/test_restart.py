@@ -18,7 +18,14 @@ http.server.HTTPServer((os.environ["HOST"], int(os.environ["PORT"])), Handler).s
 """
 }
 # Runs for ever at its first start, ends at its second.
-JOB = {"main.py": "import os, time\nprint('attempt', flush=True)\ntime.sleep(0 if os.environ['TASK_ATTEMPT'] != '0' else 600)"}
+JOB = {
+    "main.py": """
+import os, time
+
+print("attempt", flush=True)
+time.sleep(0 if os.environ["TASK_ATTEMPT"] != "0" else 600)
+"""
+}
 
 
 def test_a_second_start_finds_everything_and_finishes_what_was_interrupted(tmp_path: Path) -> None:

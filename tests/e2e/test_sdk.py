@@ -90,8 +90,10 @@ def test_the_sdk_creates_reads_lists_updates_and_deletes_policies_agents_and_job
         from blaxel.core.client import client
         from blaxel.core.client.api.agents import delete_agent, get_agent, list_agents
         from blaxel.core.client.api.jobs import list_jobs
-        from blaxel.core.client.api.policies import create_policy, delete_policy, get_policy, list_policies, update_policy
-        from blaxel.core.client.models import Metadata, Policy, PolicyLocation, PolicyLocationType, PolicySpec, PolicySpecType
+        from blaxel.core.client.api.policies import create_policy, delete_policy, get_policy
+        from blaxel.core.client.api.policies import list_policies, update_policy
+        from blaxel.core.client.models import Metadata, Policy, PolicyLocation, PolicyLocationType
+        from blaxel.core.client.models import PolicySpec, PolicySpecType
 
         spec = PolicySpec(type_=PolicySpecType.LOCATION,
                           locations=[PolicyLocation(name="local", type_=PolicyLocationType.LOCATION)])

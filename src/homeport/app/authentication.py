@@ -10,6 +10,7 @@ from homeport.core.ids import RevisionId, new_id
 from homeport.identity.keys import GATEWAY_AUDIENCE, Claims
 from homeport.identity.principals import Principal
 from homeport.store.contract import Transaction
+from homeport.store.records import Revision, ServiceAccount
 
 TOKEN_LIFETIME_S = 2 * 3600  # contract §1.7: access tokens live two hours
 ALL_SCOPES = ("all",)
@@ -54,20 +55,19 @@ async def issue_token(context: Context, client_id: str, secret: str) -> tuple[st
     """
     revision = RevisionId(secret.partition(".")[0])
 
-    def look(tx: Transaction) -> tuple[object, object]:
+    def look(tx: Transaction) -> tuple[ServiceAccount | None, Revision | None]:
         return tx.identities.account(client_id), tx.revisions.get(revision)
 
     account, found = await context.store.read(look)
     expected = client_secret(context, client_id, revision)
     genuine = hmac.compare_digest(expected.encode(), secret.encode())
-    owned = account is not None and found is not None and account.owner_uid == found.resource_uid  # type: ignore[attr-defined]
-    if not (genuine and owned):
+    if account is None or found is None or not genuine or account.owner_uid != found.resource_uid:
         raise Invalid("client_secret", "does not belong to this client_id, or its revision is gone")
     now = context.clock.now()
     claims = Claims(
         sub=client_id,
         jti=new_id("tok", 20),
-        workspace=account.workspace,  # type: ignore[attr-defined]
+        workspace=account.workspace,
         scopes=WORKLOAD_SCOPES,
         issued_at=now,
         expires_at=now + timedelta(seconds=TOKEN_LIFETIME_S),

@@ -16,6 +16,7 @@ from homeport.workloads.states import WorkloadStatus
 SORTS = ("createdAt:desc", "createdAt:asc", "name:asc", "name:desc")
 _CURSOR_CHARACTERS = 512  # ours are below 250
 _STATUSES = frozenset(status.value for status in WorkloadStatus) | {"TERMINATED", "BUILT"}
+_LATER = frozenset({"ARCHIVED", "ARCHIVING", "UNARCHIVING"})  # of clients of version 2026-09-22; nothing has them here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +118,6 @@ def _search(q: str | None) -> str | None:
 def check_status(status: str | None) -> frozenset[str]:
     """The statuses in a comma list, in whatever case; empty for no filter, which naming all of them is too."""
     wanted = frozenset(part.strip().upper() for part in (status or "").split(",") if part.strip())
-    if unknown := wanted - _STATUSES:
+    if unknown := wanted - _STATUSES - _LATER:
         raise Invalid("status", f"must be among {', '.join(sorted(_STATUSES))}", value=min(unknown))
-    return frozenset() if wanted == _STATUSES else wanted
+    return frozenset() if wanted >= _STATUSES else wanted

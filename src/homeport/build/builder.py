@@ -133,7 +133,7 @@ class Builder:
         return self._data.builds / revision
 
     async def _resumed(self, request: BuildRequest, digest: str) -> Description | None:
-        """The draft of a build of this very source whose unit is known and was not interrupted; else None, with everything
+        """The draft of a build of this very source whose unit is known and was not interrupted; else None, with all
         of it gone."""
         unit = unit_of(request.revision)
         draft = await asyncio.to_thread(read_description, self._work(request.revision))

@@ -181,9 +181,7 @@ def _sandbox(problem: str | None) -> Check:
         why = "every program runs in one"
         return Check(name="sandbox", ok=True, found="a trial sandbox started", why=why)
     cause = userns_obstacle() or "the kernel or the container around Homeport forbids it"
-    mend = (
-        f"Run `{MEND}` once." if userns_obstacle() else "Allow user namespaces for the container, if it is one."
-    )
+    mend = f"Run `{MEND}` once." if userns_obstacle() else "Allow user namespaces for the container, if it is one."
     return Check(name="sandbox", ok=False, found=problem, why=cause, mend=mend)
 
 

@@ -70,6 +70,11 @@ class ScriptedDriver:
         self._available = available
         self._tell()
 
+    @property
+    def living(self) -> list[UnitSpec]:
+        """What runs now, in order of start."""
+        return [unit.spec for unit in self._units.values() if unit.status.state is UnitState.RUNNING]
+
     def finish(self, unit: UnitId, outcome: Outcome) -> None:
         """End a living unit so. A unit that has ended is left alone."""
         found = self._units.get(unit)

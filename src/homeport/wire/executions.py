@@ -2,8 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
+from homeport.core.environment import ENVS_MOST, check_value, check_variable
+from homeport.core.errors import Invalid
 from homeport.core.spec import duration_text
 from homeport.wire.body import Body, Reply
 
@@ -17,12 +19,24 @@ def _empty_is_absent(value: Any) -> Any:
     return None if value == "" else value
 
 
+def _environment(value: dict[str, str] | None) -> dict[str, str] | None:
+    """Refuse at once what no process could be started with. Values stay out of the message."""
+    if value and len(value) > ENVS_MOST:
+        raise ValueError(f"must have at most {ENVS_MOST} variables")
+    for name, text in (value or {}).items():
+        try:
+            check_value(text, check_variable(name, "env"))
+        except Invalid as exc:
+            raise ValueError(f"{exc.rule} (variable {name[:60]!r})") from exc
+    return value
+
+
 class CreateJobExecutionRequest(Body):
     """`job_id` and `workspace_id` repeat the path and are not read. Tasks are kept exactly, nulls included: they are
     a program's arguments. No tasks at all means one without arguments, as the contract has it for schedules."""
 
     tasks: list[dict[str, Any]] | None = None
-    env: dict[str, str] | None = None
+    env: Annotated[dict[str, str] | None, AfterValidator(_environment)] = None
     memory: Annotated[int | None, Field(ge=1)] = None
     execution_id: Annotated[Annotated[str, Field(pattern=_ID)] | None, BeforeValidator(_empty_is_absent)] = None
     id: Annotated[Annotated[str, Field(max_length=128)] | None, BeforeValidator(_empty_is_absent)] = None

@@ -9,7 +9,7 @@ os.environ["DO_NOT_TRACK"] = "1"  # before the import, which else reports to its
 
 from blaxel.core.client import models as sdk
 
-from homeport.wire import accounts, agents, deployments, errors, executions, homeport, jobs, locations, pages, policies
+from homeport.wire import agents, deployments, errors, executions, homeport, jobs, pages, policies
 from homeport.wire.metadata import Metadata
 
 TIME = "2026-01-01T00:00:00.000000Z"
@@ -121,29 +121,13 @@ def test_pages_are_read_by_the_sdk() -> None:
     }
 
 
-def test_revisions_locations_and_errors_are_read_by_the_sdk() -> None:
+def test_revisions_and_errors_are_read_by_the_sdk() -> None:
     revision = deployments.RevisionMetadata(
         id="rev-1", status="serving", created_at=TIME, created_by="sa-1", active=True, traffic_percent=100
     )
     assert sdk.RevisionMetadata.from_dict(revision.to_json()).traffic_percent == 100
-    flavor = locations.Flavor(name="x86", type="cpu")
-    place = locations.LocationResponse(region="local", location="here", status="healthy", flavors=[flavor])
-    assert sdk.LocationResponse.from_dict(place.to_json()).flavors[0].name == "x86"
     error = sdk.Error.from_dict(errors.ErrorBody(code=403, error="Denied", message="No.").to_json())
     assert (error.code, error.error, error.message) == (403, "Denied", "No.")
-
-
-def test_keys_and_accounts_have_the_names_of_the_contract() -> None:
-    key = accounts.ApiKey(
-        id="ak_1", name="ci", created_at=TIME, created_by="sa", sub="sa-1", expires_in="30d", api_key="k"
-    )
-    assert set(key.to_json()) == {"id", "name", "createdAt", "createdBy", "sub", "sub_type", "expires_in", "apiKey"}
-    assert sdk.ApiKey.from_dict(key.to_json()).api_key == "k"
-    account = accounts.ServiceAccount(client_id="sa-1", name="ci", description="", created_at=TIME, updated_at=TIME)
-    assert set(account.to_json()) == {"client_id", "name", "description", "created_at", "updated_at"}
-    token = accounts.Token(access_token="t", token_type="Bearer", expires_in=7200)
-    assert token.to_json() == {"access_token": "t", "token_type": "Bearer", "expires_in": 7200}
-    assert accounts.ApiKeyIn.model_validate({"name": None, "expires_in": ""}).expires_in is None
 
 
 def test_our_own_answers_hold_no_nulls() -> None:
