@@ -16,6 +16,11 @@ _NOTE_LOOPBACK = (
     "Run only programs that you would run side by side on one machine."
 )
 
+_NOTE_NO_SANDBOX = (
+    "Programs run WITHOUT a sandbox (--insecure-no-sandbox): they can read and change what the user they run as can. "
+    "`homeport doctor` says what this machine lacks."
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
@@ -49,7 +54,11 @@ async def read_status(context: Context, principal: Principal) -> Status:
     status.notes.append(_NOTE_LOOPBACK)
     for driver in context.drivers.values():
         try:
-            status.sandbox.update(await driver.info())
+            facts = await driver.info()
         except DriverUnavailable as error:
             status.notes.append(f"Driver {driver.name} does not answer: {error.message}")
+            continue
+        status.sandbox.update(facts)
+        if facts.get("sandbox") == "none":
+            status.notes.insert(0, _NOTE_NO_SANDBOX)
     return status

@@ -53,7 +53,10 @@ class Wakeup:
     async def wait(self, timeout_s: float) -> None:
         """Return when woken or after `timeout_s`, whichever is first."""
         try:
-            await asyncio.wait_for(self._event.wait(), timeout_s)
+            # Not `wait_for`: before Python 3.12 it forgets a cancellation that comes in the same turn as the wake-up,
+            # and whoever stops the loop waits for ever.
+            async with asyncio.timeout(timeout_s):
+                await self._event.wait()
         except TimeoutError:
             pass
         self._event.clear()

@@ -46,6 +46,9 @@ class Keyset:
     def _parsed(self, after: Position) -> tuple[Any, str]:
         kind = self._columns[0].type.python_type
         try:
-            return kind(after[0]), after[1]
+            found = kind(after[0])
         except ValueError as error:
             raise Invalid("cursor", "is not a cursor of this list") from error
+        if isinstance(found, int) and not -(2**63) <= found < 2**63:  # what the database can compare with
+            raise Invalid("cursor", "is not a cursor of this list")
+        return found, after[1]
