@@ -67,7 +67,7 @@ for _base in ("/v0/jobs/{job}/executions", "/{ws}/jobs/{job}/executions"):
         ("GET", _base): ["jobs:list"],
         ("POST", _base): [("jobs:run", "jobs:create")],
         ("GET", f"{_base}/{{execution_id}}"): ["jobs:get"],
-        ("DELETE", f"{_base}/{{execution_id}}"): [("jobs:run", "jobs:create")],
+        ("DELETE", f"{_base}/{{execution_id}}"): [("jobs:run", "jobs:create", "jobs:delete")],
         ("GET", f"{_base}/{{execution_id}}/tasks"): ["jobs:get"],
     }
 for _path, _group in {

@@ -254,6 +254,8 @@ def test_a_programs_identity_may_call_workloads_and_change_nothing(system: Syste
         ("DELETE", f"/v0/agents/{plain}", {}),
         ("GET", "/v0/agents", {}),
         ("GET", f"/v0/agents/{plain}?show_secrets=true", {}),
+        ("GET", "/v0/homeport/status", {}),
+        ("GET", f"/v0/homeport/logs/agents/{plain}", {}),
     )
     for method, path, body in forbidden:
         answer = ask(system, plain, **call, method=method, url=system.url + path, body=body)

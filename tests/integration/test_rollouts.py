@@ -8,9 +8,11 @@ import pytest
 
 from homeport.app.context import Intent
 from homeport.app.deployments import create_workload, delete_workload, update_workload
+from homeport.core.errors import StoreUnavailable
 from homeport.core.ids import Kind
 from homeport.core.limits import DRAIN_TIMEOUT_S
 from homeport.core.units import Outcome, UnitKind, UnitSpec, UnitStatus
+from homeport.dataplane.routes import Gateway
 from homeport.store.records import Replica, Resource, Revision
 from homeport.testing.factories import make_key
 from homeport.testing.loops import ADMIN, Loops
@@ -92,7 +94,7 @@ async def test_the_old_replicas_answer_until_the_new_revision_is_ready_and_then_
         published = len(loops.gateway.gateways)
         loops.driver.decide = lambda _: Behaviour()
         await loops.deploy(Kind.AGENT, "echo", "two")
-        replicas = await replicas_are(loops, lambda found: len(found) == 2)
+        replicas = await replicas_are(loops, lambda found: len(found) == len(loops.driver.living) == 2)
         new = next(one for one in replicas if one.id != old.id)
         assert new.state is ReplicaState.STARTING
         assert loops.gateway.ports_of("echo") == {old.port: False}
@@ -149,6 +151,26 @@ async def test_a_crashed_replica_is_restarted_after_waits_that_grow(still: Loops
             still.clock.move(0.02)
             ready = await replicas_are(still, lambda found: found[0].state is ReplicaState.READY)
             assert ready[0].unit != replica.unit
+
+
+async def test_routes_that_could_not_be_published_are_published_with_the_next_pass(still: Loops) -> None:
+    async with still.running():
+        await deployed(still)
+        publish, failures = still.gateway.publish, []
+
+        def fail_once(gateway: Gateway) -> int:
+            still.gateway.publish = publish  # type: ignore[method-assign]
+            failures.append(gateway)
+            raise StoreUnavailable
+
+        still.gateway.publish = fail_once  # type: ignore[method-assign]
+        still.driver.finish((await still.replicas())[0].unit, CRASH)
+
+        async def out() -> bool:
+            return still.gateway.ports_of("echo") == {}
+
+        await still.until(out)
+    assert len(failures) == 1
 
 
 async def test_a_restarted_server_keeps_the_replicas_that_live(loops: Loops) -> None:

@@ -50,6 +50,7 @@ async def create_workload(
     """
     require(principal, f"{kind.plural}:create")
     _check(kind, intent.spec)
+    keep_masked(intent.spec, {})  # a mask stands for a stored value, and there is none yet
     now = context.clock.now()
 
     def write(tx: Transaction) -> Deployment:

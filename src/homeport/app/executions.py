@@ -23,7 +23,7 @@ from homeport.identity.roles import require
 from homeport.jobs.settings import JobSettings
 from homeport.jobs.states import ExecutionStatus
 from homeport.store.contract import Transaction
-from homeport.store.records import Attempt, Execution, Resource, Revision, Task
+from homeport.store.records import Execution, Resource, Revision, Task
 from homeport.workloads.states import RevisionState
 
 STAGE_TASKS = 5000  # tasks a commit while staging: some 10 ms, so that other writes are not held up
@@ -128,7 +128,7 @@ async def list_tasks(
     now = context.clock.now()
     print_ = fingerprint_of("tasks", principal.workspace, job, execution_id)
     after = open_cursor(cursor, print_, now)
-    first = int(after[0]) if after else 0
+    first = _index(after)
     size = page_limit(limit, PAGE_LIMIT, PAGE_LIMIT_MAX)
 
     def read(tx: Transaction) -> tuple[Execution, TaskPage]:
@@ -142,25 +142,9 @@ async def list_tasks(
     return await context.store.read(read)
 
 
-async def list_attempts(
-    context: Context, principal: Principal, job: str, execution_id: str, index: int
-) -> tuple[Task, list[Attempt]]:
-    """A task with every start of it."""
-    require(principal, "jobs:get")
-
-    def read(tx: Transaction) -> tuple[Task, list[Attempt]]:
-        execution = _visible(tx, principal, job, execution_id)
-        task = tx.executions.task(execution.id, index)
-        if task is None:
-            raise NotFound(f"Execution {execution_id!r} has no task {index}; it has {execution.total}.")
-        return task, tx.executions.attempts(execution.id, index)
-
-    return await context.store.read(read)
-
-
 async def cancel_execution(context: Context, principal: Principal, job: str, execution_id: str) -> Execution:
     """Cancel: no task starts any more, running ones finish (contract §2.3). A finished execution stays as it is."""
-    require(principal, "jobs:run", "jobs:create")
+    require(principal, "jobs:run", "jobs:create", "jobs:delete")
     now = context.clock.now()
 
     def write(tx: Transaction) -> Execution:
@@ -193,6 +177,15 @@ async def read_task_arguments(context: Context, token: str) -> str:
         return task.arguments
 
     return await context.store.read(read)
+
+
+def _index(after: tuple[str, str] | None) -> int:
+    """The task at which a page begins, from its cursor."""
+    if after is None:
+        return 0
+    if not (after[0].isascii() and after[0].isdigit() and len(after[0]) < 12):
+        raise Invalid("cursor", "is not a cursor of this list")
+    return int(after[0])
 
 
 def _stage(execution_id: ExecutionId, first: int, part: Sequence[str], now: datetime, tx: Transaction) -> None:

@@ -10,11 +10,11 @@ from functools import partial
 
 from homeport.app.context import Context
 from homeport.app.resources import fetch
-from homeport.core.errors import DriverUnavailable, NotFound
+from homeport.core.errors import Denied, DriverUnavailable, NotFound
 from homeport.core.ids import ExecutionId, Kind, UnitId
 from homeport.core.units import UnitKind, UnitStatus
 from homeport.drivers.contract import Driver
-from homeport.identity.principals import Principal
+from homeport.identity.principals import Principal, Role
 from homeport.identity.roles import require
 from homeport.store.contract import Transaction
 from homeport.workloads.states import RevisionState
@@ -54,6 +54,8 @@ async def read_logs(
 ) -> AsyncIterator[Record]:
     """Lines of the workload's units. Raises `NotFound` before the first line."""
     require(principal, f"{kind.plural}:get")
+    if principal.role is Role.WORKLOAD:
+        raise Denied("A program may not read what other programs print.", hint="Use a person's key.")
     resource = await context.store.read(lambda tx: fetch(tx, principal.workspace, kind, name))
     if query.execution is not None:
         execution = await context.store.read(lambda tx: tx.executions.get(ExecutionId(query.execution or "")))

@@ -79,6 +79,7 @@ class Rollouts:
         self._drains = Drains(routes, xds, signals.rollouts.wake)
         self._working: set[str] = set()
         self._restored = False
+        self._to_publish = False
 
     async def start(self) -> None:
         self._background.spawn("rollouts", self._loop())
@@ -110,12 +111,13 @@ class Rollouts:
         for uid in await self._store.read(unsettled_jobs):
             if await self._store.write(partial(roll_out_job, uid, self._clock.now())):
                 self._signals.garbage.wake()
-                if self._restored:  # else that publishes it
-                    await self._routes.publish()  # its account's keys are revoked
+                self._to_publish = True  # its account's keys are revoked
 
     async def _roll_out_agents(self) -> None:
         if not self._restored:
             await self._restore()
+        if self._to_publish:
+            await self._publish()
         workloads = await self._store.read(read_workloads)
         units = await self._units()
         self._drains.keep(replica.id for workload in workloads for replica in workload.replicas)
@@ -135,7 +137,7 @@ class Rollouts:
         units = await self._units()
         lost = [(workload, one) for workload in workloads for one in _without_unit(workload, units)]
         await _together(self._performer.restore(workload, replica) for workload, replica in lost)
-        await self._routes.publish()
+        await self._publish()
         self._restored = True
 
     def _unsettled(self, workload: Workload, units: Mapping[UnitId, UnitStatus]) -> bool:
@@ -165,7 +167,7 @@ class Rollouts:
         while acted < ACTING_STEPS:
             workload = await self._store.read(partial(_read, uid))
             if workload is None:
-                await self._routes.publish()
+                await self._publish()
                 self._signals.garbage.wake()
                 return
             actions = await self._next_actions(workload)
@@ -207,12 +209,25 @@ class Rollouts:
         agent = workload.resource
         for action in actions:
             log.info("agent %s/%s: %s", agent.workspace, agent.name, action)
-        await _together(self._performer.perform(workload, action) for action in actions)
-        version = await self._routes.publish()
+        try:
+            await _together(self._performer.perform(workload, action) for action in actions)
+        except Exception:
+            self._to_publish = True  # some of it may have been done
+            raise
+        version = await self._publish()
         if not any(isinstance(action, _TOLD) for action in actions):
             return
         if not await self._xds.acknowledged(version, self._ack_timeout_s):
             log.warning("the gateway has not taken the routes of agent %s/%s; going on", agent.workspace, agent.name)
+
+    async def _publish(self) -> int:
+        """Publish now, or else with the next pass."""
+        self._to_publish = False
+        try:
+            return await self._routes.publish()
+        except Exception:
+            self._to_publish = True
+            raise
 
     def _starting_pause_s(self, replicas: Iterable[Replica]) -> float | None:
         """How long to wait before looking at starting replicas again; None where none starts."""
