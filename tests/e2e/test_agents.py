@@ -262,9 +262,18 @@ def test_a_programs_identity_may_call_workloads_and_change_nothing(system: Syste
         assert answer["status"] == 403, (method, path, answer)
 
 
-def test_deletion_leaves_nothing(system: System) -> None:
+def token_of(system: System, credentials: str) -> str:
+    grant = {"grant_type": "client_credentials"}
+    answer = httpx.post(f"{system.url}/v0/oauth/token", json=grant, headers={"Authorization": f"Basic {credentials}"})
+    return str(answer.json()["access_token"])
+
+
+def test_deletion_leaves_nothing(system: System, plain: str) -> None:
     system.deploy("agents", "brief", files())
     credentials = ask(system, "brief", do="environment")["BL_CLIENT_CREDENTIALS"]
+    token = token_of(system, credentials)
+    neighbour = f"{system.url}/default/agents/{plain}"
+    assert httpx.post(neighbour, json={}, headers={"Authorization": f"Bearer {token}"}).status_code == 200
     replica = [known for known in system.api.get("/homeport/status").json()["replicas"] if known["agent"] == "brief"]
     assert len(replica) == 1
     system.remove("agents", "brief")
@@ -275,6 +284,8 @@ def test_deletion_leaves_nothing(system: System) -> None:
     grant = {"grant_type": "client_credentials"}
     refused = httpx.post(f"{system.url}/v0/oauth/token", json=grant, headers={"Authorization": f"Basic {credentials}"})
     assert refused.status_code == 400
+    old = {"Authorization": f"Bearer {token}"}
+    eventually(lambda: httpx.post(neighbour, json={}, headers=old).status_code == 403, "its token is refused")
     units = system.data.node / "units"
     eventually(lambda: not [unit for unit in units.iterdir() if "brief" in _labels(unit)], "its units are forgotten")
 

@@ -6,13 +6,13 @@ from datetime import timedelta
 
 from homeport.app.context import Context
 from homeport.core.errors import Denied, Invalid, Unauthenticated
-from homeport.core.ids import RevisionId, new_id
+from homeport.core.ids import RevisionId
 from homeport.identity.keys import GATEWAY_AUDIENCE, Claims
 from homeport.identity.principals import Principal
+from homeport.identity.tokens import LIFETIME_S, token_jti
 from homeport.store.contract import Transaction
 from homeport.store.records import Revision, ServiceAccount
 
-TOKEN_LIFETIME_S = 2 * 3600  # contract §1.7: access tokens live two hours
 ALL_SCOPES = ("all",)
 WORKLOAD_SCOPES = ("agents:run", "functions:run", "models:run", "jobs:run", "jobs:get", "jobs:list")
 
@@ -66,10 +66,10 @@ async def issue_token(context: Context, client_id: str, secret: str) -> tuple[st
     now = context.clock.now()
     claims = Claims(
         sub=client_id,
-        jti=new_id("tok", 20),
+        jti=token_jti(client_id, now),
         workspace=account.workspace,
         scopes=WORKLOAD_SCOPES,
         issued_at=now,
-        expires_at=now + timedelta(seconds=TOKEN_LIFETIME_S),
+        expires_at=now + timedelta(seconds=LIFETIME_S),
     )
-    return context.keys.sign(claims, GATEWAY_AUDIENCE), TOKEN_LIFETIME_S
+    return context.keys.sign(claims, GATEWAY_AUDIENCE), LIFETIME_S
