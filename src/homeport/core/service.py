@@ -33,6 +33,11 @@ class Background:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("background task %s failed", task.get_name(), exc_info=error)
 
+    @property
+    def active(self) -> bool:
+        """Whether any task runs: a service whose tasks run has been started."""
+        return bool(self._tasks)
+
     async def stop(self) -> None:
         """Cancel every task and wait until all have ended."""
         tasks = [*self._tasks]

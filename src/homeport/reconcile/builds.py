@@ -41,6 +41,8 @@ class Builds:
         self._building: dict[RevisionId, asyncio.Task[None]] = {}
 
     async def start(self) -> None:
+        if self._background.active:
+            return
         self._background.spawn("builds", self._loop())
 
     async def stop(self) -> None:

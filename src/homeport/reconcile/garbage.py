@@ -51,6 +51,8 @@ class Garbage:
         self._background = Background()
 
     async def start(self) -> None:
+        if self._background.active:
+            return
         self._background.spawn("garbage", self._loop())
 
     async def stop(self) -> None:

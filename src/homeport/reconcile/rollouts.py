@@ -82,6 +82,8 @@ class Rollouts:
         self._to_publish = False
 
     async def start(self) -> None:
+        if self._background.active:
+            return
         self._background.spawn("rollouts", self._loop())
         self._background.spawn("rollouts.exits", self._wake_at_exits())
 

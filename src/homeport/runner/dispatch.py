@@ -54,6 +54,8 @@ class Runner:
         self._checked_at: float | None = None
 
     async def start(self) -> None:
+        if self._background.active:
+            return
         for driver in self._drivers:
             follow = follow_outcomes(self._store, self._clock, driver, self._wakeup.wake)
             self._background.spawn(f"runner.outcomes.{driver.name}", follow)

@@ -1,4 +1,4 @@
-"""A small HTTP server with scripted answers, so that the client is tested over a real connection."""
+"""A small HTTP server with scripted answers, so that client and command line are tested over a real connection."""
 
 import json
 import threading
