@@ -1,4 +1,4 @@
-"""Routes of agents (contract §2.2)."""
+"""Routes of agents (public contract)."""
 
 from typing import Annotated, Any
 

@@ -25,7 +25,7 @@ async def caller_of(
     workspace: Annotated[str | None, Query()] = None,
 ) -> Principal:
     """The principal of the request. `X-Blaxel-Authorization` wins over `Authorization`; an empty workspace header
-    is none (contract §1.2). A workspace in the path counts like one in the header."""
+    is none (public contract). A workspace in the path counts like one in the header."""
     token = _bearer(x_blaxel_authorization) or _bearer(authorization)
     in_path = request.path_params.get("ws")
     return await authenticate(context_of(request), token, in_path or x_blaxel_workspace or workspace or None)

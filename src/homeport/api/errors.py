@@ -1,4 +1,4 @@
-"""Errors to status codes, in one place, in the contract's shape (API reference §1.6)."""
+"""Errors to status codes, in one place, in the contract's shape (public API reference)."""
 
 import logging
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Routes of executions and their tasks (contract §2.3). The gateway's form of the address, without /v0, leads here
+"""Routes of executions and their tasks (public contract). The gateway's form of the address, without /v0, leads here
 too."""
 
 from typing import Annotated, Any
@@ -22,7 +22,7 @@ from homeport.wire.pages import page_of
 
 router = APIRouter(tags=["jobs"], route_class=JsonRoute)
 ADDRESS = "/v0/jobs/{job}/executions"
-GATEWAY_ADDRESS = "/{ws}/jobs/{job}/executions"  # the contract's inference form (§5)
+GATEWAY_ADDRESS = "/{ws}/jobs/{job}/executions"  # the contract's inference form
 SHAPE: dict[int | str, dict[str, Any]] = {200: {"model": JobExecution}}
 TASKS_SHOWN = 1000  # above this the tasks are read by page only: an answer of a million is no answer
 OFFSET_MOST = 2**53  # no list is that long; more digits than the store counts with are an empty page, not a failure
@@ -68,7 +68,7 @@ async def get_execution_route(ctx: Ctx, caller: Caller, job: str, execution_id: 
 
 @router.delete("/{execution_id}", operation_id="DeleteJobExecution", responses=SHAPE)
 async def cancel_execution_route(ctx: Ctx, caller: Caller, job: str, execution_id: str) -> Any:
-    """Cancel, not erase (contract §2.3)."""
+    """Cancel, not erase (public contract)."""
     return execution_of(await cancel_execution(ctx, caller, job, execution_id)).to_json()
 
 

@@ -1,4 +1,4 @@
-"""Routes of jobs (contract §2.3)."""
+"""Routes of jobs (public contract)."""
 
 from typing import Annotated, Any
 

@@ -1,4 +1,4 @@
-"""Lists of resources in both shapes of the contract: pages, and before them bare arrays (§1.3, §1.4)."""
+"""Lists of resources in both shapes of the contract: pages, and before them bare arrays."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,7 +21,7 @@ async def listed(
     # Policies have no status, so the contract gives their list no such filter, and it is ignored like any other.
     asked = replace(listing.page, status=None) if kind is Kind.POLICY else listing.page
     if not listing.paged:
-        # The old version checks `status`, applies none of the parameters and answers everything (contract §1.3).
+        # The old version checks `status`, applies none of the parameters and answers everything (public contract).
         check_status(asked.status)
         return [shown(resource).to_json() for resource in await list_every(context, caller, kind, PageRequest())]
     page = await list_resources(context, caller, kind, asked)

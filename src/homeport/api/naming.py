@@ -30,7 +30,7 @@ def intent_of(body: Envelope) -> Intent:
 
 
 def same_name(intent: Intent, name: str) -> Intent:
-    """Names cannot change (contract §1.8), so an update's body must bear the name of its address."""
+    """Names cannot change (public contract), so an update's body must bear the name of its address."""
     if intent.name != name:
         raise Invalid(
             "metadata.name", f"must be {name!r} as in the address; names cannot be changed", value=intent.name

@@ -1,4 +1,4 @@
-"""Routes of policies (contract §2.1)."""
+"""Routes of policies (public contract)."""
 
 from typing import Any
 

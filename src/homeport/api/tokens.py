@@ -32,7 +32,7 @@ _OAUTH_ERRORS = {"grant_type": "unsupported_grant_type", "client_secret": "inval
 async def create_token(
     ctx: Ctx, request: Request, authorization: Annotated[str | None, Header()] = None
 ) -> JSONResponse:
-    """An access token for two hours. The client's id and secret come as HTTP Basic or in the body (contract §1.7)."""
+    """An access token for two hours. The client's id and secret come as HTTP Basic or in the body (public contract)."""
     try:
         parameters = await _parameters(request)
         if parameters.get("grant_type") != GRANT:
@@ -46,7 +46,7 @@ async def create_token(
 
 
 def _refused(error: Invalid) -> JSONResponse:
-    """OAuth's own shape, and the contract's fields besides: 400 that names the parameter (contract §1.6)."""
+    """OAuth's own shape, and the contract's fields besides: 400 that names the parameter (public contract)."""
     log.info("a token was refused: %s", error.field)
     body = TokenError(
         code=error.status,

@@ -1,4 +1,4 @@
-"""The contract's versions (API reference §1.3): a date in `Blaxel-Version`, and what differs between them."""
+"""The contract's versions (public API reference): a date in `Blaxel-Version`, and what differs between them."""
 
 import re
 
@@ -18,7 +18,7 @@ class UnknownVersion(Rejected):
 
 def paged(header: str | None) -> bool:
     """Whether lists are pages (`{data, meta}`) rather than bare arrays. Absent means the oldest version; a preview
-    equals its date (contract §6.1). Raises `UnknownVersion`."""
+    equals its date (public contract). Raises `UnknownVersion`."""
     if not header:
         return False
     found = _FORM.fullmatch(header)

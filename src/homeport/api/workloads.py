@@ -28,7 +28,7 @@ async def get_workload(
     context: Context, caller: Principal, kind: Kind, name: str, *, show_secrets: bool
 ) -> dict[str, Any]:
     if show_secrets:
-        require(caller, "admin")  # the role and, of a narrowed key, the scope (contract §1.5)
+        require(caller, "admin")  # the role and, of a narrowed key, the scope (public contract)
     resource, events = await get_resource(context, caller, kind, name)
     return workload_of(context, resource, events, secrets=show_secrets).to_json()
 

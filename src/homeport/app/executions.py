@@ -31,7 +31,7 @@ STAGE_TASKS = 5000  # tasks a commit while staging: some 10 ms, so that other wr
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionIntent:
-    """What a caller asks for. `tasks` None is one task without arguments (contract §3.5); `memory` in MB."""
+    """What a caller asks for. `tasks` None is one task without arguments (public contract); `memory` in MB."""
 
     tasks: Sequence[dict[str, Any]] | None = None
     env: dict[str, str] = field(default_factory=dict)
@@ -143,7 +143,7 @@ async def list_tasks(
 
 
 async def cancel_execution(context: Context, principal: Principal, job: str, execution_id: str) -> Execution:
-    """Cancel: no task starts any more, running ones finish (contract §2.3). A finished execution stays as it is."""
+    """Cancel: no task starts any more, running ones finish (public contract). A finished execution stays as it is."""
     require(principal, "jobs:run", "jobs:create", "jobs:delete")
     now = context.clock.now()
 

@@ -1,4 +1,4 @@
-"""Cursors of lists: opaque to callers, bound to the query that opened them, valid for 24 hours (contract §1.4)."""
+"""Cursors of lists: opaque to callers, bound to the query that opened them, valid for 24 hours (public contract)."""
 
 import base64
 import hashlib
@@ -108,7 +108,7 @@ def _fingerprint(query: ListQuery) -> str:
 
 
 def _search(q: str | None) -> str | None:
-    """Trimmed and lower-case; under two characters is no filter (contract §1.4)."""
+    """Trimmed and lower-case; under two characters is no filter (public contract)."""
     text = (q or "").strip().lower()
     if len(text) > QUERY_LENGTH:
         raise Invalid("q", f"must have at most {QUERY_LENGTH} characters")

@@ -12,7 +12,7 @@ from homeport.policy.rules import PolicyRule
 from homeport.store.contract import Transaction
 from homeport.store.records import Resource
 
-# The contract asks for all of these to see a policy's users (§2.1): the answer names what each of them would list.
+# The contract asks for all of these to see a policy's users: the answer names what each of them would list.
 USAGES_SCOPES = ("policies:get", "agents:list", "functions:list", "models:list", "sandboxes:list", "jobs:list")
 
 
@@ -27,7 +27,7 @@ async def create_policy(context: Context, principal: Principal, intent: Intent) 
 
 
 async def update_policy(context: Context, principal: Principal, intent: Intent) -> Resource:
-    """Replace a policy. It acts at the next deployment or execution of what it is attached to (contract §2.1)."""
+    """Replace a policy. It acts at the next deployment or execution of what it is attached to (public contract)."""
     require(principal, "policies:update")
     PolicyRule.from_spec(intent.name, intent.spec)
 
@@ -42,7 +42,7 @@ async def update_policy(context: Context, principal: Principal, intent: Intent) 
 
 
 async def delete_policy(context: Context, principal: Principal, name: str) -> Resource:
-    """Remove a policy at once, in use or not (contract §6.3). Workloads that still name it are refused at their next
+    """Remove a policy at once, in use or not (public contract). Workloads that still name it are refused at their next
     deployment: a missing policy never opens."""
     require(principal, "policies:delete")
 

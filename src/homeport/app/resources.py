@@ -82,7 +82,7 @@ def new_resource(principal: Principal, kind: Kind, intent: Intent, now: datetime
 
 def updated(stored: Resource, principal: Principal, intent: Intent, now: datetime) -> Resource:
     """`stored` with the intent's values and the next generation. An external id is kept when it is omitted
-    (contract §1.8)."""
+    (public contract)."""
     return replace(
         stored,
         display_name=intent.display_name,

@@ -1,4 +1,4 @@
-"""Secret variables in specs: masked on read, and kept when a caller sends the mask back (contract §3.8)."""
+"""Secret variables in specs: masked on read, and kept when a caller sends the mask back (public contract)."""
 
 from collections.abc import Callable
 from typing import Any

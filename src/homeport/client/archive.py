@@ -1,4 +1,4 @@
-"""A folder as the zip that is uploaded, with the contract's ignore rules (CLI reference §2.5).
+"""A folder as the zip that is uploaded, with the contract's ignore rules (public CLI).
 
 Called by `deploy`. Identical sources give identical bytes: entries are sorted and their times fixed. Links are stored
 as the files they point to, but only inside the folder: nothing from outside it is ever packed.

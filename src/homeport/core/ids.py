@@ -40,7 +40,7 @@ def new_id(prefix: str, length: int = 10) -> str:
 
 
 def check_name(name: object, field: str = "metadata.name") -> str:
-    """Return `name` if it follows the contract's rule (API reference §1.8), else raise `Invalid`."""
+    """Return `name` if it follows the contract's rule (public API reference), else raise `Invalid`."""
     if isinstance(name, str) and _NAME.fullmatch(name):
         return name
     rule = "must be 1 to 49 lower-case letters, digits and hyphens, starting and ending with a letter or digit"

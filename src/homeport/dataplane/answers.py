@@ -1,4 +1,4 @@
-"""Answers that the gateway gives itself, in the contract's shape (API reference §1.6): Envoy's and the edge's.
+"""Answers that the gateway gives itself, in the contract's shape (public API reference): Envoy's and the edge's.
 
 `bootstrap` turns the table into Envoy's configuration, the activator builds the same bodies in Python. Answers of
 programs are never touched, so the two headers here say that the platform spoke.

@@ -1,4 +1,4 @@
-"""Roles and the scopes that each has (contract §1.7), and the one question: may this principal do that?
+"""Roles and the scopes that each has (public contract), and the one question: may this principal do that?
 
 Called by the API before each use case. A principal needs both: its role has the scope, and its key is not narrowed to
 others. Membership is not checked here; a principal is only made for the workspace in which it holds its role.

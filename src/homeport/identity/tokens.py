@@ -6,7 +6,7 @@ still be valid can be named when the account goes. Functions of values; no I/O.
 
 from datetime import UTC, datetime, timedelta
 
-LIFETIME_S = 2 * 3600  # contract §1.7: access tokens live two hours
+LIFETIME_S = 2 * 3600  # public contract: access tokens live two hours
 _WINDOW_S = 3600
 
 

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class ExecutionStatus(StrEnum):
-    """The contract's execution status (API reference §2.3)."""
+    """The contract's execution status (public API reference)."""
 
     QUEUED = "queued"  # accepted, waits for room
     PENDING = "pending"  # accepted, its first task has not started

@@ -1,7 +1,7 @@
 """The decision: the policies attached to a workload and the inventory, turned into what is allowed and why.
 
 Called at every deployment and execution, and by `explain`. Union inside a type, intersection across types, no policy
-of a type allows all of it (contract §3.1; choices beyond it in docs/decisions/0005-policy-semantics.md). It chooses
+of a type allows all of it (public contract; choices beyond it in docs/decisions/0005-policy-semantics.md). It chooses
 nothing: `homeport.placement` takes one of the allowed pairs, or words the refusal.
 """
 

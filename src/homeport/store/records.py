@@ -229,7 +229,7 @@ class ListQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourcePage:
-    """`next` is the position after the last item, None at the end; `total` ignores filters (contract §1.4)."""
+    """`next` is the position after the last item, None at the end; `total` ignores filters (public contract)."""
 
     items: list[Resource]
     next: tuple[str, str] | None

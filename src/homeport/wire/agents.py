@@ -1,4 +1,4 @@
-"""Agents on the wire (contract §2.2). Types are checked here, bounds in `homeport.workloads.settings`."""
+"""Agents on the wire (public contract). Types are checked here, bounds in `homeport.workloads.settings`."""
 
 from typing import Any, Literal
 

@@ -1,4 +1,4 @@
-"""Parts that agents and jobs share on the wire (contract §1.9, §1.11): variables, triggers, revisions, events."""
+"""Parts that agents and jobs share on the wire (public contract): variables, triggers, revisions, events."""
 
 from typing import Any, Literal
 

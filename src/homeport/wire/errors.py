@@ -1,4 +1,4 @@
-"""The control plane's error body (contract §1.6, shape 1)."""
+"""The control plane's error body (public contract, shape 1)."""
 
 from pydantic import ConfigDict
 
@@ -25,7 +25,7 @@ class TokenError(Reply):
 
 
 class VersionError(Reply):
-    """The answer to an unknown `Blaxel-Version` (contract §1.3), which has no code."""
+    """The answer to an unknown `Blaxel-Version` (public contract), which has no code."""
 
     error: str = "invalid_api_version"
     message: str

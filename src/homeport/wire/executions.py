@@ -1,4 +1,4 @@
-"""Executions and their tasks on the wire (contract §2.3, §3.6)."""
+"""Executions and their tasks on the wire (public contract)."""
 
 from typing import Annotated, Any, Literal
 

@@ -1,4 +1,4 @@
-"""Jobs on the wire (contract §2.3). Types are checked here, bounds in `homeport.jobs.settings`."""
+"""Jobs on the wire (public contract). Types are checked here, bounds in `homeport.jobs.settings`."""
 
 from typing import Any, Literal
 

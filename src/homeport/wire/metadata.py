@@ -1,4 +1,4 @@
-"""Metadata of every kind with an envelope (contract §1.8), read and written."""
+"""Metadata of every kind with an envelope (public contract), read and written."""
 
 import re
 from typing import Annotated, Any

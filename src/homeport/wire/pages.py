@@ -1,4 +1,4 @@
-"""Lists in pages (contract §1.4)."""
+"""Lists in pages (public contract)."""
 
 from collections.abc import Sequence
 from typing import Any

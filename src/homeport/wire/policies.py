@@ -1,4 +1,4 @@
-"""Policies on the wire (contract §2.1). Types are checked here, meaning in `homeport.policy`."""
+"""Policies on the wire (public contract). Types are checked here, meaning in `homeport.policy`."""
 
 from typing import Any, Literal
 

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class WorkloadStatus(StrEnum):
-    """The contract's deployment status (API reference §1.9); members that Homeport never sets are left out."""
+    """The contract's deployment status (public API reference); members that Homeport never sets are left out."""
 
     UPLOADING = "UPLOADING"  # waiting for the archive
     BUILDING = "BUILDING"  # dependencies are being installed
