@@ -117,6 +117,46 @@ def test_the_sdk_creates_reads_lists_updates_and_deletes_policies_agents_and_job
     assert lines[6] == "404"
 
 
+def test_the_sdk_creates_an_agent_uploads_its_folder_and_updates_it(system: System) -> None:
+    """The SDK has no call for uploads, so its own HTTP client with its own models asks for the address."""
+    printed = with_sdk(
+        system,
+        f"""
+        import io, time, zipfile
+        import httpx
+        from blaxel.core.agents import bl_agent
+        from blaxel.core.client import client
+        from blaxel.core.client.api.agents import delete_agent, get_agent, update_agent
+        from blaxel.core.client.models import Agent, AgentRuntime, AgentSpec, Env, Metadata
+
+        def settled():
+            for _ in range(600):
+                agent = get_agent.sync("made-by-sdk", client=client)
+                if agent.status in ("DEPLOYED", "FAILED"):
+                    return agent
+                time.sleep(0.1)
+
+        archive = io.BytesIO()
+        with zipfile.ZipFile(archive, "w") as packed:
+            packed.writestr("main.py", {AGENT["main.py"]!r})
+        wanted = Agent(metadata=Metadata(name="made-by-sdk"), spec=AgentSpec(runtime=AgentRuntime(memory=256)))
+        answer = client.get_httpx_client().post("/agents", params={{"upload": "true"}}, json=wanted.to_dict())
+        upload = httpx.put(answer.headers["x-blaxel-upload-url"], content=archive.getvalue())
+        print(answer.status_code, upload.status_code, settled().status)
+        print(bl_agent("made-by-sdk").run({{"inputs": "hi"}}))
+
+        agent = settled()
+        agent.spec.runtime.envs = [Env(name="GREETING", value="hello")]
+        update_agent.sync("made-by-sdk", client=client, body=agent)
+        print(settled().spec.runtime.envs[0].value, delete_agent.sync("made-by-sdk", client=client).status)
+        """,
+    )
+    lines = printed.splitlines()
+    assert lines[0] == "200 200 DEPLOYED"
+    assert "heard" in lines[1]
+    assert lines[2] == "hello DELETING"
+
+
 @pytest.mark.usefixtures("deployed")
 def test_a_program_finds_its_installation_through_the_sdk(system: System) -> None:
     program = textwrap.dedent(
