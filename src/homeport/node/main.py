@@ -116,10 +116,12 @@ def _check(data: Path, stage: Stage, name: str, uid: int | None) -> int:
     name = f"{name}-{os.getpid()}"
     stage.enter(Path(f"/run/{name}-stage"))
     groups = cgroups.find(name)
-    findings = host.examine(data, stage, groups, uid)
-    _reap_trials()
-    stage.leave()
-    cgroups.remove(groups)
+    try:
+        findings = host.examine(data, stage, groups, uid)
+    finally:
+        _reap_trials()
+        stage.leave()
+        cgroups.remove(groups)
     sys.stdout.write(host.to_json(findings) + "\n")
     return NO_SANDBOX if findings.missing else 0
 
