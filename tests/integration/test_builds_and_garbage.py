@@ -56,6 +56,18 @@ async def test_an_archive_that_comes_after_a_newer_deployment_is_built_and_never
     assert len(loops.driver.started) == 1
 
 
+async def test_what_the_spec_leaves_open_is_read_from_the_manifest_in_the_archive(loops: Loops) -> None:
+    loops.driver.decide = listens
+    loops.builder.manifest_toml = "[runtime]\nmemory = 300\n"
+    async with loops.running():
+        for name, spec in (("open", {}), ("said", {"runtime": {"memory": 400}})):
+            intent = Intent(name=name, spec=spec)
+            deployment = await create_workload(loops.context, ADMIN, Kind.AGENT, intent, upload=True)
+            await receive_archive(loops.context, deployment.upload_token or "", archive(name))
+            await loops.has_status(Kind.AGENT, name, WorkloadStatus.DEPLOYED)
+    assert [spec.memory_mb for spec in loops.driver.started] == [300, 400]
+
+
 async def test_an_upload_that_never_comes_fails_its_revision(still: Loops) -> None:
     async with still.running(still.rollouts()):
         await create_workload(still.context, ADMIN, Kind.AGENT, Intent(name="echo"), upload=True)

@@ -30,7 +30,7 @@ class ReplicaLauncher:
         account = await self._store.read(lambda tx: tx.identities.account_of(revision.resource_uid))
         if account is None:
             raise Internal(detail=f"the account of {revision.kind} {revision.name} is gone")
-        settings = AgentSettings.from_spec(revision.spec, {"runtime": bundle.manifest.runtime})
+        settings = AgentSettings.from_spec(revision.spec, bundle.manifest.runtime)
         environment = agent_environment(
             AgentContext(
                 workspace=revision.workspace,

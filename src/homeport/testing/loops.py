@@ -118,6 +118,7 @@ class ReadyBuilder(Builder):
         super().__init__(data, driver, clock)
         self.refuses: dict[str, BaseException] = {}
         self.built: list[RevisionId] = []
+        self.manifest_toml = ""
         self.gate = asyncio.Event()
         self.gate.set()
 
@@ -127,7 +128,7 @@ class ReadyBuilder(Builder):
         await self.gate.wait()
         if (error := self.refuses.get(request.source_digest)) is not None:
             raise error
-        write_bundle(self._data, self.digest(request), request.source_digest)
+        write_bundle(self._data, self.digest(request), request.source_digest, self.manifest_toml)
         return load_bundle(self._data.bundles, self.digest(request))
 
 
@@ -315,8 +316,8 @@ async def installation(root: Path, *, speed: float = 1.0, slots: int = 4) -> Asy
         await store.stop()
 
 
-def write_bundle(data: DataDir, digest: str, source: str) -> None:
-    """A bundle that says how to run it and holds nothing."""
+def write_bundle(data: DataDir, digest: str, source: str, manifest_toml: str = "") -> None:
+    """A bundle that says how to run it and holds nothing else."""
     directory = data.bundles / digest
     (directory / "app").mkdir(parents=True, exist_ok=True)
     Description(
@@ -324,7 +325,7 @@ def write_bundle(data: DataDir, digest: str, source: str) -> None:
         language="python",
         entrypoint=("python", "main.py"),
         mounts=(),
-        manifest_toml="",
+        manifest_toml=manifest_toml,
         python="3.11",
         source_digest=source,
         started_at="",
