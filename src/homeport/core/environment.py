@@ -6,7 +6,7 @@ environment of its own: a workload inherits nothing.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from homeport.core.errors import Invalid
 from homeport.core.spec import read_bool, read_list
@@ -102,6 +102,42 @@ def check_value(value: object, path: str) -> str:
     if len(value.encode(errors="surrogatepass")) > _VALUE_BYTES:
         raise Invalid(path, f"must have at most {_VALUE_BYTES} bytes")
     return value
+
+
+class Surroundings(Protocol):
+    """What a program is told of where it runs, whatever its kind."""
+
+    @property
+    def workspace(self) -> str: ...
+
+    @property
+    def region(self) -> str: ...
+
+    @property
+    def api_url(self) -> str: ...
+
+    @property
+    def run_url(self) -> str: ...
+
+    @property
+    def client_credentials(self) -> str: ...
+
+
+def surroundings(kind: str, name: str, where: Surroundings) -> dict[str, str]:
+    """The variables that every workload gets, as the public SDKs read them."""
+    return {
+        "BL_NAME": name,
+        "BL_TYPE": kind,
+        "BL_WORKSPACE": where.workspace,
+        "BL_ENV": "prod",
+        "BL_REGION": where.region,
+        "BL_CLOUD": "true",
+        "BL_API_URL": where.api_url,
+        "BL_RUN_URL": where.run_url,
+        "BL_CLIENT_CREDENTIALS": where.client_credentials,
+        "BL_DISABLE_H2": "1",  # else the public TypeScript SDK may send the key to the vendor's own edge
+        "DO_NOT_TRACK": "1",
+    }
 
 
 def compose(defaults: Mapping[str, str], own: Iterable[EnvVar], platform: Mapping[str, str]) -> Environment:

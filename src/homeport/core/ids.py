@@ -18,9 +18,6 @@ UnitId = NewType("UnitId", str)
 _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,47}[a-z0-9])?")
 
-# Path segments that Homeport itself answers at, so no workspace may bear them (design: platform paths).
-RESERVED_WORKSPACES = frozenset({"api", "run", "admin", "oauth", "healthz", "readyz", "login", "v0"})
-
 
 class Kind(StrEnum):
     """The kinds with an envelope of metadata and spec that this version serves."""

@@ -1,6 +1,5 @@
 """Bounds of requests and waits, each with its reason. Settings may lower or raise those that operators care about."""
 
-NAME_LENGTH = 49  # public contract
 DISPLAY_NAME_LENGTH = 63  # public contract
 EXTERNAL_ID_LENGTH = 64  # public contract
 PAGE_LIMIT = 50  # public contract, default

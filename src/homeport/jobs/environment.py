@@ -7,7 +7,7 @@ Called by the runner when it starts an attempt. The data URL answers one task's 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from homeport.core.environment import DEFAULTS, Environment, EnvVar, compose
+from homeport.core.environment import DEFAULTS, Environment, EnvVar, compose, surroundings
 
 DATA_INDEX = "HOMEPORT_TASK_DATA_INDEX"
 
@@ -50,16 +50,6 @@ def task_environment(context: TaskContext) -> Environment:
         DATA_INDEX: "0",
         "BL_EXECUTION_KEY": "BL_EXECUTION_ID",
         "BL_EXECUTION_ID": context.execution_id,
-        "BL_NAME": context.job,
-        "BL_TYPE": "job",
-        "BL_WORKSPACE": context.workspace,
-        "BL_ENV": "prod",
-        "BL_REGION": context.region,
-        "BL_CLOUD": "true",
-        "BL_API_URL": context.api_url,
-        "BL_RUN_URL": context.run_url,
-        "BL_CLIENT_CREDENTIALS": context.client_credentials,
-        "BL_DISABLE_H2": "1",  # else the public TypeScript SDK may send the key to the vendor's own edge
-        "DO_NOT_TRACK": "1",
+        **surroundings("job", context.job, context),
     }
     return compose(DEFAULTS | context.extra, [*context.envs, *context.env_override], platform)

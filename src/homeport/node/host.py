@@ -119,11 +119,6 @@ def host_setup(bwrap: Path | None = None) -> HostSetup:
     return HostSetup(files=files, commands=tuple(commands))
 
 
-def host_setup_commands() -> list[list[str]]:
-    """The commands of `host_setup`, for showing; its files come first."""
-    return [list(command) for command in host_setup().commands]
-
-
 class _Trial:
     """Starts `true` in a sandbox as units are started, but for limits."""
 

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from homeport.core.ids import Kind
 from homeport.jobs.states import ExecutionStatus
+from homeport.reconcile.observation import with_status
 from homeport.reconcile.replicas import remove_workload
 from homeport.store.contract import Transaction
 from homeport.store.records import Event, Resource, Revision
@@ -91,8 +92,7 @@ def _seen(job: Resource, revisions: list[Revision]) -> Resource:
     status = _STATUS.get(revisions[0].state, WorkloadStatus.DEPLOYING)
     if status is WorkloadStatus.DEPLOYED and job.spec.get("enabled") is False:
         status = WorkloadStatus.DEACTIVATED
-    settled = status in (WorkloadStatus.DEPLOYED, WorkloadStatus.FAILED, WorkloadStatus.DEACTIVATED)
-    return replace(job, status=status, observed_generation=job.generation if settled else job.observed_generation)
+    return with_status(job, status)
 
 
 def _delete(tx: Transaction, job: Resource, now: datetime) -> bool:

@@ -1,7 +1,7 @@
 """What the rollouts see in one pass: the store's rows beside what the driver says of their units."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from homeport.core.ids import Kind, ReplicaId, UnitId
 from homeport.core.units import UnitState, UnitStatus
@@ -9,7 +9,7 @@ from homeport.drivers.contract import Driver
 from homeport.store.contract import Transaction
 from homeport.store.records import Replica, Resource, Revision
 from homeport.workloads.settings import AgentSettings
-from homeport.workloads.states import ReplicaState
+from homeport.workloads.states import ReplicaState, WorkloadStatus
 from homeport.workloads.views import ReplicaView, ResourceView, RevisionView
 
 
@@ -35,6 +35,15 @@ def read_workload(resource: Resource, tx: Transaction) -> Workload:
 def read_workloads(tx: Transaction) -> list[Workload]:
     """Every agent, those that go away included."""
     return [read_workload(resource, tx) for resource in tx.resources.every(Kind.AGENT)]
+
+
+_SETTLED = (WorkloadStatus.DEPLOYED, WorkloadStatus.FAILED, WorkloadStatus.DEACTIVATED)
+
+
+def with_status(resource: Resource, status: WorkloadStatus) -> Resource:
+    """The resource with the status that was found. A status that settles its generation says that this was seen."""
+    observed = resource.generation if status in _SETTLED else resource.observed_generation
+    return replace(resource, status=status, observed_generation=observed)
 
 
 def view_resource(resource: Resource) -> ResourceView:

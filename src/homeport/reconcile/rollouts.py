@@ -8,7 +8,6 @@ one delays no other.
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -29,6 +28,7 @@ from homeport.reconcile.observation import (
     view_replicas,
     view_resource,
     view_revision,
+    with_status,
 )
 from homeport.reconcile.replicas import Performer
 from homeport.reconcile.routes import Routes
@@ -150,7 +150,7 @@ class Rollouts:
             status, actions = self._decide(workload, units, ())
         except HomeportError:
             return True  # the work at it meets the same error, and says so
-        seen = _seen(workload.resource, status)
+        seen = with_status(workload.resource, status)
         return bool(actions) or seen != workload.resource or bool(self._drains.unwatched(workload.replicas))
 
     async def _work(self, agent: Resource) -> None:
@@ -193,7 +193,7 @@ class Rollouts:
                 units |= await self._units_of([replica])
         self._drains.watch(workload.replicas)
         status, actions = self._decide(workload, units, await listening_replicas(self._driver, workload.replicas))
-        seen = _seen(workload.resource, status)
+        seen = with_status(workload.resource, status)
         if seen != workload.resource:
             await self._store.write(lambda tx: tx.resources.replace(seen, seen.generation))
         return actions
@@ -250,13 +250,6 @@ class Rollouts:
 def _read(uid: str, tx: Transaction) -> Workload | None:
     resource = tx.resources.by_uid(uid)
     return None if resource is None else read_workload(resource, tx)
-
-
-def _seen(resource: Resource, status: WorkloadStatus) -> Resource:
-    """The resource with the status that was found."""
-    settled = status in (WorkloadStatus.DEPLOYED, WorkloadStatus.FAILED, WorkloadStatus.DEACTIVATED)
-    observed = resource.generation if settled else resource.observed_generation
-    return replace(resource, status=status, observed_generation=observed)
 
 
 def _without_unit(workload: Workload, units: Mapping[UnitId, UnitStatus]) -> list[Replica]:

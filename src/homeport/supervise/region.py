@@ -8,8 +8,8 @@ import tomllib
 from pathlib import Path
 
 from homeport.core.errors import Invalid
+from homeport.policy.rules import CONTINENTS
 
-CONTINENTS = ("AF", "AN", "AS", "EU", "NA", "OC", "SA")
 _TABLE = "[regions.local]"
 
 

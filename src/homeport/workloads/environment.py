@@ -6,7 +6,7 @@ Called when a replica starts. The credential is the workload's own service accou
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from homeport.core.environment import DEFAULTS, Environment, EnvVar, compose
+from homeport.core.environment import DEFAULTS, Environment, EnvVar, compose, surroundings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,16 +35,6 @@ def agent_environment(context: AgentContext) -> Environment:
         "PORT": port,
         "BL_SERVER_HOST": context.host,
         "BL_SERVER_PORT": port,
-        "BL_NAME": context.name,
-        "BL_TYPE": "agent",
-        "BL_WORKSPACE": context.workspace,
-        "BL_ENV": "prod",
-        "BL_REGION": context.region,
-        "BL_CLOUD": "true",
-        "BL_API_URL": context.api_url,
-        "BL_RUN_URL": context.run_url,
-        "BL_CLIENT_CREDENTIALS": context.client_credentials,
-        "BL_DISABLE_H2": "1",  # else the public TypeScript SDK may send the key to the vendor's own edge
-        "DO_NOT_TRACK": "1",
+        **surroundings("agent", context.name, context),
     }
     return compose(DEFAULTS | context.extra, context.envs, platform)
