@@ -25,6 +25,7 @@ from homeport.app.context import Context
 from homeport.app.first_run import ensure_first_run
 from homeport.build.builder import Builder
 from homeport.build.program import Platform
+from homeport.configuration import read_configuration
 from homeport.core import log as logs
 from homeport.core.clock import SystemClock
 from homeport.core.errors import HomeportError
@@ -39,7 +40,7 @@ from homeport.reconcile.launch import ReplicaLauncher
 from homeport.reconcile.replicas import Performer
 from homeport.reconcile.rollouts import Rollouts
 from homeport.reconcile.routes import Routes
-from homeport.regions import read_regions
+from homeport.regions import regions_of
 from homeport.runner.dispatch import Runner
 from homeport.runner.launch import TaskLauncher
 from homeport.settings import DataDir
@@ -60,16 +61,18 @@ class Server:
         driver = ProcessDriver(data.socket("node"))
         store = SqliteStore(data.database)
         keys = KeyRing.load_or_create(data.signing_key)
+        configuration = read_configuration(data.config)
         self.data = data
         self.context = Context(
             store=store,
             clock=clock,
             keys=keys,
             data=data,
-            regions=read_regions(data.config, driver.name),
+            regions=regions_of(configuration, driver.name),
             drivers={driver.name: driver},
             signals=signals,
             base_url=base_url(host, port),
+            configuration=configuration,
         )
         platform = Platform(
             base_url=self.context.base_url,
@@ -79,7 +82,7 @@ class Server:
         authority = Authority(edge_socket=data.socket("edge"), issuer=ISSUER, audience=GATEWAY_AUDIENCE)
         xds = XdsServer(data.socket("xds"), authority, clock)
         routes = Routes(store, clock, keys, xds)
-        builder = Builder(data, driver, clock)
+        builder = Builder(data, driver, clock, limits=configuration.limits)
         performer = Performer(store, clock, driver, ReplicaLauncher(store, data.bundles, platform))
         by_region = {region.name: driver for region in self.context.regions}
         tasks = TaskLauncher(store, clock, keys, data.bundles, platform, by_region)

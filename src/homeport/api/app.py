@@ -8,6 +8,7 @@ from homeport.api.bodies import BodyLimit
 from homeport.api.dependencies import version_of
 from homeport.api.errors import install_error_handlers
 from homeport.app.context import Context
+from homeport.core.limits import MIB
 
 # One line a kind. `unserved` answers for the kinds that this version does not have, so it comes last.
 VERSIONED: tuple[APIRouter, ...] = (policies.router, agents.router, jobs.router, homeport.router, unserved.router)
@@ -28,7 +29,8 @@ def public_app(context: Context) -> FastAPI:
     )
     app.state.context = context
     install_error_handlers(app)
-    app.add_middleware(BodyLimit)
+    limits = context.configuration.limits
+    app.add_middleware(BodyLimit, body_bytes=limits.body_mb * MIB, upload_bytes=limits.upload_mb * MIB)
     version = [Depends(version_of)]  # an unknown version is refused everywhere, not only where it matters
     app.include_router(executions.router, prefix=executions.ADDRESS, dependencies=version)
     for router in PLAIN:

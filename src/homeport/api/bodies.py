@@ -17,7 +17,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from homeport.api.errors import http_error_response
 from homeport.core.errors import Invalid
-from homeport.core.limits import BODY_BYTES, UPLOAD_BYTES
 
 UPLOADS = "/v0/homeport/uploads"
 
@@ -28,7 +27,7 @@ _PERHAPS_INFINITE = re.compile(rb"[eE]\+?\d{3}|\d{300}")
 class BodyLimit:
     """Refuses with 413 what is larger than its limit. Archives have their own, and go to disk as they come."""
 
-    def __init__(self, app: ASGIApp, body_bytes: int = BODY_BYTES, upload_bytes: int = UPLOAD_BYTES) -> None:
+    def __init__(self, app: ASGIApp, body_bytes: int, upload_bytes: int) -> None:
         self._app = app
         self._body_bytes = body_bytes
         self._upload_bytes = upload_bytes

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from homeport.configuration import Configuration
 from homeport.core.clock import Clock
 from homeport.core.service import Signals
 from homeport.drivers.contract import Driver
@@ -15,7 +16,8 @@ from homeport.store.contract import Store
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """`drivers` by the name that a region's configuration gives. `base_url` is where clients reach the gateway."""
+    """`drivers` by the name that a region's configuration gives. `base_url` is where clients reach the gateway.
+    `configuration` is the operator's, defaults where they say nothing."""
 
     store: Store
     clock: Clock
@@ -25,6 +27,7 @@ class Context:
     drivers: Mapping[str, Driver]
     signals: Signals
     base_url: str
+    configuration: Configuration = field(default_factory=Configuration)
 
     def driver_of(self, region: str) -> Driver:
         """The driver of a region that placement chose."""

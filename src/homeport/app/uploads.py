@@ -12,7 +12,7 @@ from pathlib import Path
 from homeport.app.context import Context
 from homeport.core.errors import Conflict, Invalid, NotFound
 from homeport.core.ids import RevisionId, new_id
-from homeport.core.limits import UPLOAD_BYTES
+from homeport.core.limits import MIB
 from homeport.identity.keys import UPLOAD_AUDIENCE
 from homeport.store.contract import Transaction
 from homeport.store.records import Event
@@ -29,7 +29,7 @@ async def receive_archive(context: Context, token: str, body: AsyncIterator[byte
     revision_id = RevisionId(claims.sub)
     part = context.data.uploads / f"{revision_id}.{new_id('part', 8)}"
     try:
-        digest = await _write(part, body)
+        digest = await _write(part, body, context.configuration.limits.upload_mb)
         await asyncio.to_thread(_check_zip, part)
         target = context.data.sources / f"{digest}.zip"
         await asyncio.to_thread(_keep, part, target)
@@ -39,14 +39,14 @@ async def receive_archive(context: Context, token: str, body: AsyncIterator[byte
     context.signals.builds.wake()
 
 
-async def _write(part: Path, body: AsyncIterator[bytes]) -> str:
+async def _write(part: Path, body: AsyncIterator[bytes], most_mb: int) -> str:
     digest = hashlib.sha256()
     size = 0
     with part.open("wb") as file:
         async for chunk in body:
             size += len(chunk)
-            if size > UPLOAD_BYTES:
-                raise Invalid("archive", f"must have at most {UPLOAD_BYTES // 2**20} MiB")
+            if size > most_mb * MIB:
+                raise Invalid("archive", f"must have at most {most_mb} MiB")
             digest.update(chunk)
             file.write(chunk)
     return digest.hexdigest()

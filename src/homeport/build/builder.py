@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+from homeport.build.archive import UnpackLimits
 from homeport.build.bundle import (
     Bundle,
     Description,
@@ -29,10 +30,11 @@ from homeport.build.prepare import Prepared, prepare
 from homeport.build.recipe import APP, CACHE, RECIPE, UV, environment, script, steps
 from homeport.build.report import failure, last_lines
 from homeport.build.toolchain import Toolchain, toolchain
+from homeport.configuration import Limits
 from homeport.core.clock import Clock, parse_timestamp, timestamp
 from homeport.core.errors import DriverUnavailable, Internal
 from homeport.core.ids import Kind, RevisionId, UnitId
-from homeport.core.limits import BUILD_TIMEOUT_S
+from homeport.core.limits import MIB
 from homeport.core.units import Mount, UnitKind, UnitSpec, UnitState, UnitStatus
 from homeport.drivers.contract import Driver
 from homeport.settings import DataDir
@@ -68,11 +70,16 @@ def unit_of(revision: RevisionId) -> UnitId:
 class Builder:
     """Builds sources. Several builds may run at once, one of a revision at a time."""
 
-    def __init__(self, data: DataDir, driver: Driver, clock: Clock, tools: Toolchain | None = None) -> None:
+    def __init__(
+        self, data: DataDir, driver: Driver, clock: Clock, tools: Toolchain | None = None, limits: Limits | None = None
+    ) -> None:
         self._data = data
         self._driver = driver
         self._clock = clock
         self._tools = tools or toolchain()
+        limits = limits or Limits()
+        self._timeout_s = limits.build_timeout_s
+        self._unpacked = UnpackLimits(content_bytes=limits.unpacked_mb * MIB, files=limits.unpacked_files)
         self._active: dict[RevisionId, str] = {}
 
     def digest(self, request: BuildRequest) -> str:
@@ -174,7 +181,7 @@ class Builder:
 
     def _make_room(self, request: BuildRequest, work: Path, cache: Path) -> Prepared:
         work.mkdir(mode=0o711)
-        prepared = prepare(request.source, work / "app", request.kind, self._tools)
+        prepared = prepare(request.source, work / "app", request.kind, self._tools, self._unpacked)
         cache.mkdir(parents=True, exist_ok=True)
         cache.parent.chmod(0o711)  # the user of sandboxes passes through it to what it is shown
         return prepared
@@ -194,7 +201,7 @@ class Builder:
             mounts=(*own, *self._tools.python.mounts, *self._tools.registry.mounts),
             memory_mb=MEMORY_MB,
             max_processes=MAX_PROCESSES,
-            timeout_s=BUILD_TIMEOUT_S,
+            timeout_s=self._timeout_s,
             stop_grace_s=STOP_GRACE_S,
             log_limit_bytes=LOG_BYTES,
             labels={"resource": request.resource_uid, "revision": request.revision, "name": request.name},
@@ -203,7 +210,7 @@ class Builder:
     async def _finished(self, revision: RevisionId, draft: Description) -> None:
         """Wait for the unit's end. Raises `BuildFailed` unless it ended well."""
         unit = unit_of(revision)
-        status = await self._wait(unit, BUILD_TIMEOUT_S + STOP_GRACE_S + SILENT_DRIVER_S)
+        status = await self._wait(unit, self._timeout_s + STOP_GRACE_S + SILENT_DRIVER_S)
         if status.outcome is None or not status.outcome.succeeded:
             raise failure(status, draft.steps, await last_lines(self._driver, unit), MEMORY_MB)
 

@@ -5,7 +5,7 @@ builder, in a thread; it starts nothing.
 from dataclasses import dataclass
 from pathlib import Path
 
-from homeport.build.archive import Unpacked, unpack
+from homeport.build.archive import Unpacked, UnpackLimits, unpack
 from homeport.build.bundle import remove_tree
 from homeport.build.dependencies import find_dependencies
 from homeport.build.detect import Program, detect
@@ -31,9 +31,9 @@ class Prepared:
     build_args: dict[str, str]
 
 
-def prepare(archive: Path, app: Path, kind: Kind, tools: Toolchain) -> Prepared:
+def prepare(archive: Path, app: Path, kind: Kind, tools: Toolchain, limits: UnpackLimits) -> Prepared:
     """Unpack `archive` into `app` and plan its build. Raises `Invalid` for a source that breaks a rule."""
-    unpacked = unpack(archive, app)
+    unpacked = unpack(archive, app, limits)
     secrets = _take_secrets(app)
     manifest = read_manifest(app)
     program = detect(app, manifest, kind)

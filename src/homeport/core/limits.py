@@ -1,4 +1,5 @@
-"""Bounds of requests and waits, each with its reason. Settings may lower or raise those that operators care about."""
+"""Bounds of requests and waits, each with its reason. The operator may change some of them in
+DATA/config.toml."""
 
 DISPLAY_NAME_LENGTH = 63  # public contract
 EXTERNAL_ID_LENGTH = 64  # public contract
@@ -9,11 +10,15 @@ EXECUTION_PAGE_LIMIT_MAX = 100  # public contract
 CURSOR_AGE_S = 24 * 3600  # public contract
 QUERY_LENGTH = 200  # public contract
 
-BODY_BYTES = 16 * 1024 * 1024  # a JSON body: room for some 100 000 small tasks
-UPLOAD_BYTES = 512 * 1024 * 1024  # an uploaded archive
-UNPACKED_BYTES = 2 * 1024 * 1024 * 1024  # an archive's content, against bombs
+MIB = 1024 * 1024
+
+# Defaults of DATA/config.toml's [limits] (homeport.configuration).
+BODY_BYTES = 16 * MIB  # a JSON body: room for some 100 000 small tasks
+UPLOAD_BYTES = 512 * MIB  # an uploaded archive
+UNPACKED_BYTES = 2048 * MIB  # an archive's content, against bombs
 UNPACKED_FILES = 100_000
 BUILD_TIMEOUT_S = 15 * 60  # public contract: the SDK's image builder gives up then
+
 START_TIMEOUT_S = 120  # a program that does not listen by then has failed to start
 DRAIN_TIMEOUT_S = 30  # a replaced replica may finish its requests
 IDLE_TIMEOUT_S = 100  # public contract: a synchronous call without a byte

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 
 from homeport.core.errors import Denied, Invalid
 from homeport.placement.refusal import refusal_of
-from homeport.policy.decision import Decision, Step, Verdict
-from homeport.policy.inventory import Flavor, Region
-
-ANYWHERE = "auto"  # the contract's pseudo-region: no pin
+from homeport.policy.decision import Decision, Step, Verdict, toml_text
+from homeport.policy.inventory import ALIAS, ANYWHERE, Flavor, Region
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +45,8 @@ def place(
     pin: str | None,
     flavors_asked: Sequence[Flavor] = (),
 ) -> Plan | Refusal:
-    """The place for a workload. `pin` is its `spec.region`; None, empty and `auto` mean anywhere.
+    """The place for a workload. `pin` is its `spec.region`: a region's name or alias; None, empty and `auto` mean
+    anywhere.
 
     Raises `Invalid` for a region or a flavor that does not exist: that is the request's mistake, not a policy's.
     """
@@ -68,10 +67,24 @@ def _pinned(inventory: Sequence[Region], pin: str | None) -> Region | None:
     if not pin or pin.casefold() == ANYWHERE:
         return None
     for region in inventory:
-        if region.name.casefold() == pin.casefold():
+        if region.is_named(pin):
             return region
-    names = ", ".join(region.name for region in inventory) or "none exists"
-    raise Invalid("spec.region", f"must be a region of this installation: {names}", value=pin)
+    names = ", ".join(name for region in inventory for name in (region.name, *region.aliases)) or "none exists"
+    rule = f"must be a region of this installation: {names}, or {ANYWHERE}"
+    raise Invalid("spec.region", rule, value=pin, hint=_how_to_alias(inventory, pin))
+
+
+def _how_to_alias(inventory: Sequence[Region], pin: str) -> str:
+    """The line that would let `pin` mean the first region; nothing where it could be no alias."""
+    name = pin.lower()
+    if not inventory or not ALIAS.fullmatch(name):
+        return ""
+    first = inventory[0]
+    aliases = ", ".join(toml_text(alias) for alias in (*first.aliases, name))
+    return (
+        f"To let {name} mean this machine, write in DATA/config.toml, and start again:\n"
+        f"[regions.{first.name}]\naliases = [{aliases}]"
+    )
 
 
 def _check_flavors(inventory: Sequence[Region], flavors_asked: Sequence[Flavor]) -> None:

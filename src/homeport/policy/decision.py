@@ -5,6 +5,7 @@ of a type allows all of it (public contract; choices beyond it in docs/decisions
 nothing: `homeport.placement` takes one of the allowed pairs, or words the refusal.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -38,9 +39,9 @@ class Step:
 class RegionVerdict:
     """What the policies say of one region.
 
-    `in_place`: no location policy, or one of their places matches. `unknown`: `country` and `continent`, where a
-    place asks for them and the operator has not said them. `flavors`: those that the flavor policies allow, whether
-    or not the region is in place.
+    `in_place`: no location policy, or one of their places matches. `unknown`: `country`, `continent` and `location`,
+    where a place asks for them and the operator has not said them. `flavors`: those that the flavor policies allow,
+    whether or not the region is in place.
     """
 
     region: Region
@@ -123,11 +124,17 @@ def configuration_lines(region: str, places: Sequence[Place], unknown: Sequence[
     lines say so.
     """
     lines = [f"[regions.{region}]"]
-    for kind in (PlaceType.CONTINENT, PlaceType.COUNTRY):
-        asked = [place.name.upper() for place in places if place.type is kind]
+    for kind in (PlaceType.CONTINENT, PlaceType.COUNTRY, PlaceType.LOCATION):
+        asked = [place.name for place in places if place.type is kind]
         if asked and kind.value in unknown:
-            lines.append(f'{kind.value} = "{asked[0]}"')
+            said = asked[0] if kind is PlaceType.LOCATION else asked[0].upper()
+            lines.append(f"{kind.value} = {toml_text(said)}")
     return "\n".join(lines)
+
+
+def toml_text(value: str) -> str:
+    """`value` as a basic string of TOML, which writes what must be escaped as JSON does."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _judge(region: Region, places: Sequence[PolicyRule], hardware: Sequence[PolicyRule]) -> RegionVerdict:

@@ -4,7 +4,11 @@ Called by the decision and by placement. It does not guess: what the operator ha
 never turned into a continent, because a rule that opens by a guess is a rule that can open by a mistake.
 """
 
+import re
 from dataclasses import dataclass
+
+ANYWHERE = "auto"  # the contract's pseudo-region: no region in particular
+ALIAS = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")  # what a further name of a region may look like
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,17 +25,27 @@ class Flavor:
 @dataclass(frozen=True, slots=True)
 class Region:
     """A place where workloads can run. `country` (ISO 3166-1, two letters) and `continent` (two letters) are None
-    until the operator says them. `driver` names what runs units there."""
+    until the operator says them, as is `location`, the name of the place in words. `driver` names what runs units
+    there. `aliases` are further names that a request may use for this region; no policy looks at them."""
 
     name: str
     country: str | None
     continent: str | None
     flavors: tuple[Flavor, ...]
     driver: str
+    location: str | None = None
+    aliases: tuple[str, ...] = ()
+
+    def is_named(self, name: str) -> bool:
+        """Whether a request that asks for `name` means this region; case does not matter."""
+        return name.casefold() in {self.name.casefold(), *(alias.casefold() for alias in self.aliases)}
 
     def describe(self) -> str:
-        """For people: `local (continent unknown, country unknown; flavors x86/cpu)`."""
+        """For people: `local (continent unknown, country unknown; flavors x86/cpu)`, with location and aliases where
+        there are any."""
         continent = f"continent {self.continent.upper()}" if self.continent else "continent unknown"
         country = f"country {self.country.upper()}" if self.country else "country unknown"
         flavors = ", ".join(map(str, self.flavors)) or "none"
-        return f"{self.name} ({continent}, {country}; flavors {flavors})"
+        location = f", location {self.location}" if self.location else ""
+        aliases = f"; also called {', '.join(self.aliases)}" if self.aliases else ""
+        return f"{self.name} ({continent}, {country}{location}; flavors {flavors}{aliases})"

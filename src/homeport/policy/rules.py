@@ -30,7 +30,8 @@ class PolicyType(StrEnum):
 
 
 class PlaceType(StrEnum):
-    """LOCATION compares with a region's name, COUNTRY and CONTINENT with what the operator says of the region."""
+    """LOCATION compares with a region's own name and with the location that the operator says, COUNTRY and CONTINENT
+    with what the operator says of them. An alias of a region is compared with nothing."""
 
     LOCATION = "location"
     COUNTRY = "country"
@@ -54,14 +55,14 @@ class Place:
     name: str
 
     def known_of(self, region: Region) -> str | None:
-        """What is known of `region` in the sense of this place's type."""
+        """What the operator says of `region` in the sense of this place's type."""
         if self.type is PlaceType.LOCATION:
-            return region.name
+            return region.location
         return region.country if self.type is PlaceType.COUNTRY else region.continent
 
     def matches(self, region: Region) -> bool:
-        known = self.known_of(region)
-        return known is not None and known.casefold() == self.name.casefold()
+        known = [self.known_of(region), region.name if self.type is PlaceType.LOCATION else None]
+        return self.name.casefold() in [one.casefold() for one in known if one is not None]
 
     def __str__(self) -> str:
         if self.type is PlaceType.LOCATION:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from homeport.configuration import read_configuration
 from homeport.core.clock import SystemClock
 from homeport.core.errors import Conflict, HomeportError, Invalid, Unavailable
 from homeport.settings import DataDir
@@ -85,7 +86,10 @@ def up(
         progress.step("looking at this machine")
         for remark in parts.check_host(options):
             progress.warn(remark)
-        set_local_region(data.root / "config.toml", options.country, options.continent)
+        set_local_region(data.config, options.country, options.continent)
+        read_configuration(
+            data.config
+        )  # refused here, where somebody reads it, and not by a server that starts in vain
         adopted = _take_over(before, options, progress)
         port, moved = choose_port(options.host, options.port, before.port)
         if moved:

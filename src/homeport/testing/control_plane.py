@@ -16,11 +16,12 @@ from homeport.api.app import public_app
 from homeport.app.authentication import ALL_SCOPES
 from homeport.app.context import Context
 from homeport.build.bundle import Description
+from homeport.configuration import read_configuration
 from homeport.core.ids import Kind, new_id
 from homeport.core.service import Signals
 from homeport.identity.keys import GATEWAY_AUDIENCE, Claims, KeyRing
 from homeport.identity.principals import Role
-from homeport.policy.inventory import Flavor, Region
+from homeport.regions import regions_of
 from homeport.settings import DataDir
 from homeport.store.contract import Transaction
 from homeport.store.records import Revision
@@ -33,6 +34,7 @@ VERSION = "2026-04-28"
 HOME = "home"
 AWAY = "away"
 BUNDLE = "b" * 64
+PLACE = '[regions.local]\ncountry = "DE"\ncontinent = "EU"\nflavors = ["x86/cpu"]\n'
 
 
 class SetClock:
@@ -108,21 +110,24 @@ class ControlPlane:
 
 
 @asynccontextmanager
-async def running_control_plane(root: Path) -> AsyncIterator[ControlPlane]:
-    """A control plane with its data below `root`, and the workspaces `home` and `away`."""
+async def running_control_plane(root: Path, config_toml: str = PLACE) -> AsyncIterator[ControlPlane]:
+    """A control plane with its data below `root`, and the workspaces `home` and `away`. `config_toml` is what the
+    operator has said."""
     data, clock = DataDir(root), SetClock()
     data.create()
     driver = ScriptedDriver()
-    region = Region(name="local", country="DE", continent="EU", flavors=(Flavor("x86", "cpu"),), driver=driver.name)
+    data.config.write_text(config_toml)
+    configuration = read_configuration(data.config)
     context = Context(
         store=SqliteStore(data.database),
         clock=clock,
         keys=KeyRing.load_or_create(data.signing_key),
         data=data,
-        regions=(region,),
+        regions=regions_of(configuration, driver.name),
         drivers={driver.name: driver},
         signals=Signals(),
         base_url="http://127.0.0.1:8080",
+        configuration=configuration,
     )
     await context.store.start()
     try:

@@ -77,6 +77,8 @@ def _rule(item: Mapping[str, Any]) -> str:
     if kind in ("string_too_long", "too_long"):
         unit = "characters" if kind == "string_too_long" else "elements"
         return f"must have at most {context.get('max_length')} {unit}"
+    if kind == "too_short":
+        return f"must have at least {context.get('min_length')} element(s)"
     if kind == "string_too_short":
         return "must not be empty"
     limits = {"greater_than_equal": ("at least", "ge"), "less_than_equal": ("at most", "le")}

@@ -50,7 +50,13 @@ def test_a_pin_is_followed_and_auto_is_none() -> None:
 def test_an_unknown_region_is_a_mistake_of_the_request() -> None:
     with pytest.raises(Invalid) as caught:
         placed(pin="us-pdx-1")
-    assert caught.value.message == "spec.region: must be a region of this installation: local (got 'us-pdx-1')."
+    assert (
+        caught.value.message == "spec.region: must be a region of this installation: local, or auto (got 'us-pdx-1')."
+    )
+    line = '[regions.local]\naliases = ["us-pdx-1"]'
+    assert (
+        caught.value.hint == f"To let us-pdx-1 mean this machine, write in DATA/config.toml, and start again:\n{line}"
+    )
 
 
 def test_an_unknown_flavor_is_a_mistake_of_the_request() -> None:

@@ -1,0 +1,172 @@
+"""DATA/config.toml: what the operator says of this installation. Optional, and so is each key in it.
+
+One class for each table, one field for each key: a new key is one field here and its row in docs/configuration.md (a
+test compares the two). Read by the server at its start and by `homeport up` before it starts anything. It stands apart
+from `homeport.settings`, which the command line and the edge import and which therefore does without pydantic.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from homeport.core.errors import Unavailable
+from homeport.core.limits import BODY_BYTES, BUILD_TIMEOUT_S, MIB, UNPACKED_BYTES, UNPACKED_FILES, UPLOAD_BYTES
+from homeport.policy.inventory import ALIAS, ANYWHERE
+from homeport.policy.rules import CONTINENTS
+from homeport.wire.invalid import problems
+
+LOCAL = "local"  # the region that is this machine
+_FLAVOR = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}/(cpu|gpu)")
+_OPTIONS_MOST = 20  # names or flavors of one machine
+
+
+def _country(value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"[A-Za-z]{2}", value):
+        raise ValueError('must be two letters (ISO 3166-1) such as "DE"')
+    return value
+
+
+def _continent(value: str | None) -> str | None:
+    if value is not None and value.upper() not in CONTINENTS:
+        raise ValueError(f"must be one of {', '.join(CONTINENTS)}")
+    return value
+
+
+def _location(value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"\S([^\x00-\x1f\x7f]{0,62}\S)?", value):
+        raise ValueError("must be 1 to 64 characters without control characters or blanks around them")
+    return value
+
+
+def _aliases(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        if not ALIAS.fullmatch(value):
+            raise ValueError(f"must hold names of lower-case letters, digits and hyphens (got {value!r})")
+        if value in (LOCAL, ANYWHERE):
+            raise ValueError(f"must not hold {value!r}, which has a meaning of its own")
+    return _once(values)
+
+
+def _flavors(values: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    for value in values or ():
+        if not _FLAVOR.fullmatch(value):
+            raise ValueError(f'must hold flavors such as "x86/cpu" or "t4/gpu" (got {value!r})')
+    return None if values is None else _once(values)
+
+
+def _once(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        if values.count(value) > 1:
+            raise ValueError(f"must hold each value once (got {value!r} twice)")
+    return values
+
+
+def _one_machine(regions: Mapping[str, "RegionTable"]) -> Mapping[str, "RegionTable"]:
+    for name in regions:
+        if name != LOCAL:
+            raise ValueError(
+                f"may hold one table in this version, [regions.{LOCAL}], which is this machine; "
+                f'to let another name mean it, write aliases = ["{name}"] there'
+            )
+    return regions
+
+
+class Table(BaseModel):
+    """One table of the file. Types are strict and unknown keys refused: a limit that is misspelt must not be one that
+    silently does not hold."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class RegionTable(Table):
+    """[regions.local]: where this machine stands, by the operator's word. What is not said is unknown, and matches no
+    policy that asks for it."""
+
+    country: Annotated[str | None, AfterValidator(_country)] = None
+    continent: Annotated[str | None, AfterValidator(_continent)] = None
+    location: Annotated[str | None, AfterValidator(_location)] = None
+    aliases: Annotated[tuple[str, ...], Field(max_length=_OPTIONS_MOST, strict=False), AfterValidator(_aliases)] = ()
+    flavors: Annotated[
+        tuple[str, ...] | None,
+        Field(min_length=1, max_length=_OPTIONS_MOST, strict=False),
+        AfterValidator(_flavors),
+    ] = None
+
+
+class Limits(Table):
+    """[limits]: how much is accepted, and how long things may take. Megabytes are 2**20 bytes."""
+
+    body_mb: Annotated[int, Field(ge=1, le=1024)] = BODY_BYTES // MIB
+    upload_mb: Annotated[int, Field(ge=1, le=16 * 1024)] = UPLOAD_BYTES // MIB
+    unpacked_mb: Annotated[int, Field(ge=1, le=256 * 1024)] = UNPACKED_BYTES // MIB
+    unpacked_files: Annotated[int, Field(ge=1, le=200_000)] = UNPACKED_FILES
+    build_timeout_s: Annotated[int, Field(ge=10, le=24 * 3600)] = BUILD_TIMEOUT_S
+
+
+class Sources(Table):
+    """[sources]: which repositories are fetched, and how much of them."""
+
+    allow_file_repositories: bool = False
+    submodules: bool = False
+    repository_mb: Annotated[int, Field(ge=1, le=64 * 1024)] = 1024
+    repository_timeout_s: Annotated[int, Field(ge=5, le=3600)] = 300
+
+
+class Configuration(Table):
+    """The whole file."""
+
+    regions: Annotated[dict[str, RegionTable], AfterValidator(_one_machine)] = Field(default_factory=dict)
+    limits: Limits = Limits()
+    sources: Sources = Sources()
+
+    @property
+    def local(self) -> RegionTable:
+        return self.regions.get(LOCAL, RegionTable())
+
+
+def read_configuration(config: Path) -> Configuration:
+    """What `config` says; all defaults where there is no such file. Raises `Unavailable` with the file, the key, the
+    rule and the next step."""
+    try:
+        content = tomllib.loads(config.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return Configuration()
+    except (OSError, ValueError) as exc:  # a ValueError is what no TOML and no UTF-8 raise
+        raise _broken(config, [f"it is no readable TOML ({exc})"]) from exc
+    try:
+        return Configuration.model_validate(content)
+    except ValidationError as exc:
+        raise _broken(config, [_problem(item) for item in exc.errors(include_url=False)]) from exc
+
+
+def _problem(item: Mapping[str, Any]) -> str:
+    place, name = item["loc"], item["loc"][-1]
+    if item["type"] == "extra_forbidden":
+        known = ", ".join(sorted(_table(place[:-1]).model_fields))
+        return f"{_heading(place[:-1])} has no key {name!r}; there are {known}"
+    ((path, rule),) = problems([item])
+    value = item.get("input")
+    shown = f" (got {value!r})" if isinstance(value, str | int | float) and item["type"] != "missing" else ""
+    if item["type"] == "model_type" or (item["type"] == "dict_type" and place == ("regions",)):
+        return f"[{'.'.join(map(str, place))}] must be a table{shown}"
+    heading = ".".join(str(part) for part in place[: 2 if place[0] == "regions" else 1])
+    return f"[{heading}] {path.removeprefix(heading).removeprefix('.')} {rule}{shown}".replace("]  ", "] ")
+
+
+def _table(place: Sequence[int | str]) -> type[Table]:
+    if not place:
+        return Configuration
+    annotation = Configuration.model_fields[str(place[0])].annotation
+    return annotation if isinstance(annotation, type) and issubclass(annotation, Table) else RegionTable
+
+
+def _heading(place: Sequence[int | str]) -> str:
+    return f"[{'.'.join(map(str, place))}]" if place else "the file"
+
+
+def _broken(config: Path, found: Sequence[str]) -> Unavailable:
+    return Unavailable(f"{config} cannot be used: {'; '.join(found)}.", hint="Mend that and start again.")
