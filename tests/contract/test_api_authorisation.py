@@ -26,12 +26,22 @@ PUBLIC: set[Route] = {
     ("HEAD", "/v0/openapi.json"),
     ("POST", "/oauth/token"),
     ("POST", "/v0/oauth/token"),
+    ("GET", "/.well-known/openid-configuration"),
+    ("GET", "/v0/.well-known/openid-configuration"),
+    ("GET", "/.well-known/jwks.json"),
+    ("GET", "/v0/.well-known/jwks.json"),
     ("PUT", "/v0/homeport/uploads/{token}"),
     ("GET", "/v0/homeport/task-data/{token}"),
 }
 
 # A kind that is not served says so to every key.
-ANY_KEY: set[Route] = set()
+ANY_KEY: set[Route] = {
+    ("POST", "/v0/workspaces"),
+    ("POST", "/v0/workspaces/availability"),
+    ("PUT", "/v0/workspaces/{workspaceName}"),
+    ("DELETE", "/v0/workspaces/{workspaceName}"),
+    ("DELETE", "/v0/workspaces/{workspaceName}/leave"),
+}
 
 # The scopes that each route needs, all of them. In a tuple of alternatives, one of them.
 Needs = Sequence[str | tuple[str, ...]]
@@ -52,6 +62,15 @@ NEEDS: dict[Route, Needs] = {
     ("GET", "/v0/homeport/explain/{kind}/{name}"): ["agents:get"],
     ("GET", "/v0/homeport/logs/{kind}/{name}"): ["agents:get"],
     ("GET", "/v0/homeport/status"): ["agents:list", "jobs:list"],
+    ("GET", "/v0/workspaces"): ["workspaces:list"],
+    ("GET", "/v0/workspaces/{workspaceName}"): ["workspaces:get"],
+    ("GET", "/v0/service_accounts"): ["workspaces:get"],
+    ("POST", "/v0/service_accounts"): ["workspaces:update"],
+    ("PUT", "/v0/service_accounts/{clientId}"): ["workspaces:update"],
+    ("DELETE", "/v0/service_accounts/{clientId}"): ["workspaces:update"],
+    ("GET", "/v0/service_accounts/{clientId}/api_keys"): ["apiKey:list"],
+    ("POST", "/v0/service_accounts/{clientId}/api_keys"): ["apiKey:write"],
+    ("DELETE", "/v0/service_accounts/{clientId}/api_keys/{apiKeyId}"): ["apiKey:write"],
 }
 for _kind in ("agents", "jobs"):
     NEEDS |= {
@@ -87,6 +106,7 @@ for _path, _group in {
     ANY_KEY |= {(method, f"/v0/{_path}/{{rest:path}}") for method in ("GET", "POST", "PUT", "DELETE")}
 
 VALUES = {"name": "one", "job": "one", "execution_id": "exec-one", "kind": "agents", "ws": HOME, "rest:path": "one"}
+VALUES |= {"workspaceName": HOME, "clientId": "sa-one", "apiKeyId": "ak_one"}
 BODIES: dict[str, dict[str, Any]] = {
     "policies": {
         "metadata": {"name": "one"},
@@ -95,6 +115,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "agents": {"metadata": {"name": "one"}, "spec": {}},
     "jobs": {"metadata": {"name": "one"}, "spec": {}},
     "executions": {"tasks": [{}]},
+    "service_accounts": {"name": "one"},
+    "api_keys": {"name": "one"},
 }
 
 
@@ -164,6 +186,12 @@ async def test_a_member_reads_policies_and_changes_none_and_a_workload_changes_n
         ("POST", "/v0/policies"),
         ("PUT", "/v0/policies/{name}"),
         ("DELETE", "/v0/policies/{name}"),
+        ("POST", "/v0/service_accounts"),
+        ("PUT", "/v0/service_accounts/{clientId}"),
+        ("DELETE", "/v0/service_accounts/{clientId}"),
+        ("GET", "/v0/service_accounts/{clientId}/api_keys"),
+        ("POST", "/v0/service_accounts/{clientId}/api_keys"),
+        ("DELETE", "/v0/service_accounts/{clientId}/api_keys/{apiKeyId}"),
     }
     reached = {route for route, needs in NEEDS.items() if {*one_of_each(needs)} <= scopes_of(Role.WORKLOAD)}
     assert {path for method, path in reached if method != "GET"} == {

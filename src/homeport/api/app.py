@@ -3,7 +3,20 @@
 from fastapi import APIRouter, Depends, FastAPI
 
 from homeport import __version__
-from homeport.api import agents, executions, health, homeport, jobs, policies, tokens, unserved, uploads
+from homeport.api import (
+    accounts,
+    agents,
+    discovery,
+    executions,
+    health,
+    homeport,
+    jobs,
+    policies,
+    tokens,
+    unserved,
+    uploads,
+    workspaces,
+)
 from homeport.api.bodies import BodyLimit
 from homeport.api.dependencies import version_of
 from homeport.api.errors import install_error_handlers
@@ -11,9 +24,17 @@ from homeport.app.context import Context
 from homeport.core.limits import MIB
 
 # One line a kind. `unserved` answers for the kinds that this version does not have, so it comes last.
-VERSIONED: tuple[APIRouter, ...] = (policies.router, agents.router, jobs.router, homeport.router, unserved.router)
+VERSIONED: tuple[APIRouter, ...] = (
+    policies.router,
+    agents.router,
+    jobs.router,
+    workspaces.router,
+    accounts.router,
+    homeport.router,
+    unserved.router,
+)
 # What has no version: addresses that carry their own credential, and what programs ask that know no contract.
-PLAIN: tuple[APIRouter, ...] = (health.router, tokens.router, uploads.router)
+PLAIN: tuple[APIRouter, ...] = (health.router, tokens.router, discovery.router, uploads.router)
 
 
 def public_app(context: Context) -> FastAPI:

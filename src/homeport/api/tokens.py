@@ -22,6 +22,7 @@ router = APIRouter(tags=["oauth"])
 
 GRANT = "client_credentials"
 FORM = "application/x-www-form-urlencoded"  # what OAuth itself prescribes; the contract's clients send JSON
+_NO_REFRESH = "No refresh tokens are given here: ask with the client's id and secret again."
 PARAMETERS_MOST = 20  # a form has four that mean something
 # The field that is wrong, and what OAuth calls such a request.
 _OAUTH_ERRORS = {"grant_type": "unsupported_grant_type", "client_secret": "invalid_client"}
@@ -36,7 +37,8 @@ async def create_token(
     try:
         parameters = await _parameters(request)
         if parameters.get("grant_type") != GRANT:
-            raise Invalid("grant_type", f'must be "{GRANT}"', value=parameters.get("grant_type"))
+            hint = _NO_REFRESH if parameters.get("grant_type") == "refresh_token" else ""
+            raise Invalid("grant_type", f'must be "{GRANT}"', value=parameters.get("grant_type"), hint=hint)
         client_id, secret = _client(authorization, parameters)
         token, lifetime_s = await issue_token(ctx, client_id, secret)
     except Invalid as error:

@@ -14,6 +14,7 @@ from homeport.store.contract import Transaction
 from homeport.store.records import Revision, ServiceAccount
 
 ALL_SCOPES = ("all",)
+_ACCOUNT_SECRET = "account"  # begins a service account's secret, as its revision begins a program's
 WORKLOAD_SCOPES = ("agents:run", "functions:run", "models:run", "jobs:run", "jobs:get", "jobs:list")
 
 
@@ -48,8 +49,14 @@ def client_secret(context: Context, client_id: str, revision: RevisionId) -> str
     return f"{revision}.{context.keys.derive(f'client-secret:{client_id}:{revision}')}"
 
 
+def account_secret(context: Context, client_id: str) -> str:
+    """The secret of a service account, told once when it is made: derived, never stored. It ends with the account."""
+    return f"{_ACCOUNT_SECRET}.{context.keys.derive(f'account-secret:{client_id}')}"
+
+
 async def issue_token(context: Context, client_id: str, secret: str) -> tuple[str, int]:
-    """An access token for client credentials, and its lifetime in seconds.
+    """An access token for the client credentials of a service account or of a revision's program, and its lifetime in
+    seconds.
 
     Raises `Invalid` naming the parameter, as the contract's token endpoint does.
     """
@@ -59,16 +66,18 @@ async def issue_token(context: Context, client_id: str, secret: str) -> tuple[st
         return tx.identities.account(client_id), tx.revisions.get(revision)
 
     account, found = await context.store.read(look)
-    expected = client_secret(context, client_id, revision)
+    program = account is None or account.owner_uid is not None
+    expected = client_secret(context, client_id, revision) if program else account_secret(context, client_id)
     genuine = hmac.compare_digest(expected.encode(), secret.encode())
-    if account is None or found is None or not genuine or account.owner_uid != found.resource_uid:
+    gone = program and (account is None or found is None or account.owner_uid != found.resource_uid)
+    if account is None or gone or not genuine:
         raise Invalid("client_secret", "does not belong to this client_id, or its revision is gone")
     now = context.clock.now()
     claims = Claims(
         sub=client_id,
         jti=token_jti(client_id, now),
         workspace=account.workspace,
-        scopes=WORKLOAD_SCOPES,
+        scopes=WORKLOAD_SCOPES if program else ALL_SCOPES,
         issued_at=now,
         expires_at=now + timedelta(seconds=LIFETIME_S),
     )

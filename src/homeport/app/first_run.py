@@ -6,7 +6,7 @@ from pathlib import Path
 
 from homeport.app.authentication import ALL_SCOPES
 from homeport.app.context import Context
-from homeport.core.ids import new_id
+from homeport.core.ids import new_id, new_key_id
 from homeport.identity.keys import GATEWAY_AUDIENCE, Claims
 from homeport.identity.principals import Role
 from homeport.store.contract import Transaction
@@ -30,7 +30,7 @@ async def ensure_first_run(context: Context) -> None:
         account = admins[0] if admins else _admin(tx, context)
         claims = Claims(
             sub=account.client_id,
-            jti=new_id("key", 20),
+            jti=new_key_id(),
             workspace=DEFAULT_WORKSPACE,
             scopes=ALL_SCOPES,
             issued_at=now,

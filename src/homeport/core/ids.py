@@ -33,7 +33,16 @@ class Kind(StrEnum):
 
 def new_id(prefix: str, length: int = 10) -> str:
     """A fresh id such as `rev-k3v9…`: `prefix`, a hyphen, and `length` letters and digits that are easy to read."""
-    return f"{prefix}-" + "".join(secrets.choice(_ALPHABET) for _ in range(length))
+    return f"{prefix}-{_random(length)}"
+
+
+def new_key_id() -> str:
+    """A fresh id of an API key, which the contract writes `ak_…`."""
+    return f"ak_{_random(20)}"
+
+
+def _random(length: int) -> str:
+    return "".join(secrets.choice(_ALPHABET) for _ in range(length))
 
 
 def check_name(name: object, field: str = "metadata.name") -> str:

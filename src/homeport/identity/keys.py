@@ -31,7 +31,7 @@ GATEWAY_AUDIENCE = "gateway"  # API keys and access tokens
 TASK_AUDIENCE = "task-data"  # one task's own arguments
 UPLOAD_AUDIENCE = "upload"  # one archive for one revision
 # RFC 9864 renames this algorithm to Ed25519; Envoy and the public SDKs know it by this name only.
-_ALGORITHM = "EdDSA"
+ALGORITHM = "EdDSA"
 _TOKEN_CHARACTERS = 8192  # our longest is below 1 000; a header may carry no more anyway
 _OWN_CLAIMS = frozenset({"iss", "aud", "sub", "jti", "workspace", "scopes", "iat", "exp"})
 
@@ -99,7 +99,7 @@ class KeyRing:
         try:
             return cls._load(path)
         except FileNotFoundError:
-            key = OKPKey.generate_key("Ed25519", {"use": "sig", "alg": _ALGORITHM}, private=True, auto_kid=True)
+            key = OKPKey.generate_key("Ed25519", {"use": "sig", "alg": ALGORITHM}, private=True, auto_kid=True)
             _write_once(path, json.dumps(KeySet([key]).as_dict(private=True)).encode())
         return cls._load(path)
 
@@ -125,7 +125,7 @@ class KeyRing:
         payload = claims.to_payload() if isinstance(claims, Claims) else dict(claims)
         payload |= {"iss": ISSUER, "aud": audience}
         key = self._keys.keys[0]
-        header = {"alg": _ALGORITHM, "kid": key.kid}
+        header = {"alg": ALGORITHM, "kid": key.kid}
         return jwt.encode(header, payload, key, registry=self._registry)
 
     def verify(self, token: str, audience: str, now: datetime) -> Claims:
@@ -164,7 +164,7 @@ class _OnlyEdDSA(JWSRegistry):
     """The registry of the one algorithm that we sign and accept: a token cannot choose another."""
 
     def get_alg(self, name: str) -> Any:
-        if name != _ALGORITHM:
+        if name != ALGORITHM:
             raise UnsupportedAlgorithmError(f"algorithm {name!r} is not accepted")
         return self.algorithms[name]
 

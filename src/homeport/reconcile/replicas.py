@@ -14,11 +14,11 @@ from homeport.core.clock import Clock
 from homeport.core.errors import HomeportError, NoCapacity, Unavailable
 from homeport.core.ids import ReplicaId, UnitId, new_id
 from homeport.drivers.contract import Driver
-from homeport.identity.tokens import live_token_jtis
 from homeport.reconcile.launch import ReplicaLauncher
 from homeport.reconcile.observation import Workload
 from homeport.store.contract import Store, Transaction
-from homeport.store.records import ApiKey, Event, Replica, ServiceAccount
+from homeport.store.records import Event, Replica
+from homeport.store.revocation import end_account
 from homeport.workloads import actions
 from homeport.workloads.states import ReplicaState, RevisionState, WorkloadStatus
 
@@ -220,26 +220,8 @@ class Performer:
 def remove_workload(tx: Transaction, resource_uid: str, now: datetime) -> None:
     """Remove a workload's rows and its account, whose tokens end with it."""
     if (account := tx.identities.account_of(resource_uid)) is not None:
-        tx.identities.remove_account(account.client_id, now)
-        _revoke_tokens(tx, account, now)
+        end_account(tx, account, now)
     tx.resources.delete(resource_uid)
-
-
-def _revoke_tokens(tx: Transaction, account: ServiceAccount, now: datetime) -> None:
-    """Have the gateway refuse the tokens that a program of this account may still hold."""
-    for jti, ends in live_token_jtis(account.client_id, now):
-        tx.identities.add_key(
-            ApiKey(
-                jti=jti,
-                client_id=account.client_id,
-                workspace=account.workspace,
-                name="access tokens",
-                created_at=now,
-                created_by=account.client_id,
-                expires_at=ends,
-                revoked_at=now,
-            )
-        )
 
 
 def free_port(taken: set[int]) -> int:

@@ -113,12 +113,11 @@ class Rollouts:
         for uid in await self._store.read(unsettled_jobs):
             if await self._store.write(partial(roll_out_job, uid, self._clock.now())):
                 self._signals.garbage.wake()
-                self._to_publish = True  # its account's keys are revoked
 
     async def _roll_out_agents(self) -> None:
         if not self._restored:
             await self._restore()
-        if self._to_publish:
+        if self._to_publish or await self._routes.revocations_changed():
             await self._publish()
         workloads = await self._store.read(read_workloads)
         units = await self._units()

@@ -26,12 +26,22 @@ class Routes:
         self._keys = keys
         self._xds = xds
         self._turn = asyncio.Lock()
+        self._revoked: frozenset[str] = frozenset()
 
     async def publish(self) -> int:
         """Publish the present state; returns the version to wait for with `XdsServer.acknowledged`. One at a time, so
         that an older picture never replaces a newer one."""
         async with self._turn:
-            return self._xds.publish(await self._store.read(self._picture))
+            picture = await self._store.read(self._picture)
+            self._revoked = picture.revoked
+            return self._xds.publish(picture)
+
+    async def revocations_changed(self) -> bool:
+        """Whether other keys are revoked now than the gateway was told last."""
+        return await self._store.read(self._revoked_now) != self._revoked
+
+    def _revoked_now(self, tx: Transaction) -> frozenset[str]:
+        return frozenset(tx.identities.revoked_keys(self._clock.now()))
 
     def _picture(self, tx: Transaction) -> Gateway:
         routes = []
@@ -41,8 +51,7 @@ class Routes:
         for agent in tx.resources.every(Kind.AGENT):
             if (route := route_of(agent, tx.revisions.of(agent.uid), replicas[agent.uid])) is not None:
                 routes.append(route)
-        revoked = frozenset(tx.identities.revoked_keys(self._clock.now()))
-        return Gateway(routes=tuple(routes), jwks=self._keys.public_jwks(), revoked=revoked)
+        return Gateway(routes=tuple(routes), jwks=self._keys.public_jwks(), revoked=self._revoked_now(tx))
 
 
 def route_of(agent: Resource, revisions: Iterable[Revision], replicas: Iterable[Replica]) -> WorkloadRoute | None:

@@ -49,6 +49,10 @@ class Identities(Protocol):
         """Raises `Conflict` for a client id that exists, or when the workload has an account already."""
         ...
 
+    def replace_account(self, account: ServiceAccount) -> bool:
+        """Write name, description, role and updated_at. False if it is gone."""
+        ...
+
     def account(self, client_id: str) -> ServiceAccount | None: ...
 
     def accounts(self, workspace: str) -> list[ServiceAccount]:

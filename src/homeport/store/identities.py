@@ -37,6 +37,12 @@ class SqlIdentities:
         with conflict(f"The service account {account.client_id!r}, or another one of its workload, exists already."):
             self._connection.execute(insert(accounts).values(_ACCOUNT.values(account)))
 
+    def replace_account(self, account: ServiceAccount) -> bool:
+        written = _ACCOUNT.values(account)
+        values = {name: written[name] for name in ("name", "description", "role", "updated_at")}
+        stored = update(accounts).where(accounts.c.client_id == account.client_id)
+        return self._connection.execute(stored.values(values)).rowcount == 1
+
     def account(self, client_id: str) -> ServiceAccount | None:
         row = self._connection.execute(select(accounts).where(accounts.c.client_id == client_id)).mappings().first()
         return None if row is None else _ACCOUNT.record(row)

@@ -147,6 +147,13 @@ class IdentitySuite:
             with pytest.raises(Conflict):
                 await store.write(lambda tx, twin=twin: tx.identities.add_account(twin))  # type: ignore[misc]
 
+    async def test_an_account_changes_in_what_may_change(self, store: Store) -> None:
+        await store.write(lambda tx: tx.identities.add_account(make_account()))
+        changed = make_account(name="two", description="2", role=Role.MEMBER, updated_at=LATER)
+        assert await store.write(lambda tx: tx.identities.replace_account(replace(changed, workspace="other"))) is True
+        assert await store.read(lambda tx: tx.identities.account("sa-one")) == changed
+        assert await store.write(lambda tx: tx.identities.replace_account(make_account("sa-two"))) is False
+
     async def test_accounts_are_listed_in_order_of_creation(self, store: Store) -> None:
         ages = {"sa-c": 1, "sa-a": 2, "sa-b": 3}
         made = [make_account(client, created_at=NOON + timedelta(seconds=age)) for client, age in ages.items()]
