@@ -35,6 +35,7 @@ from homeport.dataplane.xds import XdsServer
 from homeport.drivers.process import ProcessDriver
 from homeport.identity.keys import GATEWAY_AUDIENCE, ISSUER, KeyRing
 from homeport.reconcile.builds import Builds
+from homeport.reconcile.expiry import Expiries
 from homeport.reconcile.garbage import Garbage
 from homeport.reconcile.launch import ReplicaLauncher
 from homeport.reconcile.replicas import Performer
@@ -93,6 +94,7 @@ class Server:
             Rollouts(store, clock, driver, performer, routes, xds, signals),
             Builds(store, clock, builder, data, signals),
             Runner(store, clock, [driver], tasks, slots=slots, wakeup=signals.runner),
+            Expiries(store, clock, signals),
             Garbage(store, clock, driver, builder, data, signals.garbage),
         )
 

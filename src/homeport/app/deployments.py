@@ -15,8 +15,10 @@ from homeport.core.ids import Kind, RevisionId, new_id
 from homeport.identity.keys import UPLOAD_AUDIENCE, Claims
 from homeport.identity.principals import Principal, Role
 from homeport.identity.roles import require
+from homeport.jobs.expiry import refuse_past
 from homeport.jobs.settings import JobSettings
 from homeport.placement.plan import Plan
+from homeport.reconcile.deletion import begin_deletion
 from homeport.store.contract import Transaction
 from homeport.store.records import Event, Resource, Revision, ServiceAccount
 from homeport.workloads.settings import AgentSettings
@@ -49,9 +51,9 @@ async def create_workload(
     name that exists. `upload` asks for a slot for the archive.
     """
     require(principal, f"{kind.plural}:create")
-    _check(kind, intent.spec)
-    keep_masked(intent.spec, {})  # a mask stands for a stored value, and there is none yet
     now = context.clock.now()
+    _check(kind, intent.spec, now)
+    keep_masked(intent.spec, {})  # a mask stands for a stored value, and there is none yet
 
     def write(tx: Transaction) -> Deployment:
         plan = judge(context, tx, principal.workspace, kind, intent.spec).plan()
@@ -71,8 +73,8 @@ async def update_workload(
     """Replace an agent's or job's specification and deploy it as a new revision; the old one serves until the new one
     answers. Without `upload` the newest source is used again. Raises as `create_workload`, and `NotFound`."""
     require(principal, f"{kind.plural}:update")
-    _check(kind, intent.spec)
     now = context.clock.now()
+    _check(kind, intent.spec, now)
 
     def write(tx: Transaction) -> Deployment:
         stored = fetch(tx, principal.workspace, kind, intent.name)
@@ -103,16 +105,8 @@ async def delete_workload(
         stored = fetch(tx, principal.workspace, kind, name)
         if stored.deleting:
             return stored, tx.events.of(stored.uid)
-        going = replace(
-            stored,
-            deleting=True,
-            status=WorkloadStatus.DELETING,
-            generation=stored.generation + 1,
-            updated_at=now,
-            updated_by=principal.sub,
-        )
-        tx.resources.replace(going, stored.generation)
-        tx.events.add(_event(going, now, WorkloadStatus.DELETING, "Deletion requested", "DeleteRequested"))
+        message, reason = "Deletion requested", "DeleteRequested"
+        going = begin_deletion(tx, stored, now, by=principal.sub, message=message, reason=reason)
         return going, tx.events.of(going.uid)
 
     answer = await context.store.write(write)
@@ -129,12 +123,13 @@ class _Source:
     entrypoint: tuple[str, ...] = ()
 
 
-def _check(kind: Kind, spec: dict[str, Any]) -> None:
+def _check(kind: Kind, spec: dict[str, Any], now: datetime) -> None:
     """Refuse what could never run, before anything is stored."""
     if kind is Kind.AGENT:
         AgentSettings.from_spec(spec)
     else:
         JobSettings.from_spec(spec)
+        refuse_past(spec, now)
     if (spec.get("runtime") or {}).get("image"):
         raise Invalid("spec.runtime.image", "needs the Docker driver, which this version does not have", hint=_SOURCES)
     if (spec.get("repository") or {}).get("url"):
@@ -230,6 +225,7 @@ def upload_token(context: Context, revision: Revision) -> str:
 def _accepted(context: Context, deployment: Deployment) -> Deployment:
     context.signals.builds.wake()
     context.signals.rollouts.wake()
+    context.signals.expiries.wake()
     return deployment
 
 

@@ -9,6 +9,7 @@ from homeport.app.context import Context
 from homeport.core.ids import Kind
 from homeport.placement.plan import Plan, Refusal, place
 from homeport.policy.decision import Decision, decide
+from homeport.policy.inventory import read_flavors
 from homeport.policy.rules import MissingPolicy, PolicyRule
 from homeport.store.contract import Transaction
 
@@ -31,7 +32,8 @@ def judge(context: Context, tx: Transaction, workspace: str, kind: Kind, spec: d
     """Decide where this specification may run now, and where it would. Raises `Invalid` for an unknown region."""
     rules = attached_policies(tx, workspace, spec)
     decision = decide(kind, rules, context.regions)
-    return Verdict(decision=decision, placed=place(decision, context.regions, pin=spec.get("region")))
+    placed = place(decision, context.regions, pin=spec.get("region"), flavors_asked=read_flavors(spec))
+    return Verdict(decision=decision, placed=placed)
 
 
 def attached_policies(tx: Transaction, workspace: str, spec: dict[str, Any]) -> Sequence[PolicyRule | MissingPolicy]:

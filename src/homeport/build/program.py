@@ -46,10 +46,11 @@ class Platform:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Limits of one unit: MB, and seconds or None."""
+    """Limits of one unit: MB, seconds or None, cores or None."""
 
     memory_mb: int
     timeout_s: float | None = None
+    cpu_cores: float | None = None
 
 
 def program_unit(
@@ -65,6 +66,7 @@ def program_unit(
         mounts=bundle.mounts,
         memory_mb=limits.memory_mb,
         timeout_s=limits.timeout_s,
+        cpu_cores=limits.cpu_cores,
         stop_grace_s=STOP_GRACE_S,
         labels=labels,
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from homeport.core.errors import Invalid
-from homeport.core.spec import read_bool, read_list
+from homeport.core.spec import read_bool, read_list, read_object
 
 ENVS_MOST = 1000  # variables of one workload; the kernel's limit on a start is reached long before
 _NAME_LENGTH = 256
@@ -79,11 +79,29 @@ def read_envs(spec: Mapping[str, Any], key: str, path: str) -> tuple[EnvVar, ...
         at = f"{path}[{index}]"
         if not isinstance(item, Mapping):
             raise Invalid(at, "must be an object with name and value")
+        if item.get("valueFrom") is not None:
+            raise Invalid(f"{at}.valueFrom", "is not served by this version", hint="Send the value itself.")
         name = check_variable(item.get("name"), f"{at}.name")
         value = check_value(item.get("value") if item.get("value") is not None else "", f"{at}.value")
         # A later one of the same name wins, as in a shell's environment file.
         found[name] = EnvVar(name=name, value=value, secret=read_bool(item, "secret", f"{at}.secret", False))
     return tuple(found.values())
+
+
+def read_configurations(spec: Mapping[str, Any]) -> tuple[EnvVar, ...]:
+    """`spec.configurations`, the older contract's variables: an object of `{value, secret}` by name."""
+    found = []
+    configurations = read_object(spec, "configurations", "spec.configurations")
+    if len(configurations) > ENVS_MOST:
+        raise Invalid("spec.configurations", f"must have at most {ENVS_MOST} members", value=len(configurations))
+    for name, item in configurations.items():
+        at = f"spec.configurations.{name[:_NAME_LENGTH]}"
+        check_variable(name, at)
+        if not isinstance(item, Mapping):
+            raise Invalid(at, "must be an object with value and secret")
+        value = check_value(item.get("value") if item.get("value") is not None else "", f"{at}.value")
+        found.append(EnvVar(name=name, value=value, secret=read_bool(item, "secret", f"{at}.secret", False)))
+    return tuple(found)
 
 
 def check_variable(name: object, path: str) -> str:

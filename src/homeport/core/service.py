@@ -76,3 +76,4 @@ class Signals:
         self.rollouts = Wakeup()
         self.runner = Wakeup()
         self.garbage = Wakeup()
+        self.expiries = Wakeup()

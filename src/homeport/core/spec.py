@@ -14,6 +14,7 @@ from homeport.core.errors import Invalid
 
 _DURATION = re.compile(r"(\d{1,9})(s|m|h|d|w)")
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_WORD_BYTES = 128 * 1024 - 1  # the kernel takes no longer argument
 _TEXT_LENGTH = 1024  # no single-line setting of the contract comes near
 
 
@@ -88,6 +89,17 @@ def read_names(spec: Mapping[str, Any], key: str, field: str, most: int = 100) -
             raise Invalid(f"{field}[{index}]", "must be a name", value=value)
         names.append(value.strip())
     return tuple(dict.fromkeys(names))
+
+
+def read_texts(spec: Mapping[str, Any], key: str, field: str, most: int = 1000) -> tuple[str, ...]:
+    """The texts at `key` as they are, such as the words of a command; none if absent."""
+    texts = read_list(spec, key, field, most)
+    for index, value in enumerate(texts):
+        if not isinstance(value, str) or "\0" in value:
+            raise Invalid(f"{field}[{index}]", "must be a string without NUL")
+        if len(value.encode(errors="surrogatepass")) > _WORD_BYTES:
+            raise Invalid(f"{field}[{index}]", f"must have at most {_WORD_BYTES} bytes")
+    return tuple(texts)
 
 
 def parse_duration(value: object, field: str) -> int:

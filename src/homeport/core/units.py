@@ -46,9 +46,10 @@ class UnitSpec:
 
     argv: the command, looked up in the sandbox. env: the whole environment, nothing is inherited. workdir: a path in
     the sandbox. bundle: a directory of the host that appears at /app with a private writable layer over it, so the
-    program may write there and nobody else sees it; None for none. memory_mb and max_processes: limits of the whole
-    unit. timeout_s: after it the unit is asked to end (SIGTERM), after stop_grace_s more it is killed; None for no
-    limit. generation: a driver refuses to start an older generation of the same id.
+    program may write there and nobody else sees it; None for none. memory_mb, max_processes and cpu_cores: limits of
+    the whole unit; cpu_cores None is no limit, and without a control group for it nothing limits it. timeout_s: after
+    it the unit is asked to end (SIGTERM), after stop_grace_s more it is killed; None for no limit. generation: a driver
+    refuses to start an older generation of the same id.
     """
 
     id: UnitId
@@ -60,6 +61,7 @@ class UnitSpec:
     mounts: tuple[Mount, ...] = ()
     memory_mb: int = 2048
     max_processes: int = 512
+    cpu_cores: float | None = None
     timeout_s: float | None = None
     stop_grace_s: float = 10.0
     log_limit_bytes: int = 64 * 1024 * 1024

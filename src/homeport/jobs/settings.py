@@ -3,11 +3,11 @@
 Called when an execution is created, which copies them. Bounds are generous: they stop mistakes, they set no quotas.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from homeport.core.environment import EnvVar, read_envs
+from homeport.core.environment import EnvVar, read_configurations, read_envs
 from homeport.core.errors import Invalid
 from homeport.core.limits import MAX_RETRIES_DEFAULT, TASK_MEMORY_MB, TASK_TIMEOUT_S
 from homeport.core.spec import (
@@ -19,18 +19,24 @@ from homeport.core.spec import (
     read_names,
     read_object,
     read_text,
+    read_texts,
 )
+from homeport.core.unserved import refuse_unserved
+from homeport.jobs.expiry import read_expiry
 
 MEMORY_MB = Bounds(low=64, high=1024 * 1024)  # an interpreter hardly starts below; no machine has more
 TIMEOUT_S = Bounds(low=1, high=30 * 24 * 3600)
 MAX_RETRIES = Bounds(low=0, high=100)
 CONCURRENT_TASKS = Bounds(low=1, high=10_000)
+CPU_CORES = (0.01, 1024.0)  # the kernel's shortest quota; no machine has more
+DISK_PERCENT = Bounds(low=10, high=95)  # the contract's
 CONCURRENT_TASKS_DEFAULT = 10  # the contract's example; jobs share the machine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSettings:
-    """How a job's tasks run. `region` is its pin, `policies` the names attached to it."""
+    """How a job's tasks run. `region` is its pin, `policies` the names attached to it. `command` replaces the bundle's
+    start command, `args` follow it. `cpu_cores` None is no limit."""
 
     max_retries: int
     timeout_s: int
@@ -40,22 +46,34 @@ class JobSettings:
     enabled: bool
     region: str | None
     policies: tuple[str, ...]
+    command: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
+    cpu_cores: float | None = None
+
+    def argv(self, entrypoint: Sequence[str]) -> tuple[str, ...]:
+        """What a task runs; `entrypoint` is the bundle's start command."""
+        return (*(self.command or entrypoint), *self.args)
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any], manifest_runtime: Mapping[str, Any] | None = None) -> "JobSettings":
         """`manifest_runtime` is the table `[runtime]` of `blaxel.toml`, under the contract's keys. Raises `Invalid`
         with the path of what is wrong: in the spec, or in that file."""
         runtime = _Runtime(read_object(spec, "runtime", "spec.runtime"), manifest_runtime or {})
-        _refuse_unserved(spec, runtime.spec)
+        refuse_unserved(spec)
+        _check_unused(runtime.spec)
+        read_expiry(spec)
         return cls(
             max_retries=runtime.number("maxRetries", MAX_RETRIES, MAX_RETRIES_DEFAULT),
             timeout_s=runtime.timeout_s(),
             memory_mb=runtime.number("memory", MEMORY_MB, TASK_MEMORY_MB),
             max_concurrent_tasks=runtime.number("maxConcurrentTasks", CONCURRENT_TASKS, CONCURRENT_TASKS_DEFAULT),
-            envs=read_envs(runtime.spec, "envs", "spec.runtime.envs"),
+            envs=(*read_configurations(spec), *read_envs(runtime.spec, "envs", "spec.runtime.envs")),
             enabled=read_bool(spec, "enabled", "spec.enabled", True),
             region=read_text(spec, "region", "spec.region"),
             policies=read_names(spec, "policies", "spec.policies"),
+            command=_command(runtime.spec),
+            args=read_texts(runtime.spec, "args", "spec.runtime.args"),
+            cpu_cores=_cpu_cores(runtime.spec),
         )
 
 
@@ -81,10 +99,24 @@ class _Runtime:
         return TASK_TIMEOUT_S
 
 
-def _refuse_unserved(spec: Mapping[str, Any], runtime: Mapping[str, Any]) -> None:
-    """What cannot be given is refused: a job that silently lacks its volume loses what it writes there."""
-    if read_list(spec, "volumes", "spec.volumes", 100):
-        raise Invalid("spec.volumes", "volumes are not served by this version")
-    if read_object(spec, "githubRunner", "spec.githubRunner").get("repositories"):
-        raise Invalid("spec.githubRunner", "self-hosted runners are not served by this version")
+def _command(runtime: Mapping[str, Any]) -> tuple[str, ...]:
+    command = read_texts(runtime, "command", "spec.runtime.command")
+    if command and not command[0]:
+        raise Invalid("spec.runtime.command[0]", "must name a program")
+    return command
+
+
+def _cpu_cores(runtime: Mapping[str, Any]) -> float | None:
+    value = runtime.get("cpu")
+    if not value and value is not False:
+        return None  # nothing is asked for
+    low, high = CPU_CORES
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise Invalid("spec.runtime.cpu", f"must be a number of cores from {low:g} to {high:g}", value=value)
+    return float(value)
+
+
+def _check_unused(runtime: Mapping[str, Any]) -> None:
+    """What is kept without effect has bounds, too."""
     read_list(runtime, "ports", "spec.runtime.ports", 100)
+    read_int(runtime, "diskPercent", "spec.runtime.diskPercent", DISK_PERCENT)

@@ -1,7 +1,8 @@
-"""Control groups: the memory and process limits of a unit as a whole, on version 1 or 2, where we may write.
+"""Control groups: the memory, process and CPU limits of a unit as a whole, on version 1 or 2, where we may write.
 
 `find` looks once at the node's start; a unit then gets its own groups below ours. Where nothing is writable the
-answer says why, and the watchdog (`homeport.node.watch`) takes over. Never limits address space (RLIMIT_AS): programs
+answer says why, and the watchdog (`homeport.node.watch`) takes over, but for the CPU: without a group nothing limits
+it. Never limits address space (RLIMIT_AS): programs
 reserve far more than they use.
 """
 
@@ -16,6 +17,7 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 ROOT = Path("/sys/fs/cgroup")
+CPU_PERIOD_US = 100_000  # the kernel's own default: a unit waits no longer than this for its next share
 OWN_TASKS = 3  # bubblewrap's own processes live in the unit's group: its monitor, its init, and one in passing
 
 
@@ -26,6 +28,7 @@ class Groups:
     version: int = 0
     memory: Path | None = None
     pids: Path | None = None
+    cpu: Path | None = None
     reason: str = ""
 
     @property
@@ -36,8 +39,12 @@ class Groups:
     def pids_method(self) -> str:
         return f"cgroup v{self.version}" if self.pids else "watchdog"
 
+    @property
+    def cpu_method(self) -> str:
+        return f"cgroup v{self.version}" if self.cpu else "none"
+
     def bases(self) -> list[Path]:
-        return list(dict.fromkeys(path for path in (self.memory, self.pids) if path))
+        return list(dict.fromkeys(path for path in (self.memory, self.pids, self.cpu) if path))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +54,7 @@ class UnitGroups:
     version: int
     memory: Path | None = None
     pids: Path | None = None
+    cpu: Path | None = None
     folders: list[Path] = field(default_factory=list)
 
     def to_json(self) -> dict[str, object]:
@@ -54,13 +62,14 @@ class UnitGroups:
             "version": self.version,
             "memory": str(self.memory) if self.memory else None,
             "pids": str(self.pids) if self.pids else None,
+            "cpu": str(self.cpu) if self.cpu else None,
         }
 
     @classmethod
     def from_json(cls, data: dict[str, object]) -> "UnitGroups":
-        memory, pids = (Path(str(data[key])) if data.get(key) else None for key in ("memory", "pids"))
-        folders = list(dict.fromkeys(path for path in (memory, pids) if path))
-        return cls(version=int(str(data["version"])), memory=memory, pids=pids, folders=folders)
+        memory, pids, cpu = (Path(str(data[key])) if data.get(key) else None for key in ("memory", "pids", "cpu"))
+        folders = list(dict.fromkeys(path for path in (memory, pids, cpu) if path))
+        return cls(version=int(str(data["version"])), memory=memory, pids=pids, cpu=cpu, folders=folders)
 
     def peak_bytes(self) -> int | None:
         """The most memory that the unit held, None where the kernel does not keep it."""
@@ -97,16 +106,18 @@ def find(name: str) -> Groups:
     own = _own_version_1()
     memory = _try_version_1(own.get("memory"), name, reasons)
     pids = _try_version_1(own.get("pids"), name, reasons)
-    if memory or pids:
-        return Groups(version=1, memory=memory, pids=pids, reason="; ".join(reasons))
+    cpu = _try_version_1(own.get("cpu"), name, reasons)
+    if memory or pids or cpu:
+        return Groups(version=1, memory=memory, pids=pids, cpu=cpu, reason="; ".join(reasons))
     return Groups(reason="; ".join(reasons) or "no control groups with the memory controller are mounted")
 
 
-def create(groups: Groups, unit: str, memory_mb: int, max_processes: int) -> UnitGroups:
-    """Make the unit's groups with their limits. Raises OSError."""
+def create(groups: Groups, unit: str, memory_mb: int, max_processes: int, cpu_cores: float | None = None) -> UnitGroups:
+    """Make the unit's groups with their limits; one for the CPU only where that is limited. Raises OSError."""
     limit = str(memory_mb * 1024 * 1024)
     memory, pids = (base / unit if base else None for base in (groups.memory, groups.pids))
-    made = UnitGroups.from_json({"version": groups.version, "memory": memory, "pids": pids})
+    cpu = groups.cpu / unit if groups.cpu and cpu_cores is not None else None
+    made = UnitGroups.from_json({"version": groups.version, "memory": memory, "pids": pids, "cpu": cpu})
     for folder in made.folders:
         folder.mkdir(mode=0o755, exist_ok=True)
     if memory and groups.version == 2:
@@ -117,7 +128,22 @@ def create(groups: Groups, unit: str, memory_mb: int, max_processes: int) -> Uni
         _write_if_there(memory / "memory.memsw.limit_in_bytes", limit)
     if pids:
         (pids / "pids.max").write_text(str(max_processes + OWN_TASKS))
+    if cpu and cpu_cores is not None:
+        _limit_cpu(cpu, groups.version, cpu_cores)
     return made
+
+
+def _limit_cpu(folder: Path, version: int, cores: float) -> None:
+    quota = max(1000, round(cores * CPU_PERIOD_US))  # the kernel refuses less than a millisecond
+    try:
+        if version == 2:
+            (folder / "cpu.max").write_text(f"{quota} {CPU_PERIOD_US}")
+        else:
+            (folder / "cpu.cfs_period_us").write_text(str(CPU_PERIOD_US))
+            (folder / "cpu.cfs_quota_us").write_text(str(quota))
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # version 1 says that for more than a group above allows, which then holds
+            raise
 
 
 def join(unit: UnitGroups) -> None:
@@ -157,12 +183,24 @@ def _try_version_2(folder: Path, reasons: list[str]) -> Groups | None:
             if not {"memory", "pids"} <= set(_text(parent / "cgroup.subtree_control").split()):
                 (parent / "cgroup.subtree_control").write_text("+memory +pids")
         _try_joining(folder, 2)
+        cpu = _may_limit_cpu(folder)
     except OSError as error:
         reasons.append(f"{folder}: {error.strerror}")
         with contextlib.suppress(OSError):
             folder.rmdir()
         return None
-    return Groups(version=2, memory=folder, pids=folder)
+    return Groups(version=2, memory=folder, pids=folder, cpu=folder if cpu else None)
+
+
+def _may_limit_cpu(folder: Path) -> bool:
+    """Whether units below `folder` can have a CPU limit; a machine may keep that controller to itself."""
+    try:
+        for parent in (folder.parent, folder):
+            if "cpu" not in _text(parent / "cgroup.subtree_control").split():
+                (parent / "cgroup.subtree_control").write_text("+cpu")
+    except OSError:
+        return False
+    return True
 
 
 def _own_version_1() -> dict[str, Path]:
@@ -171,7 +209,7 @@ def _own_version_1() -> dict[str, Path]:
     for line in _text(Path("/proc/self/cgroup")).splitlines():
         _, names, path = line.split(":", 2)
         for controller in names.split(","):
-            if controller in ("memory", "pids") and (ROOT / controller).is_dir():
+            if controller in ("memory", "pids", "cpu") and (ROOT / controller).is_dir():
                 inside = ROOT / controller / path.lstrip("/")
                 found[controller] = inside if inside.is_dir() else ROOT / controller
     return found

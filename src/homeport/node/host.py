@@ -201,7 +201,7 @@ def _overlay(problem: str | None) -> Check:
 
 def _cgroups(groups: Groups) -> Check:
     ok = groups.memory is not None and groups.pids is not None
-    found = f"memory: {groups.memory_method}, processes: {groups.pids_method}"
+    found = f"memory: {groups.memory_method}, processes: {groups.pids_method}, CPU: {groups.cpu_method}"
     mend = "" if ok else "Run Homeport as root or in a delegated group (systemd: `Delegate=yes`); a watchdog stands in."
     why = "exact limits of memory and processes" + (f"; {groups.reason}" if groups.reason and not ok else "")
     return Check(name="cgroups", ok=ok, required=False, found=found, why=why, mend=mend)

@@ -81,7 +81,7 @@ class Launcher:
         sandbox.check_spec(spec)
         try:
             self._make_folders(spec, folder)
-            limits = cgroups.create(self.groups, spec.id, spec.memory_mb, spec.max_processes)
+            limits = cgroups.create(self.groups, spec.id, spec.memory_mb, spec.max_processes, spec.cpu_cores)
             folder.groups.write_text(json.dumps(limits.to_json()))
             return self._spawn(spec, folder, limits)
         except (OSError, subprocess.SubprocessError) as error:

@@ -268,6 +268,7 @@ def facts(launcher: Launcher, version: str) -> dict[str, Any]:
         "unit_uid": launcher.uid if launcher.uid is not None else os.geteuid(),
         "memory_limit": launcher.groups.memory_method,
         "process_limit": launcher.groups.pids_method,
+        "cpu_limit": launcher.groups.cpu_method,
         "cgroup_reason": launcher.groups.reason,
         "overlay": launcher.overlay,
         "private_mounts": launcher.stage.reason or "yes",

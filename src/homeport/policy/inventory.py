@@ -5,7 +5,14 @@ never turned into a continent, because a rule that opens by a guess is a rule th
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from homeport.core.errors import Invalid
+from homeport.core.spec import read_list, read_text
+
+_FLAVORS_MOST = 100  # more than any installation has
 
 ANYWHERE = "auto"  # the contract's pseudo-region: no region in particular
 ALIAS = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")  # what a further name of a region may look like
@@ -20,6 +27,20 @@ class Flavor:
 
     def __str__(self) -> str:
         return f"{self.name}/{self.type}"
+
+
+def read_flavors(spec: Mapping[str, Any]) -> tuple[Flavor, ...]:
+    """The hardware that a workload asks for (`spec.flavors`, the older contract's); an element without a name asks for
+    nothing. Which of them exist is placement's to say."""
+    found = []
+    for index, item in enumerate(read_list(spec, "flavors", "spec.flavors", _FLAVORS_MOST)):
+        at = f"spec.flavors[{index}]"
+        if not isinstance(item, Mapping):
+            raise Invalid(at, "must be an object with name and type")
+        name, type_ = read_text(item, "name", f"{at}.name"), read_text(item, "type", f"{at}.type")
+        if name:
+            found.append(Flavor(name, type_ or "cpu"))
+    return tuple(dict.fromkeys(found))
 
 
 @dataclass(frozen=True, slots=True)

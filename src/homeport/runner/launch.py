@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -84,8 +85,9 @@ class TaskLauncher:
             "task": str(task.index),
             "attempt": str(number),
         }
-        limits = Limits(memory_mb=execution.memory_mb, timeout_s=execution.timeout_s)
+        limits = Limits(memory_mb=execution.memory_mb, timeout_s=execution.timeout_s, cpu_cores=settings.cpu_cores)
         program = program_unit(unit, UnitKind.TASK, bundle, environment.values, limits, labels)
+        program = replace(program, argv=settings.argv(bundle.entrypoint))
         return self._drivers[revision.region], self._platform.shown(program)
 
     def _data_url(self, execution: Execution, unit: UnitId) -> str:

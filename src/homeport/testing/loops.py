@@ -31,6 +31,7 @@ from homeport.identity.keys import GATEWAY_AUDIENCE, ISSUER, KeyRing
 from homeport.identity.principals import Principal, Role
 from homeport.policy.inventory import Flavor, Region
 from homeport.reconcile.builds import Builds
+from homeport.reconcile.expiry import Expiries
 from homeport.reconcile.garbage import Garbage
 from homeport.reconcile.launch import ReplicaLauncher
 from homeport.reconcile.replicas import Performer
@@ -172,6 +173,9 @@ class Loops:
     def builds(self) -> Builds:
         return Builds(self.store, self.clock, self.builder, self.context.data, self.context.signals)
 
+    def expiries(self) -> Expiries:
+        return Expiries(self.store, self.clock, self.context.signals)
+
     def garbage(self) -> Garbage:
         signals = self.context.signals
         return Garbage(self.store, self.clock, self.driver, self.builder, self.context.data, signals.garbage)
@@ -179,7 +183,7 @@ class Loops:
     @asynccontextmanager
     async def running(self, *services: Service) -> AsyncIterator[None]:
         """These services; every one of the installation's when none is named."""
-        parts = services or (self.rollouts(), self.builds(), self.runner(), self.garbage())
+        parts = services or (self.rollouts(), self.builds(), self.runner(), self.expiries(), self.garbage())
         for part in parts:
             await part.start()
         try:
@@ -280,7 +284,8 @@ class Loops:
             while True:
                 if (found := await look()) is not None and found is not False:
                     return found
-                for wakeup in (self.context.signals.runner, self.context.signals.rollouts):
+                signals = self.context.signals
+                for wakeup in (signals.runner, signals.rollouts, signals.expiries):
                     wakeup.wake()
                 await asyncio.sleep(LOOK_S)
 

@@ -13,6 +13,13 @@ class EnvIn(Kept):
     secret: bool | None = None
 
 
+class ConfigurationIn(Kept):
+    """A variable of the older contract; its name is the key."""
+
+    value: str | None = None
+    secret: bool | None = None
+
+
 class PortIn(Kept):
     target: int
     name: str | None = None

@@ -3,16 +3,22 @@
 from typing import Any, Literal
 
 from homeport.wire.body import Body, Kept, Reply
-from homeport.wire.deployments import CoreEvent, EnvIn, PortIn, RevisionConfigurationIn, TriggerIn
+from homeport.wire.deployments import ConfigurationIn, CoreEvent, EnvIn, PortIn, RevisionConfigurationIn, TriggerIn
 from homeport.wire.metadata import Metadata, MetadataIn
+from homeport.wire.policies import FlavorIn
 
 
 class JobRuntimeIn(Kept):
     """`timeout` is a number of seconds in the contract; the public CLI copies a manifest's `15m` as it is.
-    `max_concurrent_tasks` left the contract but not the manifests."""
+    `args`, `command`, `cpu`, `expires` and `ttl` are the older contract's; `max_concurrent_tasks` left the contract but
+    not the manifests."""
 
+    args: list[str] | None = None
+    command: list[str] | None = None
+    cpu: int | float | None = None
     disk_percent: int | None = None
     envs: list[EnvIn] | None = None
+    expires: str | None = None
     generation: Literal["mk2", "mk3"] | None = None
     image: str | None = None
     max_concurrent_tasks: int | None = None
@@ -20,6 +26,7 @@ class JobRuntimeIn(Kept):
     memory: int | None = None
     ports: list[PortIn] | None = None
     timeout: int | str | None = None
+    ttl: int | str | None = None
 
 
 class JobVolumeIn(Kept):
@@ -31,7 +38,12 @@ class JobVolumeIn(Kept):
 
 
 class JobSpecIn(Kept):
+    """`configurations`, `flavors` and `integration_connections` are the older contract's."""
+
+    configurations: dict[str, ConfigurationIn] | None = None
     enabled: bool | None = None
+    flavors: list[FlavorIn] | None = None
+    integration_connections: list[str] | None = None
     policies: list[str] | None = None
     region: str | None = None
     revision: RevisionConfigurationIn | None = None

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from homeport.core.environment import EnvVar, read_envs
+from homeport.core.environment import EnvVar, read_configurations, read_envs
 from homeport.core.errors import Invalid
 from homeport.core.spec import Bounds, read_bool, read_int, read_list, read_names, read_object, read_text
+from homeport.core.unserved import refuse_unserved
 
 MEMORY_MB = Bounds(low=64, high=1024 * 1024)  # an interpreter hardly starts below; no machine has more
 MEMORY_MB_DEFAULT = 2048  # the contract's example
@@ -40,14 +41,16 @@ class AgentSettings:
         runtime = read_object(spec, "runtime", "spec.runtime")
         fallback = manifest_runtime or {}
         low, high = _scale(runtime, fallback)
-        if read_list(spec, "volumes", "spec.volumes", 100):
-            # An agent that silently lacks its volume loses what it writes there.
-            raise Invalid("spec.volumes", "volumes are not served by this version")
+        refuse_unserved(spec)
+        for key in ("command", "args"):
+            if read_list(runtime, key, f"spec.runtime.{key}", 1000):
+                rule = "is for jobs; an agent's start command is `prod` of [entrypoint] in its blaxel.toml"
+                raise Invalid(f"spec.runtime.{key}", rule)
         return cls(
             memory_mb=_number(runtime, fallback, "memory", MEMORY_MB) or MEMORY_MB_DEFAULT,
             min_scale=low,
             max_scale=high,
-            envs=read_envs(runtime, "envs", "spec.runtime.envs"),
+            envs=(*read_configurations(spec), *read_envs(runtime, "envs", "spec.runtime.envs")),
             public=read_bool(spec, "public", "spec.public", False),
             enabled=read_bool(spec, "enabled", "spec.enabled", True),
             region=read_text(spec, "region", "spec.region"),

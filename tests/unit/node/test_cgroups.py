@@ -42,3 +42,18 @@ def test_a_later_node_finds_a_units_groups_again(tmp_path: Path) -> None:
 def test_without_groups_the_watchdog_stands_in() -> None:
     assert (Groups().memory_method, Groups().pids_method) == ("watchdog", "watchdog")
     assert UnitGroups(version=0).oom_kills() == 0 and UnitGroups(version=0).peak_bytes() is None
+
+
+def test_a_cpu_limit_is_a_quota_in_the_group_of_either_version(tmp_path: Path) -> None:
+    cgroups.create(Groups(version=2, memory=tmp_path, pids=tmp_path, cpu=tmp_path), "two", 64, 100, 0.5)
+    assert (tmp_path / "two/cpu.max").read_text() == "50000 100000"
+    unit = cgroups.create(Groups(version=1, cpu=tmp_path), "one", 64, 100, 2)
+    assert (tmp_path / "one/cpu.cfs_quota_us").read_text() == "200000"
+    assert (tmp_path / "one/cpu.cfs_period_us").read_text() == "100000"
+    assert unit.folders == [tmp_path / "one"] and UnitGroups.from_json(unit.to_json()) == unit
+
+
+def test_a_unit_without_a_cpu_limit_has_no_group_for_it(tmp_path: Path) -> None:
+    assert cgroups.create(Groups(version=1, cpu=tmp_path), "u", 64, 100).folders == []
+    assert cgroups.create(Groups(version=0), "u", 64, 100, 1.0).folders == []
+    assert (Groups(version=1, cpu=tmp_path).cpu_method, Groups().cpu_method) == ("cgroup v1", "none")
