@@ -71,6 +71,7 @@ NEEDS: dict[Route, Needs] = {
     ("GET", "/v0/service_accounts/{clientId}/api_keys"): ["apiKey:list"],
     ("POST", "/v0/service_accounts/{clientId}/api_keys"): ["apiKey:write"],
     ("DELETE", "/v0/service_accounts/{clientId}/api_keys/{apiKeyId}"): ["apiKey:write"],
+    ("GET", "/v0/observability/logs"): ["agents:get"],
 }
 for _kind in ("agents", "jobs"):
     NEEDS |= {
@@ -107,6 +108,7 @@ for _path, _group in {
 
 VALUES = {"name": "one", "job": "one", "execution_id": "exec-one", "kind": "agents", "ws": HOME, "rest:path": "one"}
 VALUES |= {"workspaceName": HOME, "clientId": "sa-one", "apiKeyId": "ak_one"}
+QUERIES = {"/v0/observability/logs": {"resourceType": "agents", "workloadIds": "one"}}
 BODIES: dict[str, dict[str, Any]] = {
     "policies": {
         "metadata": {"name": "one"},
@@ -126,7 +128,9 @@ async def call(plane: ControlPlane, key: str | None, route: Route) -> tuple[int,
     for name, value in VALUES.items():
         path = path.replace(f"{{{name}}}", value)
     body = next((BODIES[part] for part in reversed(template.split("/")) if part in BODIES), {})
-    answer = await plane.send(key, method, path, json=body if method in ("POST", "PUT") else None)
+    answer = await plane.send(
+        key, method, path, json=body if method in ("POST", "PUT") else None, params=QUERIES.get(template)
+    )
     return answer.status_code, answer.json() if answer.content else {}
 
 

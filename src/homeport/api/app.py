@@ -11,6 +11,7 @@ from homeport.api import (
     health,
     homeport,
     jobs,
+    observability,
     policies,
     tokens,
     unserved,
@@ -31,6 +32,7 @@ VERSIONED: tuple[APIRouter, ...] = (
     workspaces.router,
     accounts.router,
     homeport.router,
+    observability.router,
     unserved.router,
 )
 # What has no version: addresses that carry their own credential, and what programs ask that know no contract.

@@ -17,6 +17,7 @@ from homeport.drivers.contract import Driver
 from homeport.identity.principals import Principal, Role
 from homeport.identity.roles import require
 from homeport.store.contract import Transaction
+from homeport.store.records import Resource
 from homeport.workloads.states import RevisionState
 
 BATCH_LINES = 500  # lines a read: keeps one answer of the driver small
@@ -53,15 +54,20 @@ async def read_logs(
     context: Context, principal: Principal, kind: Kind, name: str, query: LogQuery
 ) -> AsyncIterator[Record]:
     """Lines of the workload's units. Raises `NotFound` before the first line."""
-    require(principal, f"{kind.plural}:get")
-    if principal.role is Role.WORKLOAD:
-        raise Denied("A program may not read what other programs print.", hint="Use a person's key.")
-    resource = await context.store.read(lambda tx: fetch(tx, principal.workspace, kind, name))
+    resource = await readable_workload(context, principal, kind, name)
     if query.execution is not None:
         execution = await context.store.read(lambda tx: tx.executions.get(ExecutionId(query.execution or "")))
         if execution is None or execution.job_uid != resource.uid:
             raise NotFound(f"There is no execution {query.execution!r} of job {name!r}.")
     return _lines(context, resource.uid, query)
+
+
+async def readable_workload(context: Context, principal: Principal, kind: Kind, name: str) -> Resource:
+    """The workload, if this principal may read what it prints. Raises `Denied` and `NotFound`."""
+    require(principal, f"{kind.plural}:get")
+    if principal.role is Role.WORKLOAD:
+        raise Denied("A program may not read what other programs print.", hint="Use a person's key.")
+    return await context.store.read(lambda tx: fetch(tx, principal.workspace, kind, name))
 
 
 async def _lines(context: Context, resource_uid: str, query: LogQuery) -> AsyncIterator[Record]:

@@ -5,6 +5,7 @@ reconcile loops and the runner call it; a unit's id is chosen by the caller, so 
 """
 
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Any, Protocol
 
 from homeport.core.ids import UnitId
@@ -48,6 +49,11 @@ class Driver(Protocol):
     async def log(self, unit: UnitId, offset: int, limit: int) -> list[LogLine]:
         """At most `limit` lines of the unit's output from `offset` on (0: the oldest that is kept). Empty at the
         end; the caller asks again. Works while and after the unit lives, until it is forgotten."""
+        ...
+
+    async def log_before(self, unit: UnitId, before: datetime, limit: int) -> list[LogLine]:
+        """At most `limit` lines, the newest of those stamped before `before`, oldest first. A unit's lines are stamped
+        in their order, no two alike, so the first one's time leads to those before it."""
         ...
 
     async def forget(self, unit: UnitId) -> None:

@@ -7,9 +7,11 @@ has come back. Starts no node; `homeport up` does.
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from homeport.core.clock import timestamp
 from homeport.core.errors import DriverUnavailable
 from homeport.core.ids import UnitId
 from homeport.core.units import LogLine, UnitExit, UnitSpec, UnitStatus
@@ -62,9 +64,12 @@ class ProcessDriver:
             wait_s = min(2 * wait_s, RETRY_S[1])
 
     async def log(self, unit: UnitId, offset: int, limit: int) -> list[LogLine]:
-        return [
-            protocol.line_from_json(line) for line in await self._call("log", unit=unit, offset=offset, limit=limit)
-        ]
+        lines = await self._call("log", unit=unit, offset=offset, limit=limit)
+        return [protocol.line_from_json(line) for line in lines]
+
+    async def log_before(self, unit: UnitId, before: datetime, limit: int) -> list[LogLine]:
+        lines = await self._call("log_before", unit=unit, before=timestamp(before), limit=limit)
+        return [protocol.line_from_json(line) for line in lines]
 
     async def forget(self, unit: UnitId) -> None:
         await self._call("forget", unit=unit)

@@ -9,6 +9,8 @@ import codecs
 import json
 import logging
 import os
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,6 +23,8 @@ LINE_CHARACTERS = 16 * 1024  # a longer line is cut into several: one line must 
 READ_BYTES = 64 * 1024  # a pipe's capacity: one unit cannot keep the event loop longer than that
 PIECES = 8  # a log is kept in at least this many files, so that dropping one loses an eighth
 ANSWER_BYTES = 4 * 1024 * 1024  # one answer of `read`; the reader asks again
+STAMP_STEP = timedelta(microseconds=1)  # the finest that a stamp shows
+BLOCK_BYTES = 64 * 1024  # read at once on the way back through a log
 
 
 class Pipe:
@@ -66,11 +70,14 @@ class Log:
         self._base = bases[-1] if bases else 0
         self._file = self._open()
         self._length = _mend(self._file)
+        self._stamped = datetime.min.replace(tzinfo=UTC)
 
     def write(self, stream: str, lines: list[str]) -> None:
         """Stamp and keep the lines. A full disk loses them, with an entry in the node's own log."""
-        now = timestamp(SystemClock().now())
-        rows = [json.dumps([now, stream, line], ensure_ascii=False, separators=(",", ":")) + "\n" for line in lines]
+        rows = [
+            json.dumps([stamp, stream, line], ensure_ascii=False, separators=(",", ":")) + "\n"
+            for stamp, line in zip(self._stamps(len(lines)), lines, strict=True)
+        ]
         data = "".join(rows).encode("utf-8", errors="replace")
         try:
             written = os.write(self._file, data) if data else 0
@@ -86,6 +93,13 @@ class Log:
 
     def close(self) -> None:
         os.close(self._file)
+
+    def _stamps(self, count: int) -> list[str]:
+        """The time now for each of `count` lines, a microsecond apart and later than all before: clients tell lines
+        with the same text apart by their time, and readers find a time by bisection."""
+        first = max(SystemClock().now(), self._stamped + STAMP_STEP)
+        self._stamped = first + (count - 1) * STAMP_STEP
+        return [timestamp(first + number * STAMP_STEP) for number in range(count)]
 
     def _turn(self) -> None:
         os.close(self._file)
@@ -119,6 +133,52 @@ def read_log(folder: Path, offset: int, limit: int) -> list[LogLine]:
     return found
 
 
+def read_log_before(folder: Path, before: datetime, limit: int) -> list[LogLine]:
+    """The newest lines stamped earlier than `before`, at most `limit` of them, oldest first. Empty when there is no
+    log. It reads these lines and little more."""
+    found: list[LogLine] = []
+    budget = ANSWER_BYTES
+    for base in reversed(_bases(folder)):
+        with open(folder / _name(base), "rb") as file:
+            for row, end in _rows_backwards(file, _position_of(file, timestamp(before))):
+                found.append(_parse(row, base + end))
+                budget -= len(row)
+                if len(found) >= limit or budget <= 0:
+                    return found[::-1]
+    return found[::-1]
+
+
+def _position_of(file: BinaryIO, stamp: str) -> int:
+    """Where the first row begins that is stamped `stamp` or later; the end of the file when there is none. Every row
+    begins with its stamp, of one length, and stamps grow."""
+    wanted = f'["{stamp}'.encode()
+    low, high = 0, file.seek(0, os.SEEK_END)
+    while low < high:
+        middle = (low + high) // 2
+        _seek_line(file, middle)
+        row = file.readline() if file.tell() < high else b""
+        if row and row[: len(wanted)] < wanted:
+            low = file.tell()
+        else:
+            high = middle
+    return low
+
+
+def _rows_backwards(file: BinaryIO, end: int) -> Iterator[tuple[bytes, int]]:
+    """The whole rows before the position `end`, which is a row's beginning, last one first, each with its end."""
+    unread, rest = end, b""
+    while unread > 0:
+        size = min(BLOCK_BYTES, unread)
+        unread -= size
+        file.seek(unread)
+        block = file.read(size) + rest
+        first = block.find(b"\n") + 1 if unread > 0 else 0  # what is before it belongs to a row that began earlier
+        for row in reversed(block[first:].splitlines(keepends=True)):
+            yield row, end
+            end -= len(row)
+        rest = block[:first]
+
+
 def _bases(folder: Path) -> list[int]:
     """The offsets at which the files begin, in order."""
     if not folder.exists():
@@ -147,8 +207,8 @@ def _mend(handle: int) -> int:
 
 def _seek_line(file: BinaryIO, position: int) -> None:
     """Go to `position`, or to the next line where that is inside one."""
+    file.seek(max(position - 1, 0))
     if position > 0:
-        file.seek(position - 1)
         file.readline()
 
 

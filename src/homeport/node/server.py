@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from homeport.core.clock import parse_timestamp
 from homeport.core.errors import HomeportError, Internal
 from homeport.core.ids import UnitId
 from homeport.core.service import Background
@@ -109,6 +110,10 @@ class Server:
             case "log":
                 limit = min(params["limit"], protocol.LOG_LINES)
                 lines = supervisor.log(UnitId(params["unit"]), params["offset"], limit)
+                return [protocol.line_to_json(line) for line in lines]
+            case "log_before":
+                limit = min(params["limit"], protocol.LOG_LINES)
+                lines = supervisor.log_before(UnitId(params["unit"]), parse_timestamp(params["before"]), limit)
                 return [protocol.line_to_json(line) for line in lines]
             case "forget":
                 return await supervisor.forget(UnitId(params["unit"]))

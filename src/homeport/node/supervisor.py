@@ -13,6 +13,7 @@ import sys
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,10 @@ class Supervisor:
     def log(self, unit_id: UnitId, offset: int, limit: int) -> list[LogLine]:
         unit = self._units.get(unit_id)
         return unit.read_log(offset, limit) if unit else []
+
+    def log_before(self, unit_id: UnitId, before: datetime, limit: int) -> list[LogLine]:
+        unit = self._units.get(unit_id)
+        return unit.read_log_before(before, limit) if unit else []
 
     async def forget(self, unit_id: UnitId) -> None:
         unit = self._units.get(unit_id)

@@ -24,7 +24,7 @@ from homeport.node import ending, processes
 from homeport.node.cgroups import UnitGroups
 from homeport.node.ending import Intent
 from homeport.node.launch import Folder
-from homeport.node.output import Log, Pipe, read_log
+from homeport.node.output import Log, Pipe, read_log, read_log_before
 
 log = logging.getLogger(__name__)
 
@@ -236,6 +236,10 @@ class Unit:
     def read_log(self, offset: int, limit: int) -> list[LogLine]:
         """At most `limit` lines from `offset` on; also when the unit has ended."""
         return read_log(self.folder.log, offset, limit)
+
+    def read_log_before(self, before: datetime, limit: int) -> list[LogLine]:
+        """At most `limit` lines, the newest stamped before `before`; also when the unit has ended."""
+        return read_log_before(self.folder.log, before, limit)
 
     def abandon(self) -> None:
         """Let go of a unit that never got a process."""

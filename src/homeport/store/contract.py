@@ -211,6 +211,10 @@ class Executions(Protocol):
         """Visible ones only."""
         ...
 
+    def newest_like(self, workspace: str, job: str, beginning: str) -> ExecutionId | None:
+        """The visible execution of this job whose id begins so; the newest where several do."""
+        ...
+
     def unfinished(self) -> list[Execution]:
         """Visible executions in no terminal status, oldest first."""
         ...

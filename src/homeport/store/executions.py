@@ -65,6 +65,13 @@ class SqlExecutions(SqlTasks):
         rows, following = _NEWEST_FIRST.rows(self._connection, chosen, limit, after, offset)
         return ExecutionPage(items=[_EXECUTION.record(row) for row in rows], next=following, total=total)
 
+    def newest_like(self, workspace: str, job: str, beginning: str) -> ExecutionId | None:
+        mine = (executions.c.workspace == workspace, executions.c.job == job, executions.c.visible)
+        alike = select(executions.c.id).where(*mine, executions.c.id.startswith(beginning, autoescape=True))
+        newest = alike.order_by(executions.c.created_at.desc(), executions.c.id.desc()).limit(1)
+        found = self._connection.scalar(newest)
+        return None if found is None else ExecutionId(found)
+
     def unfinished(self) -> list[Execution]:
         chosen = select(*_EXECUTION.columns).where(executions.c.status.in_(_UNFINISHED), executions.c.visible)
         oldest_first = chosen.order_by(executions.c.created_at, executions.c.id)

@@ -115,7 +115,7 @@ async def running_control_plane(root: Path, config_toml: str = PLACE) -> AsyncIt
     operator has said."""
     data, clock = DataDir(root), SetClock()
     data.create()
-    driver = ScriptedDriver()
+    driver = ScriptedDriver(clock=clock)
     data.config.write_text(config_toml)
     configuration = read_configuration(data.config)
     context = Context(

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
+from datetime import timedelta
 
 from homeport.core.errors import Conflict
 from homeport.core.ids import UnitId, new_id
@@ -142,6 +143,19 @@ class DriverSuite:
         assert await driver.log(spec.id, rest[-1].offset, 100) == []
         await driver.forget(spec.id)
         assert await driver.log(spec.id, 0, 100) == []
+
+    async def test_output_is_read_backwards_by_time(self, driver: Driver) -> None:
+        spec = unit_spec(PRINT)
+        await driver.start(spec)
+        end = (await end_of(driver, spec.id)).status.ended_at
+        assert end is not None
+        newest = await driver.log_before(spec.id, end + timedelta(hours=1), 2)
+        assert [line.text for line in newest] == ["line 4", "line 5"]
+        rest = await driver.log_before(spec.id, newest[0].time, 100)
+        assert [line.text for line in rest] == ["line 1", "line 2", "line 3"]
+        assert rest + newest == await driver.log(spec.id, 0, 100)
+        assert await driver.log_before(spec.id, rest[0].time, 100) == []
+        assert await driver.log_before(UnitId("unit-none"), end, 100) == []
 
     async def test_a_unit_is_forgotten_only_after_its_end(self, driver: Driver) -> None:
         spec = unit_spec(RUN)

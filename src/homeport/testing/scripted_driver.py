@@ -7,6 +7,7 @@ runs until the test calls `finish`, or somebody stops it, or its own timeout pas
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from homeport.core.clock import Clock, SystemClock
@@ -94,8 +95,9 @@ class ScriptedDriver:
 
     def write(self, unit: UnitId, text: str, stream: str = "stdout") -> None:
         """The unit prints a line."""
-        log = self._units[unit].log
-        log.append(LogLine(time=self._clock.now(), stream=stream, text=text, offset=len(log) + 1))
+        log, now = self._units[unit].log, self._clock.now()
+        time = max(now, log[-1].time + timedelta(microseconds=1)) if log else now
+        log.append(LogLine(time=time, stream=stream, text=text, offset=len(log) + 1))
 
     # The contract
 
@@ -154,6 +156,11 @@ class ScriptedDriver:
         self._check()
         found = self._units.get(unit)
         return found.log[offset : offset + limit] if found else []
+
+    async def log_before(self, unit: UnitId, before: datetime, limit: int) -> list[LogLine]:
+        self._check()
+        found = self._units.get(unit)
+        return [line for line in found.log if line.time < before][-limit:] if found else []
 
     async def forget(self, unit: UnitId) -> None:
         self._check()

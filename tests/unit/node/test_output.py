@@ -1,9 +1,11 @@
 """A unit's output: whole lines, bounded lines, a bounded log, and offsets that stay valid."""
 
 import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from homeport.node.output import LINE_CHARACTERS, Log, Pipe, read_log
+from homeport.core.clock import SystemClock
+from homeport.node.output import LINE_CHARACTERS, STAMP_STEP, Log, Pipe, read_log, read_log_before
 
 
 def pipe_pair(folder: Path) -> tuple[Pipe, int]:
@@ -77,3 +79,46 @@ def test_half_a_line_of_a_killed_node_is_cut_off(tmp_path: Path) -> None:
     again.write("stdout", ["next"])
     assert [line.text for line in read_log(tmp_path / "log", 0, 10)] == ["whole", "next"]
     again.close()
+
+
+LATER = datetime(9000, 1, 1, tzinfo=UTC)
+
+
+def test_every_line_has_a_time_of_its_own_and_times_grow(tmp_path: Path) -> None:
+    log = Log(tmp_path / "log", 1_000_000)
+    for _ in range(50):
+        log.write("stdout", ["the same"] * 20)
+    log.write("stderr", [])
+    times = [line.time for line in read_log(tmp_path / "log", 0, 10_000)]
+    assert len(times) == 1000 and times == sorted(set(times))
+    assert abs(times[-1] - SystemClock().now()) < timedelta(minutes=1)
+    log.close()
+
+
+def test_a_log_is_read_backwards_across_its_files_and_blocks(tmp_path: Path) -> None:
+    log = Log(tmp_path / "log", 512 * 1024)
+    for number in range(300):  # lines longer than a block among short ones
+        log.write("stdout", [f"line {number} " + "ü" * (number % 7) * 2000, f"short {number}"])
+    every = read_log(tmp_path / "log", 0, 10_000)
+    assert len(list((tmp_path / "log").iterdir())) > 3
+    for limit in (1, 7, 10_000):
+        before, found = LATER, []
+        while lines := read_log_before(tmp_path / "log", before, limit):
+            assert len(lines) <= limit
+            found = lines + found
+            before = lines[0].time
+        assert found == every
+    log.close()
+
+
+def test_a_time_within_a_log_is_found_whatever_it_falls_on(tmp_path: Path) -> None:
+    log = Log(tmp_path / "log", 1_000_000)
+    assert read_log_before(tmp_path / "log", LATER, 5) == []
+    log.write("stdout", [f"line {number}" for number in range(100)])
+    every = read_log(tmp_path / "log", 0, 100)
+    for place, line in enumerate(every):
+        for moment, count in ((line.time, place), (line.time + STAMP_STEP, place + 1)):
+            found = read_log_before(tmp_path / "log", moment, 100)
+            assert found == every[:count]
+    assert read_log_before(tmp_path / "none", LATER, 5) == []
+    log.close()
