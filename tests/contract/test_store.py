@@ -29,6 +29,10 @@ class TestResources(store_suite.ResourceSuite):
     pass
 
 
+class TestTombstones(store_suite.TombstoneSuite):
+    pass
+
+
 class TestPages(store_suite.PageSuite):
     pass
 

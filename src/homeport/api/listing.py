@@ -1,6 +1,6 @@
 """Lists of resources in both shapes of the contract: pages, and before them bare arrays."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,13 +16,24 @@ from homeport.wire.pages import page_of
 
 
 async def listed(
-    context: Context, caller: Principal, kind: Kind, listing: ListParameters, shown: Callable[[Resource], Reply]
+    context: Context,
+    caller: Principal,
+    kind: Kind,
+    listing: ListParameters,
+    shown: Callable[[Resource], Reply],
+    before: Callable[[Sequence[Resource]], Awaitable[None]] | None = None,
 ) -> Any:
+    """`shown` makes one item; `before`, if given, is called with all that will be shown, to read what they need."""
     # Policies have no status, so the contract gives their list no such filter, and it is ignored like any other.
     asked = replace(listing.page, status=None) if kind is Kind.POLICY else listing.page
     if not listing.paged:
         # The old version checks `status`, applies none of the parameters and answers everything (public contract).
         check_status(asked.status)
-        return [shown(resource).to_json() for resource in await list_every(context, caller, kind, PageRequest())]
+        every = await list_every(context, caller, kind, PageRequest())
+        if before is not None:
+            await before(every)
+        return [shown(resource).to_json() for resource in every]
     page = await list_resources(context, caller, kind, asked)
+    if before is not None:
+        await before(page.items)
     return page_of([shown(resource) for resource in page.items], page.cursor, page.total).to_json()

@@ -1,5 +1,6 @@
 """Routes of policies (public contract)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter
@@ -13,7 +14,7 @@ from homeport.app.policies import count_usages, create_policy, delete_policy, po
 from homeport.app.resources import get_resource
 from homeport.core.ids import Kind
 from homeport.store.records import Resource
-from homeport.wire.policies import Policy, PolicyIn, PolicyUsages, PolicyUse
+from homeport.wire.policies import Policy, PolicyIn, PolicyUsages
 
 router = APIRouter(prefix="/v0/policies", tags=["policies"], route_class=JsonRoute)
 SHAPE: dict[int | str, dict[str, Any]] = {200: {"model": Policy}}
@@ -22,12 +23,15 @@ SHAPE: dict[int | str, dict[str, Any]] = {200: {"model": Policy}}
 @router.get("", operation_id="ListPolicies")
 async def list_policies_route(ctx: Ctx, caller: Caller, listing: Listing) -> Any:
     """The policies of the workspace with how many workloads carry each."""
-    usages = await count_usages(ctx, caller)
+    usages: dict[str, dict[Kind, int]] = {}
+
+    async def count(found: Sequence[Resource]) -> None:
+        usages.update(await count_usages(ctx, caller, [policy.name for policy in found]))
 
     def shown(resource: Resource) -> Policy:
         return policy_of(ctx, resource, usages.get(resource.name, {}))
 
-    return await listed(ctx, caller, Kind.POLICY, listing, shown)
+    return await listed(ctx, caller, Kind.POLICY, listing, shown, count)
 
 
 @router.post("", operation_id="CreatePolicy", responses=SHAPE)
@@ -54,5 +58,4 @@ async def delete_policy_route(ctx: Ctx, caller: Caller, name: str) -> Any:
 @router.get("/{name}/usages", operation_id="GetPolicyUsages", responses={200: {"model": PolicyUsages}})
 async def policy_usages_route(ctx: Ctx, caller: Caller, name: str) -> Any:
     usages = await policy_usages(ctx, caller, name)
-    named = {kind: [PolicyUse(name=user) for user in users] for kind, users in usages.items()}
-    return PolicyUsages(agents=named[Kind.AGENT], jobs=named[Kind.JOB]).to_json()
+    return PolicyUsages(agents=usages[Kind.AGENT], jobs=usages[Kind.JOB]).to_json()

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from homeport.app.context import Context
+from homeport.core.clock import timestamp
+from homeport.core.errors import Denied, Invalid
 from homeport.core.ids import Kind
 from homeport.placement.plan import Plan, Refusal, place
 from homeport.policy.decision import Decision, decide
@@ -37,9 +39,18 @@ def judge(context: Context, tx: Transaction, workspace: str, kind: Kind, spec: d
 
 
 def attached_policies(tx: Transaction, workspace: str, spec: dict[str, Any]) -> Sequence[PolicyRule | MissingPolicy]:
-    """The policies that `spec.policies` names, each once, in that order."""
-    rules: list[PolicyRule | MissingPolicy] = []
-    for name in dict.fromkeys(spec.get("policies") or []):
-        stored = tx.resources.get(workspace, Kind.POLICY, name)
-        rules.append(MissingPolicy(name=name) if stored is None else PolicyRule.from_spec(name, stored.spec))
-    return rules
+    """The policies that `spec.policies` names, each once, in that order. Raises `Denied` for one that was stored by
+    another version and cannot decide anything in this one."""
+    return [_attached(tx, workspace, name) for name in dict.fromkeys(spec.get("policies") or [])]
+
+
+def _attached(tx: Transaction, workspace: str, name: str) -> PolicyRule | MissingPolicy:
+    stored = tx.resources.get(workspace, Kind.POLICY, name)
+    if stored is None:
+        gone = tx.tombstones.get(workspace, name)
+        return MissingPolicy(name, f"{gone.deleted_by} on {timestamp(gone.deleted_at)}" if gone else "")
+    try:
+        return PolicyRule.from_spec(name, stored.spec)
+    except Invalid as exc:
+        hint = "Update or detach the policy."
+        raise Denied(f'Policy "{name}" cannot be used by this version: {exc.message}', hint=hint) from exc

@@ -1,6 +1,8 @@
 """Create, read, change and delete policies."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from homeport.app.context import Context, Intent
 from homeport.app.resources import fetch, new_resource, updated
@@ -10,7 +12,7 @@ from homeport.identity.principals import Principal
 from homeport.identity.roles import require
 from homeport.policy.rules import PolicyRule
 from homeport.store.contract import Transaction
-from homeport.store.records import Resource
+from homeport.store.records import Resource, Tombstone
 
 # The contract asks for all of these to see a policy's users: the answer names what each of them would list.
 USAGES_SCOPES = ("policies:get", "agents:list", "functions:list", "models:list", "sandboxes:list", "jobs:list")
@@ -22,8 +24,13 @@ async def create_policy(context: Context, principal: Principal, intent: Intent) 
     require(principal, "policies:create")
     PolicyRule.from_spec(intent.name, intent.spec)
     policy = replace(new_resource(principal, Kind.POLICY, intent, context.clock.now()), observed_generation=1)
-    await context.store.write(lambda tx: tx.resources.insert(policy))
-    return policy
+
+    def write(tx: Transaction) -> Resource:
+        tx.resources.insert(policy)
+        tx.tombstones.remove(policy.workspace, policy.name)
+        return policy
+
+    return await context.store.write(write)
 
 
 async def update_policy(context: Context, principal: Principal, intent: Intent) -> Resource:
@@ -43,15 +50,23 @@ async def update_policy(context: Context, principal: Principal, intent: Intent) 
 
 async def delete_policy(context: Context, principal: Principal, name: str) -> Resource:
     """Remove a policy at once, in use or not (public contract). Workloads that still name it are refused at their next
-    deployment: a missing policy never opens."""
+    deployment, which tells them who deleted it and when: a missing policy never opens."""
     require(principal, "policies:delete")
+    now = context.clock.now()
 
     def write(tx: Transaction) -> Resource:
         stored = fetch(tx, principal.workspace, Kind.POLICY, name)
         tx.resources.delete(stored.uid)
+        tx.tombstones.add(_tombstone(tx, stored, principal, now))
         return stored
 
     return await context.store.write(write)
+
+
+def _tombstone(tx: Transaction, policy: Resource, principal: Principal, now: datetime) -> Tombstone:
+    account = tx.identities.account(principal.sub)
+    who = f"{account.name} ({principal.sub})" if account else principal.sub
+    return Tombstone(workspace=policy.workspace, name=policy.name, deleted_at=now, deleted_by=who)
 
 
 async def policy_usages(context: Context, principal: Principal, name: str) -> dict[Kind, list[str]]:
@@ -69,18 +84,7 @@ async def policy_usages(context: Context, principal: Principal, name: str) -> di
     return {kind: sorted(user.name for user in users if user.kind is kind) for kind in kinds}
 
 
-async def count_usages(context: Context, principal: Principal) -> dict[str, dict[Kind, int]]:
-    """How many agents and jobs of the workspace name each policy."""
+async def count_usages(context: Context, principal: Principal, names: Sequence[str]) -> dict[str, dict[Kind, int]]:
+    """How many agents and jobs of the workspace name each of these policies; those that nobody names are left out."""
     require(principal, "policies:list")
-
-    def read(tx: Transaction) -> dict[str, dict[Kind, int]]:
-        counts: dict[str, dict[Kind, int]] = {}
-        for kind in (Kind.AGENT, Kind.JOB):
-            for resource in tx.resources.every(kind):
-                if resource.workspace == principal.workspace:
-                    for name in dict.fromkeys(resource.spec.get("policies") or []):
-                        by_kind = counts.setdefault(name, {})
-                        by_kind[kind] = by_kind.get(kind, 0) + 1
-        return counts
-
-    return await context.store.read(read)
+    return await context.store.read(lambda tx: tx.resources.count_policy_users(principal.workspace, names))

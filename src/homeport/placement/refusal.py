@@ -5,9 +5,9 @@ Called by `place` once nothing fits. One case a function, the narrowest cause fi
 
 from collections.abc import Sequence
 
-from homeport.policy.decision import Decision, RegionVerdict, configuration_lines
+from homeport.policy.decision import Decision, RegionVerdict, configuration_lines, missing_sentence
 from homeport.policy.inventory import Flavor, Region
-from homeport.policy.rules import PolicyRule, alternatives
+from homeport.policy.rules import MissingPolicy, PolicyRule, alternatives
 
 Words = tuple[tuple[str, ...], str, str]  # names of policies, message, hint
 
@@ -32,15 +32,10 @@ def refusal_of(
     return _asked_in_vain(decision, in_place, flavors_asked)
 
 
-def _missing(missing: Sequence[str]) -> Words:
-    names = " and ".join(f'"{name}"' for name in missing)
-    one = len(missing) == 1
-    message = (
-        f"{'Policy' if one else 'Policies'} {names} {'does' if one else 'do'} not exist: "
-        "a missing policy refuses everything."
-    )
-    them = "it" if one else "them"
-    return tuple(missing), message, f"Create {them} or take {them} out of spec.policies."
+def _missing(missing: Sequence[MissingPolicy]) -> Words:
+    them = "it" if len(missing) == 1 else "them"
+    names = tuple(one.name for one in missing)
+    return names, f"{missing_sentence(missing)}.", f"Create {them} or take {them} out of spec.policies."
 
 
 def _out_of_place(decision: Decision, candidates: Sequence[RegionVerdict], pinned: Region | None) -> Words:

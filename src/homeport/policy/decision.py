@@ -60,7 +60,7 @@ class Decision:
 
     kind: Kind
     regions: tuple[RegionVerdict, ...]
-    missing: tuple[str, ...]
+    missing: tuple[MissingPolicy, ...]
     location_rules: tuple[PolicyRule, ...]
     flavor_rules: tuple[PolicyRule, ...]
     token_limits: tuple[TokenLimit, ...]
@@ -92,7 +92,7 @@ class Decision:
 
 def decide(kind: Kind, policies: Sequence[PolicyRule | MissingPolicy], inventory: Sequence[Region]) -> Decision:
     """What `policies`, all attached to a workload of `kind`, allow of `inventory`."""
-    missing = tuple(policy.name for policy in policies if isinstance(policy, MissingPolicy))
+    missing = tuple(policy for policy in policies if isinstance(policy, MissingPolicy))
     rules = [policy for policy in policies if isinstance(policy, PolicyRule)]
     binding = [rule for rule in rules if rule.binds(kind)]
     places = tuple(rule for rule in binding if rule.type is PolicyType.LOCATION)
@@ -137,6 +137,13 @@ def toml_text(value: str) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+def missing_sentence(missing: Sequence[MissingPolicy]) -> str:
+    """Without its full stop: `Policy "a" does not exist (deleted by …): a missing policy refuses everything`."""
+    names = [f'"{one.name}"' + (f" (deleted by {one.deleted})" if one.deleted else "") for one in missing]
+    who, do = ("Policy", "does") if len(names) == 1 else ("Policies", "do")
+    return f"{who} {' and '.join(names)} {do} not exist: a missing policy refuses everything"
+
+
 def _judge(region: Region, places: Sequence[PolicyRule], hardware: Sequence[PolicyRule]) -> RegionVerdict:
     wanted = [place for rule in places for place in rule.places]
     patterns = [pattern for rule in hardware for pattern in rule.flavors]
@@ -157,7 +164,7 @@ def _policy_step(kind: Kind, policy: PolicyRule | MissingPolicy) -> Step:
         return Step(
             subject=subject,
             verdict=Verdict.REFUSES,
-            sentence=f'Policy "{policy.name}" does not exist: a missing policy refuses everything, it never opens.',
+            sentence=f"{missing_sentence([policy])}, it never opens.",
             hint=f'Create policy "{policy.name}", or take its name out of spec.policies.',
         )
     if not policy.binds(kind):

@@ -4,6 +4,7 @@ Called when a policy is created or updated (to refuse what could never act) and 
 policy at a time: how several combine is in `decision`.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,6 +18,9 @@ from homeport.policy.inventory import Flavor, Region
 CONTINENTS = ("AF", "AN", "AS", "EU", "NA", "OC", "SA")
 RESOURCE_TYPES = ("model", "function", "agent", "sandbox", "application")
 E = TypeVar("E", bound=StrEnum)
+Option = TypeVar("Option")
+_PLACE_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,64}")  # the bounds of what the operator may say of a region
+_FLAVOR_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _OPTIONS_MOST = 100  # places or flavors of one policy; more is a mistake, and each is compared at each decision
 _TOKENS_MOST = 10**15  # far above any use, below where sums or JSON numbers lose exactness
 
@@ -110,9 +114,11 @@ class TokenLimit:
 
 @dataclass(frozen=True, slots=True)
 class MissingPolicy:
-    """A name in a workload's `spec.policies` under which no policy exists. It refuses; it never opens."""
+    """A name in a workload's `spec.policies` under which no policy exists. It refuses; it never opens. `deleted` says
+    who deleted it and when, where that is known."""
 
     name: str
+    deleted: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +195,8 @@ def _resource_types(spec: Mapping[str, Any]) -> frozenset[str]:
             hint = "A policy attached to a job always binds it, without being named here." if value == "job" else ""
             rule = f"must be one of {', '.join(RESOURCE_TYPES)}"
             raise Invalid(f"spec.resourceTypes[{index}]", rule, value=value, hint=hint)
+        if value in found:
+            raise Invalid(f"spec.resourceTypes[{index}]", "must not be named twice", value=value)
         found.add(value)
     return frozenset(found)
 
@@ -204,8 +212,20 @@ def _objects(spec: Mapping[str, Any], key: str, kind: PolicyType) -> list[tuple[
     return list(zip(paths, items, strict=True))
 
 
+def _once(field: str, options: list[Option]) -> tuple[Option, ...]:
+    """`options` if each is there once; one that is there twice is a mistake in one of the two."""
+    first: dict[str, int] = {}
+    for index, option in enumerate(options):
+        earlier = first.setdefault(str(option).casefold(), index)
+        if earlier != index:
+            raise Invalid(f"{field}[{index}]", f"must not repeat {field}[{earlier}]", value=str(option))
+    return tuple(options)
+
+
 def _places(spec: Mapping[str, Any]) -> tuple[Place, ...]:
-    return tuple(_place(path, item) for path, item in _objects(spec, "locations", PolicyType.LOCATION))
+    return _once(
+        "spec.locations", [_place(path, item) for path, item in _objects(spec, "locations", PolicyType.LOCATION)]
+    )
 
 
 def _place(path: str, item: Mapping[str, Any]) -> Place:
@@ -217,11 +237,13 @@ def _place(path: str, item: Mapping[str, Any]) -> Place:
         raise Invalid(f"{path}.name", f"must be a continent's code: {', '.join(CONTINENTS)}", value=name)
     if kind is PlaceType.COUNTRY and not (len(name) == 2 and name.isascii() and name.isalpha()):
         raise Invalid(f"{path}.name", "must be a country's code of two letters (ISO 3166-1) such as US", value=name)
+    if kind is PlaceType.LOCATION and not _PLACE_NAME.fullmatch(name):
+        raise Invalid(f"{path}.name", "must have at most 64 characters and no control characters", value=name)
     return Place(type=kind, name=name)
 
 
 def _flavors(spec: Mapping[str, Any]) -> tuple[FlavorPattern, ...]:
-    return tuple(_flavor(path, item) for path, item in _objects(spec, "flavors", PolicyType.FLAVOR))
+    return _once("spec.flavors", [_flavor(path, item) for path, item in _objects(spec, "flavors", PolicyType.FLAVOR)])
 
 
 def _flavor(path: str, item: Mapping[str, Any]) -> FlavorPattern:
@@ -229,6 +251,9 @@ def _flavor(path: str, item: Mapping[str, Any]) -> FlavorPattern:
     kind = read_text(item, "type", f"{path}.type")
     if name is None and kind is None:
         raise Invalid(path, "must have a name, a type or both")
+    if name is not None and not _FLAVOR_NAME.fullmatch(name):
+        rule = "must have at most 63 letters, digits, dots, hyphens and underscores"
+        raise Invalid(f"{path}.name", rule, value=name)
     if kind is not None and kind.lower() not in ("cpu", "gpu"):
         raise Invalid(f"{path}.type", "must be one of cpu, gpu", value=kind)
     return FlavorPattern(name=name, type=kind)

@@ -27,6 +27,7 @@ from homeport.store.records import (
     ServiceAccount,
     Task,
     TaskFinish,
+    Tombstone,
     Workspace,
 )
 from homeport.workloads.states import RevisionState
@@ -110,6 +111,25 @@ class Resources(Protocol):
 
     def using_policy(self, workspace: str, policy: str) -> list[Resource]:
         """Resources whose `spec.policies` names the policy."""
+        ...
+
+    def count_policy_users(self, workspace: str, policies: Sequence[str]) -> dict[str, dict[Kind, int]]:
+        """How many resources of each kind name each of `policies`; what nobody names is left out."""
+        ...
+
+
+class Tombstones(Protocol):
+    """Policies that were deleted."""
+
+    def add(self, tombstone: Tombstone, keep: int = 1000) -> None:
+        """Set it, in place of an earlier one of this name. Of those in the workspace that no workload's `spec.policies`
+        names, only the newest `keep` are kept; one that a workload names stays."""
+        ...
+
+    def get(self, workspace: str, name: str) -> Tombstone | None: ...
+
+    def remove(self, workspace: str, name: str) -> None:
+        """For a policy that exists again. Harmless where there is none."""
         ...
 
 
@@ -272,6 +292,9 @@ class Transaction(Protocol):
 
     @property
     def resources(self) -> Resources: ...
+
+    @property
+    def tombstones(self) -> Tombstones: ...
 
     @property
     def revisions(self) -> Revisions: ...

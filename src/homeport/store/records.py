@@ -80,6 +80,16 @@ class Resource:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tombstone:
+    """A policy that was deleted: `deleted_by` names who did, for people."""
+
+    workspace: str
+    name: str
+    deleted_at: datetime
+    deleted_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Revision:
     """An immutable version of a workload: `spec`, where it was placed, and what was built for it. Only `state`,
     the digests, `entrypoint`, `message` and `updated_at` change, while it is made."""

@@ -1,5 +1,6 @@
 """Policies, agents and jobs in SQL. Keeps `contract.Resources`; decides nothing about what a spec means."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Select, delete, func, insert, select, update
@@ -31,6 +32,7 @@ _ORDERS = {
 }
 # Between the parts of the searched text, so that no query matches the end of one and the start of the next.
 _BETWEEN = "\x1f"
+_NAMES_AT_ONCE = 500  # parameters of one statement; SQLite's default allows 999 in older builds
 
 
 class SqlResources:
@@ -89,6 +91,18 @@ class SqlResources:
         )
         chosen = select(*_RESOURCE.columns).where(resources.c.uid.in_(linked))
         return self._all(chosen.order_by(resources.c.kind, resources.c.name))
+
+    def count_policy_users(self, workspace: str, policies: Sequence[str]) -> dict[str, dict[Kind, int]]:
+        counts: dict[str, dict[Kind, int]] = {}
+        link = resource_policies.c
+        joined = resource_policies.join(resources, resources.c.uid == link.resource_uid)
+        for first in range(0, len(policies), _NAMES_AT_ONCE):
+            names = policies[first : first + _NAMES_AT_ONCE]
+            chosen = select(link.policy, resources.c.kind, func.count()).select_from(joined)
+            chosen = chosen.where(link.workspace == workspace, link.policy.in_(names))
+            for policy, kind, count in self._connection.execute(chosen.group_by(link.policy, resources.c.kind)):
+                counts.setdefault(policy, {})[Kind(kind)] = count
+        return counts
 
     def _link_policies(self, resource: Resource) -> None:
         named_policies = resource.spec.get("policies")

@@ -10,6 +10,7 @@ from homeport.store.replicas import SqlReplicas
 from homeport.store.resources import SqlResources
 from homeport.store.revisions import SqlRevisions
 from homeport.store.tables import notes
+from homeport.store.tombstones import SqlTombstones
 
 
 class SqlTransaction:
@@ -27,6 +28,10 @@ class SqlTransaction:
     @property
     def resources(self) -> SqlResources:
         return SqlResources(self._connection)
+
+    @property
+    def tombstones(self) -> SqlTombstones:
+        return SqlTombstones(self._connection)
 
     @property
     def revisions(self) -> SqlRevisions:

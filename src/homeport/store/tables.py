@@ -128,6 +128,17 @@ resource_policies = Table(
     Index(None, "workspace", "policy"),
 )
 
+# Policies that are gone, for the words of a refusal.
+tombstones = Table(
+    "tombstones",
+    metadata,
+    _text("workspace"),
+    _text("name"),
+    _moment("deleted_at"),
+    _text("deleted_by"),
+    PrimaryKeyConstraint("workspace", "name"),
+)
+
 revisions = Table(
     "revisions",
     metadata,

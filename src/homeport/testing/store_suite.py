@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from homeport.core.errors import Conflict, Invalid
 from homeport.core.ids import Kind, ReplicaId, RevisionId, UnitId
 from homeport.store.contract import Store, Transaction
-from homeport.store.records import ListQuery, Resource, ResourcePage, Role
+from homeport.store.records import ListQuery, Resource, ResourcePage, Role, Tombstone
 from homeport.testing.factories import (
     NOON,
     make_account,
@@ -278,6 +278,54 @@ class ResourceSuite:
         await store.write(lambda tx: tx.resources.replace(moved, 1))
         assert await store.read(lambda tx: tx.resources.using_policy("home", "near")) == [job]
         assert await store.read(lambda tx: tx.resources.using_policy("home", "nearby")) == [moved, far]
+
+    async def test_users_of_many_policies_are_counted_by_kind(self, store: Store) -> None:
+        near = make_resource("a", spec={"policies": ["near", "near", "cheap"]})
+        also = make_resource("b", spec={"policies": ["near"]})
+        job = make_resource("c", kind=Kind.JOB, spec={"policies": ["near"]})
+        foreign = make_resource("d", workspace="other", spec={"policies": ["near", "unused"]})
+        await _insert(store, [near, also, job, foreign])
+        names = ["near", "cheap", "unused", *(f"none-{number}" for number in range(1200))]
+        counted = await store.read(lambda tx: tx.resources.count_policy_users("home", names))
+        assert counted == {"near": {Kind.AGENT: 2, Kind.JOB: 1}, "cheap": {Kind.AGENT: 1}}
+        assert await store.read(lambda tx: tx.resources.count_policy_users("home", ["cheap"])) == {
+            "cheap": {Kind.AGENT: 1}
+        }
+        assert await store.read(lambda tx: tx.resources.count_policy_users("home", [])) == {}
+
+
+class TombstoneSuite:
+    """What `Tombstones` promises."""
+
+    async def test_a_tombstone_is_found_until_its_name_lives_again(self, store: Store) -> None:
+        grave = Tombstone(workspace="home", name="eu", deleted_at=NOON, deleted_by="ada")
+        newer = replace(grave, deleted_at=LATER, deleted_by="bob")
+        for one in (grave, newer):
+            await store.write(lambda tx, one=one: tx.tombstones.add(one))  # type: ignore[misc]
+        assert await store.read(lambda tx: tx.tombstones.get("home", "eu")) == newer
+        assert await store.read(lambda tx: tx.tombstones.get("other", "eu")) is None
+        for _ in range(2):
+            await store.write(lambda tx: tx.tombstones.remove("home", "eu"))
+        assert await store.read(lambda tx: tx.tombstones.get("home", "eu")) is None
+
+    async def test_the_newest_are_kept_and_those_that_a_workload_names(self, store: Store) -> None:
+        await _insert(store, [make_resource("user", spec={"policies": ["p-0"]})])
+        elsewhere = Tombstone(workspace="other", name="p-1", deleted_at=NOON, deleted_by="ada")
+        await store.write(lambda tx: tx.tombstones.add(elsewhere))
+
+        def bury(tx: Transaction) -> None:
+            for number in range(6):
+                when = NOON + timedelta(seconds=number)
+                grave = Tombstone(workspace="home", name=f"p-{number}", deleted_at=when, deleted_by="ada")
+                tx.tombstones.add(grave, keep=2)
+
+        await store.write(bury)
+
+        def left(tx: Transaction) -> list[int]:
+            return [number for number in range(6) if tx.tombstones.get("home", f"p-{number}")]
+
+        assert await store.read(left) == [0, 4, 5]
+        assert await store.read(lambda tx: tx.tombstones.get("other", "p-1")) == elsewhere
 
 
 class PageSuite:

@@ -60,16 +60,11 @@ class Policy(Reply):
     usage: PolicyUsageCounts | None = None
 
 
-class PolicyUse(Reply):
-    """One workload that carries a policy. An object, as the contract's type says (its prose says names): generated
-    clients fail on a bare text there."""
-
-    name: str
-
-
 class PolicyUsages(Reply):
-    agents: list[PolicyUse] = Field(default_factory=list)
-    functions: list[PolicyUse] = Field(default_factory=list)
-    jobs: list[PolicyUse] = Field(default_factory=list)
-    models: list[PolicyUse] = Field(default_factory=list)
-    sandboxes: list[PolicyUse] = Field(default_factory=list)
+    """Names, as the contract's prose says; its type says objects (decision 0005)."""
+
+    agents: list[str] = Field(default_factory=list)
+    functions: list[str] = Field(default_factory=list)
+    jobs: list[str] = Field(default_factory=list)
+    models: list[str] = Field(default_factory=list)
+    sandboxes: list[str] = Field(default_factory=list)

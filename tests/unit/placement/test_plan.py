@@ -113,6 +113,11 @@ def test_a_missing_policy_is_refused_by_name() -> None:
     refusal = refused(MissingPolicy("gone"))
     assert refusal.message == 'Policy "gone" does not exist: a missing policy refuses everything.'
     assert refusal.hint == "Create it or take it out of spec.policies."
+    refusal = refused(MissingPolicy("gone", "ada (acc-1) on 2026-01-01T00:00:00Z"), MissingPolicy("never"))
+    assert refusal.message == (
+        'Policies "gone" (deleted by ada (acc-1) on 2026-01-01T00:00:00Z) and "never" do not exist: '
+        "a missing policy refuses everything."
+    )
 
 
 def test_a_flavor_asked_for_that_the_policies_exclude_is_refused() -> None:

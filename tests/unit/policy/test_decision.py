@@ -73,7 +73,7 @@ def test_a_country_is_never_turned_into_a_continent() -> None:
 def test_a_missing_policy_refuses_everything() -> None:
     decision = decide(Kind.AGENT, [US, MissingPolicy("gone")], WORLD)
     assert allowed(decision) == {}
-    assert decision.missing == ("gone",)
+    assert decision.missing == (MissingPolicy("gone"),)
     assert any("never opens" in step.sentence for step in decision.reasons)
 
 
