@@ -23,6 +23,7 @@ from homeport.api.internal import internal_app
 from homeport.app.authentication import client_secret
 from homeport.app.context import Context
 from homeport.app.first_run import ensure_first_run
+from homeport.app.sealing import seal_at_rest
 from homeport.build.builder import Builder
 from homeport.build.program import Platform
 from homeport.configuration import read_configuration
@@ -44,6 +45,7 @@ from homeport.reconcile.routes import Routes
 from homeport.regions import regions_of
 from homeport.runner.dispatch import Runner
 from homeport.runner.launch import TaskLauncher
+from homeport.sealing.keys import SealingKeys
 from homeport.settings import DataDir
 from homeport.store.sqlite import SqliteStore
 
@@ -63,11 +65,13 @@ class Server:
         store = SqliteStore(data.database)
         keys = KeyRing.load_or_create(data.signing_key)
         configuration = read_configuration(data.config)
+        sealing = SealingKeys.load(data.sealing_key) or SealingKeys.generate()
         self.data = data
         self.context = Context(
             store=store,
             clock=clock,
             keys=keys,
+            sealing=sealing,
             data=data,
             regions=regions_of(configuration, driver.name),
             drivers={driver.name: driver},
@@ -77,6 +81,7 @@ class Server:
         )
         platform = Platform(
             base_url=self.context.base_url,
+            sealing=sealing,
             sdk_hook=Path(sdk_hook.__file__).parent,
             secret_of=lambda client_id, revision: client_secret(self.context, client_id, revision),
         )
@@ -102,6 +107,7 @@ class Server:
         """Serve until SIGTERM or SIGINT."""
         await self.context.store.start()
         try:
+            await seal_at_rest(self.context)
             await ensure_first_run(self.context)
             async with contextlib.AsyncExitStack() as stack:
                 for part in self._parts:

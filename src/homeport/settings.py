@@ -42,6 +42,10 @@ class DataDir:
         return self.root / "keys" / "signing.json"
 
     @property
+    def sealing_key(self) -> Path:
+        return self.root / "keys" / "sealing.json"
+
+    @property
     def config(self) -> Path:
         """The operator's own settings (TOML). Optional."""
         return self.root / "config.toml"

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from homeport.app.context import Context
-from homeport.app.secrets import masked as masked_spec
+from homeport.app.sealing import open_workload
 from homeport.core.clock import timestamp
 from homeport.core.ids import Kind
+from homeport.sealing.specs import masked as masked_spec
 from homeport.store.records import Event, Execution, Resource, Revision, Task
 from homeport.wire.agents import Agent
 from homeport.wire.deployments import CoreEvent, RevisionMetadata
@@ -54,11 +55,12 @@ def policy_of(context: Context, resource: Resource, usage: dict[Kind, int] | Non
 def workload_of(
     context: Context, resource: Resource, events: Sequence[Event] = (), *, secrets: bool = False
 ) -> Agent | Job:
-    """An agent or a job. `secrets` shows the values of secret variables."""
+    """An agent or a job. `secrets` shows the values of its secrets."""
+    shown = open_workload(context, resource) if secrets else masked_spec(resource.spec)
     shape = Agent if resource.kind is Kind.AGENT else Job
     return shape(
         metadata=metadata_of(context, resource),
-        spec=resource.spec if secrets else masked_spec(resource.spec),
+        spec=shown,
         events=[event_of(event) for event in events] or None,
         status=resource.status.value if resource.status else None,
     )

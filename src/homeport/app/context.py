@@ -10,6 +10,7 @@ from homeport.core.service import Signals
 from homeport.drivers.contract import Driver
 from homeport.identity.keys import KeyRing
 from homeport.policy.inventory import Region
+from homeport.sealing.keys import SealingKeys
 from homeport.settings import DataDir
 from homeport.store.contract import Store
 
@@ -22,6 +23,7 @@ class Context:
     store: Store
     clock: Clock
     keys: KeyRing
+    sealing: SealingKeys
     data: DataDir
     regions: Sequence[Region]
     drivers: Mapping[str, Driver]

@@ -9,7 +9,7 @@ from typing import Any
 from homeport.app.context import Context, Intent
 from homeport.app.governance import judge
 from homeport.app.resources import fetch, new_resource, updated
-from homeport.app.secrets import keep_masked
+from homeport.app.sealing import seal_intent
 from homeport.core.errors import Conflict, Invalid
 from homeport.core.ids import Kind, RevisionId, new_id
 from homeport.identity.keys import UPLOAD_AUDIENCE, Claims
@@ -53,11 +53,10 @@ async def create_workload(
     require(principal, f"{kind.plural}:create")
     now = context.clock.now()
     _check(kind, intent.spec, now)
-    keep_masked(intent.spec, {})  # a mask stands for a stored value, and there is none yet
 
     def write(tx: Transaction) -> Deployment:
         plan = judge(context, tx, principal.workspace, kind, intent.spec).plan()
-        resource = new_resource(principal, kind, intent, now)
+        resource = seal_intent(context, new_resource(principal, kind, intent, now))
         revision = _revision(resource, plan, _source_of_new(intent.spec, upload), principal, now)
         resource = replace(resource, status=_STATUS_OF_STATE[revision.state])
         tx.resources.insert(resource)
@@ -81,8 +80,7 @@ async def update_workload(
         if stored.deleting:
             raise Conflict(f"The {kind} {intent.name!r} is being deleted.", hint="Wait until it is gone.")
         plan = judge(context, tx, principal.workspace, kind, intent.spec).plan()
-        wanted = replace(intent, spec=keep_masked(intent.spec, stored.spec))
-        resource = updated(stored, principal, wanted, now)
+        resource = seal_intent(context, updated(stored, principal, intent, now), stored)
         source = _source_of_update(tx.revisions.of(stored.uid), intent.spec, upload)
         revision = _revision(resource, plan, source, principal, now)
         resource = replace(resource, status=_STATUS_OF_STATE[revision.state])

@@ -13,6 +13,7 @@ from homeport.app.context import Context
 from homeport.app.governance import judge
 from homeport.app.pages import fingerprint_of, make_cursor, open_cursor, page_limit
 from homeport.app.resources import fetch
+from homeport.app.sealing import digest_of, seal_digest
 from homeport.build.bundle import load_bundle
 from homeport.core.errors import Conflict, Denied, Invalid, LimitExceeded, NotFound
 from homeport.core.ids import ExecutionId, Kind, UnitId, new_id
@@ -22,6 +23,7 @@ from homeport.identity.principals import Principal
 from homeport.identity.roles import require
 from homeport.jobs.settings import JobSettings
 from homeport.jobs.states import ExecutionStatus
+from homeport.sealing.specs import Owner, masked, seal_env
 from homeport.store.contract import Transaction
 from homeport.store.records import Execution, Resource, Revision, Task
 from homeport.workloads.states import RevisionState
@@ -82,7 +84,7 @@ async def create_execution(context: Context, principal: Principal, job: str, int
     except Conflict:
         # The same request may have been accepted while this one was being staged: then its execution is the answer.
         accepted = await context.store.read(lambda tx: _earlier(tx, principal, job, intent))
-        if accepted is None or not accepted.visible or accepted.request_digest != digest:
+        if accepted is None or not accepted.visible or digest_of(context, accepted) != digest:
             raise
         return accepted
     context.signals.runner.wake()
@@ -204,7 +206,7 @@ def _plan(
     resource = fetch(tx, principal.workspace, Kind.JOB, job)
     earlier = _earlier(tx, principal, job, intent)
     if earlier is not None and earlier.visible:
-        if earlier.request_digest != digest:
+        if digest_of(context, earlier) != digest:
             raise Conflict(f"Execution {earlier.id!r} exists with other content.", hint="Use another id.")
         return earlier
     if resource.deleting:
@@ -219,14 +221,16 @@ def _plan(
     if not intent.allow_queue:
         _refuse_if_busy(tx)
     now = context.clock.now()
+    ident = ExecutionId(intent.execution_id or new_id("exec"))
+    owner = Owner(principal.workspace, ident)
     return Execution(
-        id=ExecutionId(intent.execution_id or new_id("exec")),
+        id=ident,
         workspace=principal.workspace,
         job=job,
         job_uid=resource.uid,
         revision_id=revision.id,
         request_id=intent.request_id or new_id("req", 16),
-        request_digest=digest,
+        request_digest=seal_digest(context, owner, digest) if intent.env else digest,
         visible=False,
         status=ExecutionStatus.PENDING,
         parallelism=settings.max_concurrent_tasks,
@@ -234,7 +238,7 @@ def _plan(
         max_retries=settings.max_retries,
         memory_mb=intent.memory or settings.memory_mb,
         memory_override=intent.memory,
-        env_override=intent.env,
+        env_override=seal_env(context.sealing, intent.env, owner),
         created_by=principal.sub,
         created_at=now,
         updated_at=now,
@@ -274,7 +278,7 @@ def _check_still_runnable(tx: Transaction, planned: Execution) -> None:
 
 def _settings(context: Context, revision: Revision) -> JobSettings:
     bundle = load_bundle(context.data.bundles, revision.bundle_digest or "")
-    return JobSettings.from_spec(revision.spec, bundle.manifest.runtime)
+    return JobSettings.from_spec(masked(revision.spec), bundle.manifest.runtime)
 
 
 def _refuse_if_busy(tx: Transaction) -> None:

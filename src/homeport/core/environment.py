@@ -95,7 +95,7 @@ def read_configurations(spec: Mapping[str, Any]) -> tuple[EnvVar, ...]:
     if len(configurations) > ENVS_MOST:
         raise Invalid("spec.configurations", f"must have at most {ENVS_MOST} members", value=len(configurations))
     for name, item in configurations.items():
-        at = f"spec.configurations.{name[:_NAME_LENGTH]}"
+        at = f"spec.configurations.{''.join(name.partition('=')[:2])[:_NAME_LENGTH]}"  # what follows may be a value
         check_variable(name, at)
         if not isinstance(item, Mapping):
             raise Invalid(at, "must be an object with value and secret")

@@ -11,7 +11,15 @@ Each carries two messages: `message` for the caller, `detail` for the log. The c
 `homeport.api.errors` and nowhere else.
 """
 
+import re
+from collections.abc import Mapping
 from typing import ClassVar
+
+# Below these names, and in what they name, a value may be a secret: it is never repeated, not even where it stands in
+# the wrong place, such as `KEY=VALUE` sent as a name.
+_QUIET = re.compile(
+    r"\b(env|envs|envOverride|configurations?|dockerConfig|secrets?|value|labels|tasks|client_secret|callbackSecret)\b"
+)
 
 
 class HomeportError(Exception):
@@ -46,7 +54,7 @@ class Invalid(Rejected):
     def __init__(self, field: str, rule: str, *, value: object = None, hint: str = "", detail: str = "") -> None:
         self.field = field
         self.rule = rule
-        shown = "" if value is None else f" (got {_short(value)})"
+        shown = f" (got {_short(value)})" if _may_be_shown(field, value) else ""
         super().__init__(f"{field}: {rule}{shown}.", hint=hint, detail=detail)
 
 
@@ -113,6 +121,12 @@ class StoreUnavailable(Unavailable):
 
 class Internal(HomeportError):
     """An internal error occurred; its detail is in the server's log."""
+
+
+def _may_be_shown(field: str, value: object) -> bool:
+    """Whether a message may repeat `value`: not where it may be a secret, nor when it is a whole object or list, which
+    may hold one."""
+    return value is not None and not isinstance(value, Mapping | list | tuple) and not _QUIET.search(field)
 
 
 def _short(value: object, limit: int = 80) -> str:

@@ -55,7 +55,7 @@ class UnitSpec:
     id: UnitId
     kind: UnitKind
     argv: tuple[str, ...]
-    env: dict[str, str]
+    env: dict[str, str] = field(repr=False)
     workdir: str = "/app"
     bundle: str | None = None
     mounts: tuple[Mount, ...] = ()

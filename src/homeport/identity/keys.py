@@ -7,10 +7,6 @@ hands the public keys to Envoy). Revocation and membership are not here: a valid
 import hashlib
 import hmac
 import json
-import logging
-import os
-import secrets
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,8 +19,7 @@ from joserfc.jwk import KeySet, OKPKey
 from joserfc.jws import JWSRegistry
 
 from homeport.core.errors import Internal, Unauthenticated
-
-log = logging.getLogger(__name__)
+from homeport.core.private import read_private, write_once
 
 ISSUER = "homeport"
 GATEWAY_AUDIENCE = "gateway"  # API keys and access tokens
@@ -100,17 +95,12 @@ class KeyRing:
             return cls._load(path)
         except FileNotFoundError:
             key = OKPKey.generate_key("Ed25519", {"use": "sig", "alg": ALGORITHM}, private=True, auto_kid=True)
-            _write_once(path, json.dumps(KeySet([key]).as_dict(private=True)).encode())
+            write_once(path, json.dumps(KeySet([key]).as_dict(private=True)).encode())
         return cls._load(path)
 
     @classmethod
     def _load(cls, path: Path) -> "KeyRing":
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            if mode & 0o077:
-                log.warning("the signing key %s was readable by others (mode %o); now it is not", path, mode)
-                os.fchmod(file.fileno(), 0o600)
-            content = file.read()
+        content = read_private(path)
         try:
             keys = KeySet.import_key_set(json.loads(content))
         except (ValueError, KeyError, TypeError, JoseError) as exc:
@@ -173,26 +163,3 @@ def _moment(value: object) -> datetime:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"not a time: {value!r}")
     return datetime.fromtimestamp(value, UTC)
-
-
-def _write_once(path: Path, content: bytes) -> None:
-    """Make `path` with `content`, whole and durable, unless somebody else has made it meanwhile."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(draft, path)
-        except FileExistsError:
-            pass  # another first start was quicker: its key counts
-    finally:
-        draft.unlink()
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

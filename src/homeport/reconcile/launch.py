@@ -25,12 +25,12 @@ class ReplicaLauncher:
         self._platform = platform
 
     async def unit(self, revision: Revision, replica: Replica) -> UnitSpec:
-        """Raises `Internal` when the bundle or the account is gone."""
+        """Raises `Internal` when the bundle or the account is gone, or a secret does not open."""
         bundle = await asyncio.to_thread(load_bundle, self._bundles, revision.bundle_digest or "")
         account = await self._store.read(lambda tx: tx.identities.account_of(revision.resource_uid))
         if account is None:
             raise Internal(detail=f"the account of {revision.kind} {revision.name} is gone")
-        settings = AgentSettings.from_spec(revision.spec, bundle.manifest.runtime)
+        settings = AgentSettings.from_spec(self._platform.spec_of(revision), bundle.manifest.runtime)
         environment = agent_environment(
             AgentContext(
                 workspace=revision.workspace,

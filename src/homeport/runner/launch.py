@@ -44,7 +44,8 @@ class TaskLauncher:
         self._drivers = drivers_by_region
 
     async def attempt(self, task: Task, number: int) -> tuple[Driver, UnitSpec]:
-        """The driver and the unit of attempt `number`. Raises `Internal` when revision, bundle or account is gone."""
+        """The driver and the unit of attempt `number`. Raises `Internal` when revision, bundle or account is gone,
+        or a secret does not open."""
 
         def read(tx: Transaction) -> tuple[Execution | None, Revision | None, ServiceAccount | None]:
             execution = tx.executions.get(task.execution_id)
@@ -56,7 +57,7 @@ class TaskLauncher:
             raise Internal(detail=f"execution {task.execution_id} has lost its job's revision or account")
         bundle = await asyncio.to_thread(load_bundle, self._bundles, revision.bundle_digest or "")
         unit = attempt_unit(execution.id, task.index, number)
-        settings = JobSettings.from_spec(revision.spec, bundle.manifest.runtime)
+        settings = JobSettings.from_spec(self._platform.spec_of(revision), bundle.manifest.runtime)
         environment = task_environment(
             TaskContext(
                 workspace=execution.workspace,
@@ -71,7 +72,7 @@ class TaskLauncher:
                 run_url=self._platform.run_url,
                 client_credentials=self._platform.credentials(account.client_id, revision.id),
                 envs=(*_variables(bundle.env), *settings.envs),
-                env_override=_variables(execution.env_override),
+                env_override=_variables(self._platform.overrides_of(execution)),
                 extra=self._platform.defaults_of(revision.id),
             )
         )

@@ -9,7 +9,7 @@ written before it in the same work stays, so catch it around `write`, not inside
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from homeport.core.ids import ExecutionId, Kind, ReplicaId, RevisionId, UnitId
 from homeport.jobs.states import ExecutionStatus
@@ -109,6 +109,11 @@ class Resources(Protocol):
         """Of all workspaces, for the loops."""
         ...
 
+    def rewrite_specs(self, change: Callable[[Resource], dict[str, Any]]) -> int:
+        """Replace the spec of every resource by what `change` makes of it, and nothing else; returns how many
+        differ. For a change of how specs are kept, which is none of what they say."""
+        ...
+
     def using_policy(self, workspace: str, policy: str) -> list[Resource]:
         """Resources whose `spec.policies` names the policy."""
         ...
@@ -152,6 +157,10 @@ class Revisions(Protocol):
 
     def replace_if_state(self, revision: Revision, expected: RevisionState) -> bool:
         """Write state, digests, entrypoint, message and updated_at. False unless the stored state is the expected."""
+        ...
+
+    def rewrite_specs(self, change: Callable[[Revision], dict[str, Any]]) -> int:
+        """As `Resources.rewrite_specs`."""
         ...
 
     def delete(self, revision_id: RevisionId) -> None: ...
@@ -233,6 +242,11 @@ class Executions(Protocol):
 
     def newest_like(self, workspace: str, job: str, beginning: str) -> ExecutionId | None:
         """The visible execution of this job whose id begins so; the newest where several do."""
+        ...
+
+    def rewrite_overrides(self, change: Callable[[Execution], tuple[dict[str, str], str]]) -> int:
+        """Replace the overriding variables and the request digest of every execution that has variables by what
+        `change` makes of them; returns how many there are."""
         ...
 
     def unfinished(self) -> list[Execution]:
@@ -325,6 +339,10 @@ class Store(Protocol):
     async def stop(self) -> None: ...
 
     async def read(self, work: Callable[[Transaction], T]) -> T: ...
+
+    async def scrub(self) -> None:
+        """Overwrite what replaced and deleted rows left behind in the files. Nothing else may use the store."""
+        ...
 
     async def write(self, work: Callable[[Transaction], T]) -> T: ...
 

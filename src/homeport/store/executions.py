@@ -1,6 +1,7 @@
 """Executions in SQL. Keeps `contract.Executions`, together with `tasks`, which it extends; what a status means and
 when it changes is the runner's to decide."""
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +11,7 @@ from homeport.core.ids import ExecutionId
 from homeport.jobs.states import ExecutionStatus
 from homeport.store.pages import Keyset
 from homeport.store.records import Execution, ExecutionPage
-from homeport.store.rows import MOMENT, OBJECT, Codec, conflict, maybe, micros, named
+from homeport.store.rows import MOMENT, OBJECT, Codec, conflict, dump, maybe, micros, named
 from homeport.store.tables import executions
 from homeport.store.tasks import SqlTasks
 
@@ -71,6 +72,16 @@ class SqlExecutions(SqlTasks):
         newest = alike.order_by(executions.c.created_at.desc(), executions.c.id.desc()).limit(1)
         found = self._connection.scalar(newest)
         return None if found is None else ExecutionId(found)
+
+    def rewrite_overrides(self, change: Callable[[Execution], tuple[dict[str, str], str]]) -> int:
+        having = select(executions.c.id).where(executions.c.env_override != dump({}))
+        found = self._connection.scalars(having).all()
+        for ident in found:
+            if (execution := self.get(ident)) is not None:
+                env, digest = change(execution)
+                written = update(executions).where(executions.c.id == ident)
+                self._connection.execute(written.values(env_override=dump(env), request_digest=digest))
+        return len(found)
 
     def unfinished(self) -> list[Execution]:
         chosen = select(*_EXECUTION.columns).where(executions.c.status.in_(_UNFINISHED), executions.c.visible)

@@ -1,6 +1,6 @@
 """Policies, agents and jobs in SQL. Keeps `contract.Resources`; decides nothing about what a spec means."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Select, delete, func, insert, select, update
@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Select, delete, func, insert, select, update
 from homeport.core.ids import Kind
 from homeport.store.pages import Keyset
 from homeport.store.records import ListQuery, Resource, ResourcePage
-from homeport.store.rows import MOMENT, OBJECT, Codec, conflict, maybe, named
+from homeport.store.rows import MOMENT, OBJECT, Codec, conflict, dump, maybe, named
 from homeport.store.tables import resource_policies, resources
 from homeport.workloads.states import WorkloadStatus
 
@@ -84,6 +84,16 @@ class SqlResources:
     def every(self, kind: Kind) -> list[Resource]:
         chosen = select(*_RESOURCE.columns).where(resources.c.kind == kind.value)
         return self._all(chosen.order_by(resources.c.created_at, resources.c.uid))
+
+    def rewrite_specs(self, change: Callable[[Resource], dict[str, Any]]) -> int:
+        changed = 0
+        for uid in self._connection.scalars(select(resources.c.uid)).all():
+            resource = self.by_uid(uid)
+            if resource is not None and (spec := change(resource)) != resource.spec:
+                written = update(resources).where(resources.c.uid == uid)
+                self._connection.execute(written.values(spec=dump(spec)))
+                changed += 1
+        return changed
 
     def using_policy(self, workspace: str, policy: str) -> list[Resource]:
         linked = select(resource_policies.c.resource_uid).where(

@@ -1,12 +1,13 @@
 """The versions of workloads in SQL. Keeps `contract.Revisions`; knows no rule of rollouts."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
 from homeport.core.ids import Kind, RevisionId
 from homeport.store.records import Revision
-from homeport.store.rows import LIST, MOMENT, OBJECT, Codec, conflict, named
+from homeport.store.rows import LIST, MOMENT, OBJECT, Codec, conflict, dump, named
 from homeport.store.tables import revisions
 from homeport.workloads.states import RevisionState
 
@@ -56,6 +57,16 @@ class SqlRevisions:
         stored = update(revisions).where(revisions.c.id == revision.id, revisions.c.state == expected.value)
         changed = stored.values({name: values[name] for name in _CHANGING})
         return self._connection.execute(changed).rowcount == 1
+
+    def rewrite_specs(self, change: Callable[[Revision], dict[str, Any]]) -> int:
+        changed = 0
+        for ident in self._connection.scalars(select(revisions.c.id)).all():
+            revision = self.get(ident)
+            if revision is not None and (spec := change(revision)) != revision.spec:
+                written = update(revisions).where(revisions.c.id == ident)
+                self._connection.execute(written.values(spec=dump(spec)))
+                changed += 1
+        return changed
 
     def delete(self, revision_id: RevisionId) -> None:
         self._connection.execute(delete(revisions).where(revisions.c.id == revision_id))

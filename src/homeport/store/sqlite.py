@@ -8,6 +8,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -65,6 +66,9 @@ class SqliteStore:
         answer: T = await self._opened().writer.write(work)
         return answer
 
+    async def scrub(self) -> None:
+        await asyncio.to_thread(_scrub, self._path)
+
     def _opened(self) -> "_Open":
         if self._open is None:
             raise StoreUnavailable("The store is not open.")
@@ -118,6 +122,13 @@ class _Open:
 def _prepare(path: Path, writing: Engine) -> None:
     prepare_file(path)
     migrate(writing)
+
+
+def _scrub(path: Path) -> None:
+    """Write the file anew from what is in it, and empty the write-ahead log."""
+    with closing(_connect(path, "rw")) as connection:
+        connection.execute("VACUUM")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def _writing_engine(path: Path) -> Engine:

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from homeport.api.app import public_app
 from homeport.app.authentication import ALL_SCOPES
 from homeport.app.context import Context
+from homeport.app.sealing import seal_at_rest
 from homeport.build.bundle import Description
 from homeport.configuration import read_configuration
 from homeport.core.ids import Kind, new_id
@@ -22,6 +23,7 @@ from homeport.core.service import Signals
 from homeport.identity.keys import GATEWAY_AUDIENCE, Claims, KeyRing
 from homeport.identity.principals import Role
 from homeport.regions import regions_of
+from homeport.sealing.keys import SealingKeys
 from homeport.settings import DataDir
 from homeport.store.contract import Transaction
 from homeport.store.records import Revision
@@ -122,6 +124,7 @@ async def running_control_plane(root: Path, config_toml: str = PLACE) -> AsyncIt
         store=SqliteStore(data.database),
         clock=clock,
         keys=KeyRing.load_or_create(data.signing_key),
+        sealing=SealingKeys.load(data.sealing_key) or SealingKeys.generate(),
         data=data,
         regions=regions_of(configuration, driver.name),
         drivers={driver.name: driver},
@@ -131,6 +134,7 @@ async def running_control_plane(root: Path, config_toml: str = PLACE) -> AsyncIt
     )
     await context.store.start()
     try:
+        await seal_at_rest(context)
         await context.store.write(_add_workspaces)
         app = public_app(context)
         # What the application raises is what it answers with: nothing may escape into the server.

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from homeport.app.context import Context, Intent
 from homeport.app.deployments import create_workload, update_workload
 from homeport.app.executions import ExecutionIntent, create_execution
+from homeport.app.sealing import seal_at_rest
 from homeport.build.builder import Builder, BuildRequest
 from homeport.build.bundle import Bundle, Description, load_bundle
 from homeport.build.program import Platform
@@ -39,6 +40,7 @@ from homeport.reconcile.rollouts import Rollouts
 from homeport.reconcile.routes import Routes
 from homeport.runner.dispatch import Runner
 from homeport.runner.launch import TaskLauncher
+from homeport.sealing.keys import SealingKeys
 from homeport.settings import DataDir
 from homeport.store.contract import Store, Transaction
 from homeport.store.records import Attempt, Execution, Replica, Resource, Revision, Task
@@ -290,7 +292,12 @@ class Loops:
                 await asyncio.sleep(LOOK_S)
 
     def _platform(self) -> Platform:
-        return Platform(base_url=BASE_URL, sdk_hook=Path(__file__).parent, secret_of=lambda *_: "secret")
+        return Platform(
+            base_url=BASE_URL,
+            sealing=self.context.sealing,
+            sdk_hook=Path(__file__).parent,
+            secret_of=lambda *_: "secret",
+        )
 
 
 @asynccontextmanager
@@ -304,6 +311,7 @@ async def installation(root: Path, *, speed: float = 1.0, slots: int = 4) -> Asy
         store=store,
         clock=clock,
         keys=KeyRing.load_or_create(data.signing_key),
+        sealing=SealingKeys.load(data.sealing_key) or SealingKeys.generate(),
         data=data,
         regions=(region,),
         drivers={driver.name: driver},
@@ -313,6 +321,7 @@ async def installation(root: Path, *, speed: float = 1.0, slots: int = 4) -> Asy
     authority = Authority(edge_socket=data.socket("edge"), issuer=ISSUER, audience=GATEWAY_AUDIENCE)
     await store.start()
     try:
+        await seal_at_rest(context)
         await store.write(lambda tx: tx.identities.add_workspace(make_workspace(HOME)))
         gateway = ScriptedGateway(data.socket("xds"), authority)
         builder = ReadyBuilder(data, driver, clock)

@@ -27,7 +27,7 @@ def _environment(value: dict[str, str] | None) -> dict[str, str] | None:
         try:
             check_value(text, check_variable(name, "env"))
         except Invalid as exc:
-            raise ValueError(f"{exc.rule} (variable {name[:60]!r})") from exc
+            raise ValueError(f"{exc.rule} (variable {name.partition('=')[0][:60]!r})") from exc
     return value
 
 

@@ -1,7 +1,7 @@
 """Pydantic's account of a bad body, in our words: which field, by path, and which rule it breaks.
 
-Called by the API where it reads a body. Values are never repeated below `envs`, `env` or any other place that may
-hold a secret; only short plain values of other fields are.
+Called by the API where it reads a body. `Invalid` repeats no value that may be a secret; of other fields only
+short plain ones are.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,6 @@ from homeport.core.errors import Invalid
 
 _ALSO_MOST = 5  # further mistakes named in one answer; a caller mends a few at a time
 _PART_LENGTH = 100  # of one name in a path; the contract's own are shorter
-_QUIET = frozenset({"env", "envs", "value", "tasks", "labels", "secret", "configuration", "client_secret"})
 
 _RULES = {
     "missing": "is required",
@@ -62,7 +61,8 @@ def _path(location: Sequence[int | str]) -> str:
         if isinstance(part, int):
             path += f"[{part}]"
         else:
-            path += f"{'.' if path else ''}{part[:_PART_LENGTH]}"  # a caller's own key may be of any length
+            # A caller's own key may be of any length, and a KEY=VALUE.
+            path += f"{'.' if path else ''}{part.partition('=')[0][:_PART_LENGTH]}"
     return path or "body"
 
 
@@ -90,6 +90,6 @@ def _rule(item: Mapping[str, Any]) -> str:
 
 def _value(item: Mapping[str, Any]) -> object:
     value = item.get("input")
-    if item["type"] == "missing" or _QUIET & {str(part) for part in item["loc"]}:
+    if item["type"] == "missing":
         return None
     return value if isinstance(value, str | int | float) else None

@@ -1,0 +1,42 @@
+"""Files that hold keys: made whole and durable, readable by their owner only. Used by whoever keeps a key on disk."""
+
+import logging
+import os
+import secrets
+import stat
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+
+def read_private(path: Path) -> bytes:
+    """The file's bytes. One that others could read is closed to them, with a warning. Raises `FileNotFoundError`."""
+    with path.open("rb") as file:
+        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+        if mode & 0o077:
+            log.warning("the key %s was readable by others (mode %o); now it is not", path, mode)
+            os.fchmod(file.fileno(), 0o600)
+        return file.read()
+
+
+def write_once(path: Path, content: bytes) -> None:
+    """Make `path` with `content`, whole and durable, unless somebody else has made it meanwhile."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            pass  # another first start was quicker: its key counts
+    finally:
+        draft.unlink()
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

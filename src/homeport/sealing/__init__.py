@@ -1,0 +1,1 @@
+"""Secrets at rest: which parts of a specification are secret, and how they are sealed, masked and opened."""

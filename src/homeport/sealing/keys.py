@@ -1,0 +1,119 @@
+"""Seals text with AES-256-GCM under the keys of one file. Knows neither specs nor rows: what is
+sealed and where it belongs is said by `homeport.sealing.specs` and by the use cases.
+
+A token is `hs1.KEY-ID.BASE64URL(nonce + ciphertext)`. It opens only at the place it was sealed for: the place and the
+key's id are authenticated with it, so that a token that was moved to another workload or field is no token there.
+"""
+
+import base64
+import binascii
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from homeport.core.errors import Internal, StoreUnavailable
+from homeport.core.private import read_private, write_once
+
+_VERSION = "hs1"
+_KEY_BYTES = 32
+_NONCE_BYTES = 12  # random: the chance that two of 2^32 seals under one key share one is below 2^-32
+PLAIN_BYTES = 92 * 1024  # most of one secret, so that its token still fits where a variable's value may stand
+
+_PUT_BACK = "Put it back from the backup that belongs to this database."
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a secret belongs. `owner` is the uid of a workload, the id of an execution, or the word `secrets` for
+    stored ones; `field` is the path in it."""
+
+    workspace: str
+    owner: str
+    field: str
+
+
+class SealingKeys:
+    """The keys of one installation. The first seals; every one opens."""
+
+    def __init__(self, keys: dict[str, bytes]) -> None:
+        """`keys` by their ids, in order, at least one."""
+        self._ciphers = {ident: AESGCM(key) for ident, key in keys.items()}
+        self._keys = keys
+        self.first = next(iter(keys))
+
+    @classmethod
+    def generate(cls) -> "SealingKeys":
+        """One new key, which exists in memory only until `save`."""
+        key = os.urandom(_KEY_BYTES)
+        return cls({key_id(key): key})
+
+    @classmethod
+    def load(cls, path: Path) -> "SealingKeys | None":
+        """The keys in the file at `path`, None if there is none. Raises `StoreUnavailable` for a file that cannot be
+        read back, which is left alone: what it sealed opens with nothing else."""
+        try:
+            content = read_private(path)
+        except FileNotFoundError:
+            return None
+        try:
+            keys = {item["id"]: base64.b64decode(item["key"], validate=True) for item in json.loads(content)["keys"]}
+            whole = bool(keys) and all(len(key) == _KEY_BYTES and key_id(key) == ident for ident, key in keys.items())
+        except (ValueError, TypeError, KeyError, binascii.Error):
+            whole = False
+        if not whole:
+            raise StoreUnavailable(f"The sealing keys in {path} are damaged.", hint=_PUT_BACK)
+        return cls(keys)
+
+    def save(self, path: Path) -> None:
+        """Write the keys, whole, durable and mode 600. Raises `Internal` if other keys stand there."""
+        items = [{"id": ident, "key": base64.b64encode(key).decode()} for ident, key in self._keys.items()]
+        write_once(path, json.dumps({"keys": items}).encode() + b"\n")
+        found = SealingKeys.load(path)
+        if found is None or found.ids != self.ids:
+            raise Internal(detail=f"{path} was made by somebody else at the same moment")
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return tuple(self._keys)
+
+    def seal(self, text: str, place: Place) -> str:
+        """`text` as a token for `place`; a new one each time."""
+        nonce = os.urandom(_NONCE_BYTES)
+        plain = text.encode(errors="surrogatepass")
+        sealed = self._ciphers[self.first].encrypt(nonce, plain, _bound(self.first, place))
+        return f"{_VERSION}.{self.first}.{base64.urlsafe_b64encode(nonce + sealed).decode()}"
+
+    def open(self, token: str, place: Place) -> str:
+        """The text of `token`. Raises `Internal`, which names the place and never a value, for a token that was
+        changed, that belongs elsewhere, or whose key is not here."""
+        version, _, rest = token.partition(".")
+        ident, _, encoded = rest.partition(".")
+        where = f"the secret {place.field} of {place.owner} in workspace {place.workspace}"
+        cipher = self._ciphers.get(ident) if version == _VERSION else None
+        if cipher is None:
+            raise Internal(detail=f"{where} is not sealed by a key of this installation")
+        try:
+            content = base64.b64decode(encoded.encode(), altchars=b"-_", validate=True)
+            plain = cipher.decrypt(content[:_NONCE_BYTES], content[_NONCE_BYTES:], _bound(ident, place))
+        except (InvalidTag, ValueError) as error:
+            raise Internal(detail=f"{where} was changed, or belongs elsewhere") from error
+        return plain.decode(errors="surrogatepass")
+
+    def reseal(self, token: str, place: Place) -> str:
+        """The token under the first key."""
+        return self.seal(self.open(token, place), place)
+
+
+def key_id(key: bytes) -> str:
+    """Derived from the key, so that a damaged one is noticed; tells nothing of it."""
+    return "k" + hashlib.sha256(b"homeport: id of a sealing key" + key).hexdigest()[:10]
+
+
+def _bound(ident: str, place: Place) -> bytes:
+    """What is authenticated with a ciphertext; unambiguous whatever the parts hold."""
+    return json.dumps([_VERSION, ident, place.workspace, place.owner, place.field]).encode()
