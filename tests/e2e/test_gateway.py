@@ -110,6 +110,9 @@ class Program:
             request.transport.abort()
         if path.endswith("/teapot"):
             return web.json_response({"mine": True}, status=418, headers={"Server": "kettle"})
+        if status := request.query.get("status"):
+            wish = {"x-should-retry": again} if (again := request.query.get("again")) else {}
+            return web.json_response({"mine": True}, status=int(status), headers=wish)
         size = 0
         async for chunk in request.content.iter_any():
             size += len(chunk)
@@ -441,6 +444,20 @@ async def test_a_programs_own_answer_passes_unchanged(system: System) -> None:
     assert answer.headers["Server"] == "kettle"
     added = [name for name in answer.headers if name.lower().startswith(("x-blaxel", "x-envoy", "x-hp"))]
     assert added == []
+
+
+async def test_clients_are_told_not_to_repeat_by_themselves_what_a_program_may_have_done(system: System) -> None:
+    program = await system.program("one")
+    await system.publish(agent("a1", revision("r1", program)), agent("none"))
+
+    async def told(path: str) -> str | None:
+        return (await system.get(f"/acme/agents/{path}", method="POST")).headers.get("x-should-retry")
+
+    assert {await told(f"a1?status={status}") for status in (500, 502, 503)} == {"false"}
+    assert {await told(f"a1?status={status}") for status in (200, 404, 409, 429)} == {None}
+    assert await told("a1?status=503&again=true") == "true"
+    assert await told("a1/break") == "false"
+    assert await told("none") == "true"
 
 
 async def test_a_program_that_breaks_off_or_is_away_is_told_as_retryable(system: System) -> None:

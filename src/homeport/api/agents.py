@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Response
 from homeport.api.bodies import JsonRoute
 from homeport.api.dependencies import Caller, Ctx, Listing
 from homeport.api.naming import intent_of, same_name
+from homeport.api.patience import WatchesBuilds
 from homeport.api.workloads import deleted, deployed, get_workload, list_workloads, revisions
 from homeport.app.deployments import create_workload, update_workload
 from homeport.core.ids import Kind
@@ -32,8 +33,10 @@ async def create_agent_route(
 
 
 @router.get("/{name}", operation_id="GetAgent", responses=SHAPE)
-async def get_agent_route(ctx: Ctx, caller: Caller, name: str, show_secrets: bool = False) -> Any:
-    return await get_workload(ctx, caller, Kind.AGENT, name, show_secrets=show_secrets)
+async def get_agent_route(
+    ctx: Ctx, caller: Caller, watches_builds: WatchesBuilds, name: str, show_secrets: bool = False
+) -> Any:
+    return await get_workload(ctx, caller, Kind.AGENT, name, show_secrets=show_secrets, watches_builds=watches_builds)
 
 
 @router.put("/{name}", operation_id="UpdateAgent", responses=SHAPE)

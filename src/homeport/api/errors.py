@@ -34,8 +34,9 @@ def error_response(error: HomeportError) -> JSONResponse:
     headers = {}
     if isinstance(error, Unavailable):
         headers["Retry-After"] = str(error.retry_after_s)
-    if error.status == 409:
-        headers["x-should-retry"] = "false"  # clients would repeat the POST before they fall back to PUT
+    if error.status in (409, 500):
+        # Clients would repeat the POST: in vain after a conflict, and twice done where the failure came late.
+        headers["x-should-retry"] = "false"
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(body.model_dump(), status_code=error.status, headers=headers)

@@ -7,6 +7,7 @@ from fastapi import Response
 from homeport.api.bodies import UPLOADS
 from homeport.api.dependencies import ListParameters
 from homeport.api.listing import listed
+from homeport.api.patience import still_building
 from homeport.api.views import revisions_of, workload_of
 from homeport.app.context import Context
 from homeport.app.deployments import Deployment, delete_workload
@@ -25,11 +26,13 @@ def deployed(context: Context, response: Response, deployment: Deployment) -> di
 
 
 async def get_workload(
-    context: Context, caller: Principal, kind: Kind, name: str, *, show_secrets: bool
+    context: Context, caller: Principal, kind: Kind, name: str, *, show_secrets: bool, watches_builds: bool
 ) -> dict[str, Any]:
     if show_secrets:
         require(caller, "admin")  # the role and, of a narrowed key, the scope (public contract)
     resource, events = await get_resource(context, caller, kind, name)
+    if watches_builds:
+        resource = still_building(resource, events, context.clock.now())
     return workload_of(context, resource, events, secrets=show_secrets).to_json()
 
 

@@ -14,12 +14,15 @@ from homeport.dataplane.credentials import WORKLOAD_FORM
 
 SOURCE_HEADER = "X-Blaxel-Source"
 CODE_HEADER = "X-Blaxel-Error-Code"
+# The public command line and SDKs repeat a POST after any answer from 500 on, unless this header forbids it.
+SHOULD_RETRY_HEADER = "x-should-retry"
 RETRY_AFTER_S = 1  # a cold start is often done by then
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """One kind of error. `action` is what the caller may do, `do_not` what would not help."""
+    """One kind of error. `action` is what the caller may do, `do_not` what would not help. `may_have_run`: the program
+    may have seen the request, so clients must not repeat it by themselves."""
 
     status: int
     code: str
@@ -27,6 +30,7 @@ class Answer:
     action: str
     do_not: str
     retryable: bool = False
+    may_have_run: bool = False
 
     def body(self, now: datetime) -> dict[str, Any]:
         """The envelope as JSON."""
@@ -49,7 +53,11 @@ class Answer:
 
     def headers(self) -> dict[str, str]:
         found = {SOURCE_HEADER: "platform", CODE_HEADER: self.code}
-        return {**found, "Retry-After": str(RETRY_AFTER_S)} if self.retryable else found
+        if self.retryable:
+            found["Retry-After"] = str(RETRY_AFTER_S)
+        if self.status >= 500:
+            found[SHOULD_RETRY_HEADER] = "false" if self.may_have_run else "true"
+        return found
 
 
 _NEW_CREDENTIAL = "Do not repeat the request with the same credential."
@@ -119,18 +127,21 @@ UNAVAILABLE = Answer(
 )
 BROKEN = replace(
     UNAVAILABLE,
+    may_have_run=True,
     status=502,
     message="The workload closed the connection before it answered.",
     action="Read the workload's log; " + _WAIT[0].lower() + _WAIT[1:],
 )
 TOO_SLOW = replace(
     UNAVAILABLE,
+    may_have_run=True,
     status=504,
     message="The workload did not answer in time: 100 seconds without a byte, or 15 minutes in all.",
     action="Stream the answer, or do less in one request.",
 )
 INTERNAL = replace(
     UNAVAILABLE,
+    may_have_run=True,
     status=500,
     code="INTERNAL_ERROR",
     message="The gateway failed.",
@@ -171,7 +182,7 @@ def _control_plane_mapper() -> dict[str, Any]:
     return {
         "filter": {"and_filter": {"filters": conditions}},
         "body_format_override": _json(body),
-        "headers_to_add": _added(UNAVAILABLE.headers()),
+        "headers_to_add": _added(replace(UNAVAILABLE, may_have_run=True).headers()),
     }
 
 

@@ -21,6 +21,7 @@ from google.protobuf import wrappers_pb2
 
 from homeport.core import limits
 from homeport.dataplane import headers
+from homeport.dataplane.answers import SHOULD_RETRY_HEADER
 from homeport.dataplane.credentials import rules_of, rules_of_models, rules_of_platform
 from homeport.dataplane.packing import CLUSTERS, ENDPOINTS, ROUTES, SCOPES, Packed, any_of, pack, seconds
 from homeport.dataplane.routes import Endpoint, RevisionRoute, WorkloadRoute
@@ -35,6 +36,7 @@ IN_FLIGHT = 100_000  # for each cluster; Envoy's default of 1024 would refuse a 
 # One replica that is not draining takes the whole load; at the default of 140 a third of it would go to the activator
 # whenever a second one drains. In percent.
 OVERPROVISIONING = 100_000
+FAILED_FROM = 500  # statuses below it are a program's own word to its caller, 429 with its retries included
 SERVER_CLUSTER = "server"
 EDGE_CLUSTER = "edge"
 
@@ -148,6 +150,7 @@ def _scope(name: str, key: tuple[str, str, str]) -> Any:
 def _table(route: WorkloadRoute) -> Any:
     host = _host(route.key, _routes(route), rules_of(route), _FROM_PROGRAMS)
     host.retry_policy.CopyFrom(_retries())
+    host.response_headers_to_add.append(_no_second_run())
     return table_pb2.RouteConfiguration(name=route.key, virtual_hosts=[host])
 
 
@@ -159,6 +162,16 @@ def _host(name: str, routes: list[Any], rules: dict[str, Any], hidden: tuple[str
         routes=routes,
         typed_per_filter_config=rules,
         request_headers_to_remove=hidden,
+    )
+
+
+def _no_second_run() -> Any:
+    """A program that failed has run: the public command line would send the same POST up to three times. A program
+    that wants to be asked again says so with the header itself."""
+    value = f"%CEL(response.code >= {FAILED_FROM} ? 'false' : '')%"
+    return base_pb2.HeaderValueOption(
+        header=base_pb2.HeaderValue(key=SHOULD_RETRY_HEADER, value=value),
+        append_action=base_pb2.HeaderValueOption.ADD_IF_ABSENT,
     )
 
 
