@@ -62,6 +62,9 @@ NEEDS: dict[Route, Needs] = {
     ("GET", "/v0/homeport/explain/{kind}/{name}"): ["agents:get"],
     ("GET", "/v0/homeport/logs/{kind}/{name}"): ["agents:get"],
     ("GET", "/v0/homeport/status"): ["agents:list", "jobs:list"],
+    ("GET", "/v0/locations"): ["locations:list"],
+    ("GET", "/v0/configuration"): ["configurations:list"],
+    ("GET", "/v0/publicIps"): ["admin"],
     ("GET", "/v0/workspaces"): ["workspaces:list"],
     ("GET", "/v0/workspaces/{workspaceName}"): ["workspaces:get"],
     ("GET", "/v0/service_accounts"): ["workspaces:get"],
@@ -187,6 +190,7 @@ async def test_a_role_reaches_what_its_scopes_reach_and_nothing_else(plane: Cont
 async def test_a_member_reads_policies_and_changes_none_and_a_workload_changes_nothing(plane: ControlPlane) -> None:
     denied = {route for route, needs in NEEDS.items() if not {*one_of_each(needs)} <= scopes_of(Role.MEMBER)}
     assert denied == {
+        ("GET", "/v0/publicIps"),
         ("POST", "/v0/policies"),
         ("PUT", "/v0/policies/{name}"),
         ("DELETE", "/v0/policies/{name}"),

@@ -15,7 +15,15 @@ from homeport.core.ids import Kind
 from homeport.core.spec import Bounds, read_int, read_list, read_object, read_text
 from homeport.policy.inventory import Flavor, Region
 
-CONTINENTS = ("AF", "AN", "AS", "EU", "NA", "OC", "SA")
+CONTINENTS = {
+    "AF": "Africa",
+    "AN": "Antarctica",
+    "AS": "Asia",
+    "EU": "Europe",
+    "NA": "North America",
+    "OC": "Oceania",
+    "SA": "South America",
+}
 RESOURCE_TYPES = ("model", "function", "agent", "sandbox", "application")
 E = TypeVar("E", bound=StrEnum)
 Option = TypeVar("Option")
