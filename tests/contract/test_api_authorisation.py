@@ -30,6 +30,8 @@ PUBLIC: set[Route] = {
     ("GET", "/v0/.well-known/openid-configuration"),
     ("GET", "/.well-known/jwks.json"),
     ("GET", "/v0/.well-known/jwks.json"),
+    ("GET", "/v0/changelog"),
+    ("GET", "/v0/drives/jwks.json"),
     ("PUT", "/v0/homeport/uploads/{token}"),
     ("GET", "/v0/homeport/task-data/{token}"),
 }
@@ -48,10 +50,10 @@ Needs = Sequence[str | tuple[str, ...]]
 NEEDS: dict[Route, Needs] = {
     ("GET", "/v0/policies"): ["policies:list"],
     ("POST", "/v0/policies"): ["policies:create"],
-    ("GET", "/v0/policies/{name}"): ["policies:get"],
-    ("PUT", "/v0/policies/{name}"): ["policies:update"],
-    ("DELETE", "/v0/policies/{name}"): ["policies:delete"],
-    ("GET", "/v0/policies/{name}/usages"): [
+    ("GET", "/v0/policies/{policyName}"): ["policies:get"],
+    ("PUT", "/v0/policies/{policyName}"): ["policies:update"],
+    ("DELETE", "/v0/policies/{policyName}"): ["policies:delete"],
+    ("GET", "/v0/policies/{policyName}/usages"): [
         "policies:get",
         "agents:list",
         "functions:list",
@@ -76,40 +78,59 @@ NEEDS: dict[Route, Needs] = {
     ("DELETE", "/v0/service_accounts/{clientId}/api_keys/{apiKeyId}"): ["apiKey:write"],
     ("GET", "/v0/observability/logs"): ["agents:get"],
 }
-for _kind in ("agents", "jobs"):
+for _kind, _name in (("agents", "{agentName}"), ("jobs", "{jobId}")):
     NEEDS |= {
         ("GET", f"/v0/{_kind}"): [f"{_kind}:list"],
         ("POST", f"/v0/{_kind}"): [f"{_kind}:create"],
-        ("GET", f"/v0/{_kind}/{{name}}"): [f"{_kind}:get"],
-        ("PUT", f"/v0/{_kind}/{{name}}"): [f"{_kind}:update"],
-        ("DELETE", f"/v0/{_kind}/{{name}}"): [f"{_kind}:delete"],
-        ("GET", f"/v0/{_kind}/{{name}}/revisions"): [f"{_kind}:list"],
+        ("GET", f"/v0/{_kind}/{_name}"): [f"{_kind}:get"],
+        ("PUT", f"/v0/{_kind}/{_name}"): [f"{_kind}:update"],
+        ("DELETE", f"/v0/{_kind}/{_name}"): [f"{_kind}:delete"],
+        ("GET", f"/v0/{_kind}/{_name}/revisions"): [f"{_kind}:list"],
     }
-for _base in ("/v0/jobs/{job}/executions", "/{ws}/jobs/{job}/executions"):
+for _base in ("/v0/jobs/{jobId}/executions", "/{ws}/jobs/{jobId}/executions"):
     NEEDS |= {
         ("GET", _base): ["jobs:list"],
         ("POST", _base): [("jobs:run", "jobs:create")],
-        ("GET", f"{_base}/{{execution_id}}"): ["jobs:get"],
-        ("DELETE", f"{_base}/{{execution_id}}"): [("jobs:run", "jobs:create", "jobs:delete")],
-        ("GET", f"{_base}/{{execution_id}}/tasks"): ["jobs:get"],
+        ("GET", f"{_base}/{{executionId}}"): ["jobs:get"],
+        ("DELETE", f"{_base}/{{executionId}}"): [("jobs:run", "jobs:create", "jobs:delete")],
+        ("GET", f"{_base}/{{executionId}}/tasks"): ["jobs:get"],
     }
-for _path, _group in {
-    "applications": "applications",
-    "drives": "drives",
-    "functions": "functions",
-    "models": "models",
-    "sandboxes": "sandboxes",
-    "volumes": "volumes",
-    "images": "images",
-    "integrations/connections": "integrations",
-    "templates": "templates",
-    "volume_templates": "volumeTemplates",
+for _path, _scope in {
+    "applications": "applications:list",
+    "customdomains": "customdomains:list",
+    "drives": "drives:list",
+    "egressgateways": "egressgateways:list",
+    "egressips": "egressips:list",
+    "features": "featureFlags:list",
+    "functions": "functions:list",
+    "images": "images:list",
+    "integrations/connections": "integrations:list",
+    "mcp/hub": "mcphub:list",
+    "models": "models:list",
+    "pending-image-shares": "images:share",
+    "sandbox/hub": "sandboxhub:list",
+    "sandboxes": "sandboxes:list",
+    "templates": "templates:list",
+    "users": "workspaces:list",
+    "volume_templates": "volumeTemplates:list",
+    "volumes": "volumes:list",
+    "vpcs": "admin",
 }.items():
-    NEEDS[("GET", f"/v0/{_path}")] = [f"{_group}:list"]
-    ANY_KEY |= {("POST", f"/v0/{_path}")}
+    NEEDS[("GET", f"/v0/{_path}")] = [_scope]
+    ANY_KEY |= {(method, f"/v0/{_path}") for method in ("POST", "PUT", "DELETE")}
     ANY_KEY |= {(method, f"/v0/{_path}/{{rest:path}}") for method in ("GET", "POST", "PUT", "DELETE")}
+ANY_KEY |= {("GET", "/v0/integrations/{name}")}
 
-VALUES = {"name": "one", "job": "one", "execution_id": "exec-one", "kind": "agents", "ws": HOME, "rest:path": "one"}
+VALUES = {
+    "name": "one",
+    "policyName": "one",
+    "agentName": "one",
+    "jobId": "one",
+    "executionId": "exec-one",
+    "kind": "agents",
+    "ws": HOME,
+    "rest:path": "one",
+}
 VALUES |= {"workspaceName": HOME, "clientId": "sa-one", "apiKeyId": "ak_one"}
 QUERIES = {"/v0/observability/logs": {"resourceType": "agents", "workloadIds": "one"}}
 BODIES: dict[str, dict[str, Any]] = {
@@ -191,9 +212,11 @@ async def test_a_member_reads_policies_and_changes_none_and_a_workload_changes_n
     denied = {route for route, needs in NEEDS.items() if not {*one_of_each(needs)} <= scopes_of(Role.MEMBER)}
     assert denied == {
         ("GET", "/v0/publicIps"),
+        ("GET", "/v0/pending-image-shares"),
+        ("GET", "/v0/vpcs"),
         ("POST", "/v0/policies"),
-        ("PUT", "/v0/policies/{name}"),
-        ("DELETE", "/v0/policies/{name}"),
+        ("PUT", "/v0/policies/{policyName}"),
+        ("DELETE", "/v0/policies/{policyName}"),
         ("POST", "/v0/service_accounts"),
         ("PUT", "/v0/service_accounts/{clientId}"),
         ("DELETE", "/v0/service_accounts/{clientId}"),
@@ -204,8 +227,8 @@ async def test_a_member_reads_policies_and_changes_none_and_a_workload_changes_n
     reached = {route for route, needs in NEEDS.items() if {*one_of_each(needs)} <= scopes_of(Role.WORKLOAD)}
     assert {path for method, path in reached if method != "GET"} == {
         f"{base}{rest}"
-        for base in ("/v0/jobs/{job}/executions", "/{ws}/jobs/{job}/executions")
-        for rest in ("", "/{execution_id}")
+        for base in ("/v0/jobs/{jobId}/executions", "/{ws}/jobs/{jobId}/executions")
+        for rest in ("", "/{executionId}")
     }
 
 

@@ -305,3 +305,46 @@ async def test_the_history_of_a_job_outlives_it(plane: ControlPlane) -> None:
     assert (await page(plane, "/v0/jobs/gone/executions"))[0] == ["old"]
     assert await plane.context.store.read(lambda tx: tx.executions.get(ExecutionId("old"))) is not None
     assert (await plane.api.get("/v0/jobs/gone/executions/old")).status_code == 200
+
+
+async def test_executions_have_an_order_a_search_and_cursors_bound_to_both(plane: ControlPlane) -> None:
+    await plane.make_job("sums")
+    at = "/v0/jobs/sums/executions"
+    for name in ("b-one", "a-two", "c-One"):
+        plane.clock.move(1)
+        assert (await plane.api.post(at, json={"executionId": name})).status_code == 200
+    for sort, names in (
+        ("createdAt:desc", ["c-One", "a-two", "b-one"]),
+        ("createdAt:asc", ["b-one", "a-two", "c-One"]),
+        ("name:asc", ["a-two", "b-one", "c-One"]),
+        ("name:desc", ["c-One", "b-one", "a-two"]),
+    ):
+        assert (await page(plane, at, sort=sort))[0] == names
+    found, meta = await page(plane, at, q=" ONE ", limit=1)
+    assert (found, meta["total"], meta["hasMore"]) == (["c-One"], 3, True)
+    assert (await page(plane, at, q="one", limit=1, cursor=meta["nextCursor"]))[0] == ["b-one"]
+    await refused(plane, "cursor", at, cursor=meta["nextCursor"])
+    await refused(plane, "cursor", at, q="one", sort="name:asc", cursor=meta["nextCursor"])
+    await refused(plane, "sort", at, sort="status:asc")
+    await refused(plane, "q", at, q="x" * 201)
+    plane.clock.move(24 * 3600 + 1)
+    await refused(plane, "cursor", at, q="one", cursor=meta["nextCursor"])
+    old = await plane.api.get(
+        at, params={"sort": "nonsense", "q": "one", "offset": 1}, headers={"Blaxel-Version": "2026-04-16"}
+    )
+    assert [item["metadata"]["id"] for item in old.json()] == ["a-two", "b-one"]
+
+
+async def test_tasks_have_an_order_a_search_and_cursors_bound_to_both(plane: ControlPlane) -> None:
+    await plane.make_job("sums")
+    await plane.api.post("/v0/jobs/sums/executions", json={"executionId": "one", "tasks": [{}] * 12})
+    at = "/v0/jobs/sums/executions/one/tasks"
+    names = [f"task-{number}" for number in range(12)]
+    for sort in ("createdAt:desc", "createdAt:asc", "name:asc"):
+        assert (await page(plane, at, sort=sort))[0] == names, "made at once: their order is their number's"
+    assert (await page(plane, at, sort="name:desc"))[0] == names[::-1]
+    found, meta = await page(plane, at, q="K-1", limit=2)
+    assert (found, meta["total"]) == (["task-1", "task-10"], 12)
+    assert (await page(plane, at, q="k-1", limit=2, cursor=meta["nextCursor"]))[0] == ["task-11"]
+    await refused(plane, "cursor", at, q="k-2", cursor=meta["nextCursor"])
+    await refused(plane, "cursor", at, q="k-1", sort="name:desc", cursor=meta["nextCursor"])

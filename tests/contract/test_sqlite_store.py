@@ -22,10 +22,18 @@ from homeport.core.errors import HomeportError, Internal, Invalid, StoreUnavaila
 from homeport.core.ids import ExecutionId, Kind
 from homeport.store import writer
 from homeport.store.contract import attempt_unit
-from homeport.store.records import ListQuery
+from homeport.store.records import ListQuery, TaskQuery
 from homeport.store.sqlite import SqliteStore
 from homeport.store.tables import metadata
-from homeport.testing.factories import NOON, make_event, make_execution, make_finish, make_resource, make_revision
+from homeport.testing.factories import (
+    NOON,
+    make_event,
+    make_execution,
+    make_finish,
+    make_resource,
+    make_revision,
+    page_query,
+)
 
 ONE = ExecutionId("exec-one")
 
@@ -277,7 +285,9 @@ async def test_no_busy_statement_scans_or_sorts(store: SqliteStore, path: Path) 
         tx.executions.tasks(ONE, 3, 5)
         tx.executions.attempt(unit)
         tx.executions.open_attempts()
-        tx.executions.page("home", "sums", 5, ("1", "x"))
+        tx.executions.page(page_query(5, ("1", "x")))
+        tx.executions.page(page_query(5, ("1", "x"), sort="createdAt:asc"))
+        tx.executions.task_page(TaskQuery(execution_id=ONE, limit=5, after=3))
         tx.executions.by_request("home", "sums", "req")
         for sort in ("createdAt:desc", "createdAt:asc"):
             tx.resources.page(ListQuery(workspace="home", kind=Kind.AGENT, limit=5, sort=sort, after=("1", "x")))

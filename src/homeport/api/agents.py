@@ -2,10 +2,10 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 
 from homeport.api.bodies import JsonRoute
-from homeport.api.dependencies import Caller, Ctx, Listing
+from homeport.api.dependencies import Caller, Ctx, StatusListing
 from homeport.api.naming import intent_of, same_name
 from homeport.api.patience import WatchesBuilds
 from homeport.api.workloads import deleted, deployed, get_workload, list_workloads, revisions
@@ -15,12 +15,13 @@ from homeport.wire.agents import Agent, AgentIn
 from homeport.wire.deployments import RevisionMetadata
 
 router = APIRouter(prefix="/v0/agents", tags=["agents"], route_class=JsonRoute)
+Name = Annotated[str, Path(alias="agentName")]
 SHAPE: dict[int | str, dict[str, Any]] = {200: {"model": Agent}}
 Upload = Annotated[bool, Query(description="Answer with an address for the source archive.")]
 
 
 @router.get("", operation_id="ListAgents")
-async def list_agents_route(ctx: Ctx, caller: Caller, listing: Listing) -> Any:
+async def list_agents_route(ctx: Ctx, caller: Caller, listing: StatusListing) -> Any:
     return await list_workloads(ctx, caller, Kind.AGENT, listing)
 
 
@@ -32,26 +33,28 @@ async def create_agent_route(
     return deployed(ctx, response, deployment)
 
 
-@router.get("/{name}", operation_id="GetAgent", responses=SHAPE)
+@router.get("/{agentName}", operation_id="GetAgent", responses=SHAPE)
 async def get_agent_route(
-    ctx: Ctx, caller: Caller, watches_builds: WatchesBuilds, name: str, show_secrets: bool = False
+    ctx: Ctx, caller: Caller, watches_builds: WatchesBuilds, name: Name, show_secrets: bool = False
 ) -> Any:
     return await get_workload(ctx, caller, Kind.AGENT, name, show_secrets=show_secrets, watches_builds=watches_builds)
 
 
-@router.put("/{name}", operation_id="UpdateAgent", responses=SHAPE)
+@router.put("/{agentName}", operation_id="UpdateAgent", responses=SHAPE)
 async def update_agent_route(
-    ctx: Ctx, caller: Caller, name: str, body: AgentIn, response: Response, upload: Upload = False
+    ctx: Ctx, caller: Caller, name: Name, body: AgentIn, response: Response, upload: Upload = False
 ) -> Any:
     intent = same_name(intent_of(body), name)
     return deployed(ctx, response, await update_workload(ctx, caller, Kind.AGENT, intent, upload=upload))
 
 
-@router.delete("/{name}", operation_id="DeleteAgent", responses=SHAPE)
-async def delete_agent_route(ctx: Ctx, caller: Caller, name: str) -> Any:
+@router.delete("/{agentName}", operation_id="DeleteAgent", responses=SHAPE)
+async def delete_agent_route(ctx: Ctx, caller: Caller, name: Name) -> Any:
     return await deleted(ctx, caller, Kind.AGENT, name)
 
 
-@router.get("/{name}/revisions", operation_id="ListAgentRevisions", responses={200: {"model": list[RevisionMetadata]}})
-async def list_agent_revisions_route(ctx: Ctx, caller: Caller, name: str) -> Any:
+@router.get(
+    "/{agentName}/revisions", operation_id="ListAgentRevisions", responses={200: {"model": list[RevisionMetadata]}}
+)
+async def list_agent_revisions_route(ctx: Ctx, caller: Caller, name: Name) -> Any:
     return await revisions(ctx, caller, Kind.AGENT, name)

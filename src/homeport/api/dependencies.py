@@ -1,15 +1,59 @@
 """What routes ask for: the context, the caller, the version, the page."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from fastapi import Depends, Header, Query, Request
+from pydantic import WithJsonSchema
 
 from homeport.api.versions import paged
 from homeport.app.authentication import authenticate
 from homeport.app.context import Context
-from homeport.app.pages import PageRequest
+from homeport.app.pages import SORTS, PageRequest
+from homeport.core.limits import (
+    EXECUTION_PAGE_LIMIT,
+    EXECUTION_PAGE_LIMIT_MAX,
+    PAGE_LIMIT,
+    PAGE_LIMIT_MAX,
+    QUERY_LENGTH,
+)
 from homeport.identity.principals import Principal
+
+# Headers that every operation reads. The document says so once, as the contract does, and not at each operation.
+Unseen = Annotated[str | None, Header(include_in_schema=False)]
+
+# The parameters of lists as the contract documents them. What is said here is not what refuses: a limit that is too
+# large is clamped, and the old version of the contract reads none of them.
+_PAGE = {"type": "integer", "minimum": 1, "maximum": PAGE_LIMIT_MAX, "default": PAGE_LIMIT}
+_EXECUTIONS = {"type": "integer", "minimum": 1, "maximum": EXECUTION_PAGE_LIMIT_MAX, "default": EXECUTION_PAGE_LIMIT}
+_TEXT = {"type": "string"}
+Cursor = Annotated[
+    str | None,
+    WithJsonSchema(_TEXT),
+    Query(description="`meta.nextCursor` of the page before, of the same query, for 24 hours."),
+]
+Limit = Annotated[
+    int | None, WithJsonSchema(_PAGE), Query(description="Items on a page; more than the most counts as the most.")
+]
+ExecutionLimit = Annotated[
+    int | None,
+    WithJsonSchema(_EXECUTIONS),
+    Query(description="Items on a page; more than the most counts as the most."),
+]
+Sort = Annotated[
+    str | None, WithJsonSchema({**_TEXT, "enum": list(SORTS)}), Query(description="`createdAt:desc` where absent.")
+]
+Search = Annotated[
+    str | None,
+    WithJsonSchema({**_TEXT, "maxLength": QUERY_LENGTH}),
+    Query(description="Part of a name, a display name or a label; below two characters no filter."),
+]
+Anchor = Annotated[
+    str | None, WithJsonSchema({**_TEXT, "enum": ["end"]}), Query(description="The last page, in an order by time.")
+]
+Statuses = Annotated[
+    str | None, WithJsonSchema(_TEXT), Query(description="Statuses, separated by commas, in any case.")
+]
 
 
 def context_of(request: Request) -> Context:
@@ -19,10 +63,10 @@ def context_of(request: Request) -> Context:
 
 async def caller_of(
     request: Request,
-    authorization: Annotated[str | None, Header()] = None,
-    x_blaxel_authorization: Annotated[str | None, Header()] = None,
-    x_blaxel_workspace: Annotated[str | None, Header()] = None,
-    workspace: Annotated[str | None, Query()] = None,
+    authorization: Unseen = None,
+    x_blaxel_authorization: Unseen = None,
+    x_blaxel_workspace: Unseen = None,
+    workspace: Annotated[str | None, Query(include_in_schema=False)] = None,
 ) -> Principal:
     """The principal of the request. `X-Blaxel-Authorization` wins over `Authorization`; an empty workspace header
     is none (public contract). A workspace in the path counts like one in the header."""
@@ -36,7 +80,7 @@ def _bearer(header: str | None) -> str | None:
     return token.strip() or None if scheme.lower() == "bearer" else None
 
 
-def version_of(blaxel_version: Annotated[str | None, Header()] = None) -> bool:
+def version_of(blaxel_version: Unseen = None) -> bool:
     return paged(blaxel_version)
 
 
@@ -50,18 +94,25 @@ class ListParameters:
 
 def list_parameters(
     paged: Annotated[bool, Depends(version_of)],
-    cursor: Annotated[str | None, Query()] = None,
-    limit: Annotated[int | None, Query()] = None,
-    sort: Annotated[str | None, Query()] = None,
-    q: Annotated[str | None, Query()] = None,
-    status: Annotated[str | None, Query()] = None,
-    anchor: Annotated[str | None, Query()] = None,
+    cursor: Cursor = None,
+    limit: Limit = None,
+    sort: Sort = None,
+    q: Search = None,
+    anchor: Anchor = None,
 ) -> ListParameters:
-    request = PageRequest(cursor=cursor, limit=limit, sort=sort, q=q, status=status, anchor=anchor)
+    request = PageRequest(cursor=cursor, limit=limit, sort=sort, q=q, anchor=anchor)
     return ListParameters(page=request, paged=paged)
+
+
+def status_parameters(
+    listing: Annotated[ListParameters, Depends(list_parameters)], status: Statuses = None
+) -> ListParameters:
+    """Those of kinds that have a status."""
+    return replace(listing, page=replace(listing.page, status=status))
 
 
 Caller = Annotated[Principal, Depends(caller_of)]
 Ctx = Annotated[Context, Depends(context_of)]
 Paged = Annotated[bool, Depends(version_of)]
 Listing = Annotated[ListParameters, Depends(list_parameters)]
+StatusListing = Annotated[ListParameters, Depends(status_parameters)]

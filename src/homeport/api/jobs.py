@@ -2,10 +2,10 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 
 from homeport.api.bodies import JsonRoute
-from homeport.api.dependencies import Caller, Ctx, Listing
+from homeport.api.dependencies import Caller, Ctx, StatusListing
 from homeport.api.naming import intent_of, same_name
 from homeport.api.patience import WatchesBuilds
 from homeport.api.workloads import deleted, deployed, get_workload, list_workloads, revisions
@@ -15,12 +15,13 @@ from homeport.wire.deployments import RevisionMetadata
 from homeport.wire.jobs import Job, JobIn
 
 router = APIRouter(prefix="/v0/jobs", tags=["jobs"], route_class=JsonRoute)
+Name = Annotated[str, Path(alias="jobId")]
 SHAPE: dict[int | str, dict[str, Any]] = {200: {"model": Job}}
 Upload = Annotated[bool, Query(description="Answer with an address for the source archive.")]
 
 
 @router.get("", operation_id="ListJobs")
-async def list_jobs_route(ctx: Ctx, caller: Caller, listing: Listing) -> Any:
+async def list_jobs_route(ctx: Ctx, caller: Caller, listing: StatusListing) -> Any:
     return await list_workloads(ctx, caller, Kind.JOB, listing)
 
 
@@ -30,26 +31,26 @@ async def create_job_route(ctx: Ctx, caller: Caller, body: JobIn, response: Resp
     return deployed(ctx, response, deployment)
 
 
-@router.get("/{name}", operation_id="GetJob", responses=SHAPE)
+@router.get("/{jobId}", operation_id="GetJob", responses=SHAPE)
 async def get_job_route(
-    ctx: Ctx, caller: Caller, watches_builds: WatchesBuilds, name: str, show_secrets: bool = False
+    ctx: Ctx, caller: Caller, watches_builds: WatchesBuilds, name: Name, show_secrets: bool = False
 ) -> Any:
     return await get_workload(ctx, caller, Kind.JOB, name, show_secrets=show_secrets, watches_builds=watches_builds)
 
 
-@router.put("/{name}", operation_id="UpdateJob", responses=SHAPE)
+@router.put("/{jobId}", operation_id="UpdateJob", responses=SHAPE)
 async def update_job_route(
-    ctx: Ctx, caller: Caller, name: str, body: JobIn, response: Response, upload: Upload = False
+    ctx: Ctx, caller: Caller, name: Name, body: JobIn, response: Response, upload: Upload = False
 ) -> Any:
     intent = same_name(intent_of(body), name)
     return deployed(ctx, response, await update_workload(ctx, caller, Kind.JOB, intent, upload=upload))
 
 
-@router.delete("/{name}", operation_id="DeleteJob", responses=SHAPE)
-async def delete_job_route(ctx: Ctx, caller: Caller, name: str) -> Any:
+@router.delete("/{jobId}", operation_id="DeleteJob", responses=SHAPE)
+async def delete_job_route(ctx: Ctx, caller: Caller, name: Name) -> Any:
     return await deleted(ctx, caller, Kind.JOB, name)
 
 
-@router.get("/{name}/revisions", operation_id="ListJobRevisions", responses={200: {"model": list[RevisionMetadata]}})
-async def list_job_revisions_route(ctx: Ctx, caller: Caller, name: str) -> Any:
+@router.get("/{jobId}/revisions", operation_id="ListJobRevisions", responses={200: {"model": list[RevisionMetadata]}})
+async def list_job_revisions_route(ctx: Ctx, caller: Caller, name: Name) -> Any:
     return await revisions(ctx, caller, Kind.JOB, name)

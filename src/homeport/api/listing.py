@@ -1,7 +1,6 @@
 """Lists of resources in both shapes of the contract: pages, and before them bare arrays."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from homeport.api.dependencies import ListParameters
@@ -24,16 +23,14 @@ async def listed(
     before: Callable[[Sequence[Resource]], Awaitable[None]] | None = None,
 ) -> Any:
     """`shown` makes one item; `before`, if given, is called with all that will be shown, to read what they need."""
-    # Policies have no status, so the contract gives their list no such filter, and it is ignored like any other.
-    asked = replace(listing.page, status=None) if kind is Kind.POLICY else listing.page
     if not listing.paged:
         # The old version checks `status`, applies none of the parameters and answers everything (public contract).
-        check_status(asked.status)
+        check_status(listing.page.status)
         every = await list_every(context, caller, kind, PageRequest())
         if before is not None:
             await before(every)
         return [shown(resource).to_json() for resource in every]
-    page = await list_resources(context, caller, kind, asked)
+    page = await list_resources(context, caller, kind, listing.page)
     if before is not None:
         await before(page.items)
     return page_of([shown(resource) for resource in page.items], page.cursor, page.total).to_json()

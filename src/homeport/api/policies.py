@@ -1,9 +1,9 @@
 """Routes of policies (public contract)."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 
 from homeport.api.bodies import JsonRoute
 from homeport.api.dependencies import Caller, Ctx, Listing
@@ -17,6 +17,7 @@ from homeport.store.records import Resource
 from homeport.wire.policies import Policy, PolicyIn, PolicyUsages
 
 router = APIRouter(prefix="/v0/policies", tags=["policies"], route_class=JsonRoute)
+Name = Annotated[str, Path(alias="policyName")]
 SHAPE: dict[int | str, dict[str, Any]] = {200: {"model": Policy}}
 
 
@@ -39,23 +40,23 @@ async def create_policy_route(ctx: Ctx, caller: Caller, body: PolicyIn) -> Any:
     return policy_of(ctx, await create_policy(ctx, caller, intent_of(body))).to_json()
 
 
-@router.get("/{name}", operation_id="GetPolicy", responses=SHAPE)
-async def get_policy_route(ctx: Ctx, caller: Caller, name: str) -> Any:
+@router.get("/{policyName}", operation_id="GetPolicy", responses=SHAPE)
+async def get_policy_route(ctx: Ctx, caller: Caller, name: Name) -> Any:
     resource, _ = await get_resource(ctx, caller, Kind.POLICY, name)
     return policy_of(ctx, resource).to_json()
 
 
-@router.put("/{name}", operation_id="UpdatePolicy", responses=SHAPE)
-async def update_policy_route(ctx: Ctx, caller: Caller, name: str, body: PolicyIn) -> Any:
+@router.put("/{policyName}", operation_id="UpdatePolicy", responses=SHAPE)
+async def update_policy_route(ctx: Ctx, caller: Caller, name: Name, body: PolicyIn) -> Any:
     return policy_of(ctx, await update_policy(ctx, caller, same_name(intent_of(body), name))).to_json()
 
 
-@router.delete("/{name}", operation_id="DeletePolicy", responses=SHAPE)
-async def delete_policy_route(ctx: Ctx, caller: Caller, name: str) -> Any:
+@router.delete("/{policyName}", operation_id="DeletePolicy", responses=SHAPE)
+async def delete_policy_route(ctx: Ctx, caller: Caller, name: Name) -> Any:
     return policy_of(ctx, await delete_policy(ctx, caller, name)).to_json()
 
 
-@router.get("/{name}/usages", operation_id="GetPolicyUsages", responses={200: {"model": PolicyUsages}})
-async def policy_usages_route(ctx: Ctx, caller: Caller, name: str) -> Any:
+@router.get("/{policyName}/usages", operation_id="GetPolicyUsages", responses={200: {"model": PolicyUsages}})
+async def policy_usages_route(ctx: Ctx, caller: Caller, name: Name) -> Any:
     usages = await policy_usages(ctx, caller, name)
     return PolicyUsages(agents=usages[Kind.AGENT], jobs=usages[Kind.JOB]).to_json()

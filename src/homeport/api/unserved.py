@@ -22,27 +22,55 @@ PAGED_KINDS = {
     "volumes": "volumes:list",
 }
 BARE_KINDS = {
+    "customdomains": "customdomains:list",
+    "egressgateways": "egressgateways:list",
+    "egressips": "egressips:list",
     "images": "images:list",
     "integrations/connections": "integrations:list",
+    "mcp/hub": "mcphub:list",
+    "pending-image-shares": "images:share",
+    "sandbox/hub": "sandboxhub:list",
     "templates": "templates:list",
+    "users": "workspaces:list",
     "volume_templates": "volumeTemplates:list",
+    "vpcs": "admin",
 }
+# Lists inside of an object.
+NAMED_KINDS: dict[str, tuple[str, dict[str, Any]]] = {"features": ("featureFlags:list", {"features": {}})}
+# What the contract shows to anybody.
+OPEN: dict[str, dict[str, Any]] = {"changelog": {"entries": []}, "drives/jwks.json": {"keys": []}}
+WRITES = ["POST", "PUT", "DELETE"]
 
 
-def _add(kind: str, scope: str, *, in_pages: bool) -> None:
+def _add_open(path: str, answer: dict[str, Any]) -> None:
+    @router.get(f"/v0/{path}")
+    async def read_open() -> Any:
+        return answer
+
+
+def _add_list(kind: str, scope: str, answer: Any, *, in_pages: bool = False) -> None:
     @router.get(f"/v0/{kind}")
     async def list_unserved(caller: Caller, paged: Paged) -> Any:
         require(caller, scope)
-        return page_of([], None, 0).to_json() if in_pages and paged else []
+        return page_of([], None, 0).to_json() if in_pages and paged else answer
 
+    _refuse(kind, f"/v0/{kind}", WRITES)
+    _refuse(kind, f"/v0/{kind}/{{rest:path}}", ["GET", *WRITES])
+
+
+def _refuse(kind: str, path: str, methods: list[str]) -> None:
     async def refuse(caller: Caller) -> None:
         raise NotFound(f"{kind.replace('_', ' ').capitalize()} are not served by this version.")
 
-    router.add_api_route(f"/v0/{kind}", refuse, methods=["POST"])
-    router.add_api_route(f"/v0/{kind}/{{rest:path}}", refuse, methods=["GET", "POST", "PUT", "DELETE"])
+    router.add_api_route(path, refuse, methods=methods)
 
 
+for _path, _answer in OPEN.items():
+    _add_open(_path, _answer)
 for _kind, _scope in PAGED_KINDS.items():
-    _add(_kind, _scope, in_pages=True)
+    _add_list(_kind, _scope, [], in_pages=True)
 for _kind, _scope in BARE_KINDS.items():
-    _add(_kind, _scope, in_pages=False)
+    _add_list(_kind, _scope, [])
+for _kind, (_scope, _answer) in NAMED_KINDS.items():
+    _add_list(_kind, _scope, _answer)
+_refuse("integrations", "/v0/integrations/{name}", ["GET"])

@@ -11,7 +11,7 @@ from typing import Any
 
 from homeport.app.context import Context
 from homeport.app.governance import judge
-from homeport.app.pages import fingerprint_of, make_cursor, open_cursor, page_limit
+from homeport.app.pages import PageRequest, fingerprint_of, make_cursor, open_cursor, page_limit
 from homeport.app.resources import fetch
 from homeport.app.sealing import digest_of, seal_digest
 from homeport.build.bundle import load_bundle
@@ -25,7 +25,7 @@ from homeport.jobs.settings import JobSettings
 from homeport.jobs.states import ExecutionStatus
 from homeport.sealing.specs import Owner, masked, seal_env
 from homeport.store.contract import Transaction
-from homeport.store.records import Execution, Resource, Revision, Task
+from homeport.store.records import Execution, ExecutionQuery, Resource, Revision, Task, TaskQuery
 from homeport.workloads.states import RevisionState
 
 STAGE_TASKS = 5000  # tasks a commit while staging: some 10 ms, so that other writes are not held up
@@ -105,41 +105,54 @@ async def get_execution(
 
 
 async def list_executions(
-    context: Context, principal: Principal, job: str, limit: int | None, cursor: str | None, offset: int = 0
+    context: Context, principal: Principal, job: str, request: PageRequest, offset: int = 0
 ) -> tuple[list[Execution], str, int]:
-    """A page, newest first: executions, cursor, total."""
+    """A page: executions, cursor, total. An execution's name, which `sort` and `q` mean, is its id."""
     require(principal, "jobs:list")
     now = context.clock.now()
-    print_ = fingerprint_of("executions", principal.workspace, job)
-    after = open_cursor(cursor, print_, now)
-    size = page_limit(limit, EXECUTION_PAGE_LIMIT, EXECUTION_PAGE_LIMIT_MAX)
+    query = ExecutionQuery(
+        workspace=principal.workspace,
+        job=job,
+        limit=page_limit(request.limit, EXECUTION_PAGE_LIMIT, EXECUTION_PAGE_LIMIT_MAX),
+        sort=request.checked_sort(),
+        offset=offset,
+        q=request.searched(),
+    )
+    print_ = fingerprint_of("executions", query.workspace, job, query.sort, query.q)
+    query = replace(query, after=open_cursor(request.cursor, print_, now))
 
     def read(tx: Transaction) -> tuple[list[Execution], str, int]:
-        if after is None and not tx.executions.page(principal.workspace, job, 1, None).total:
+        page = tx.executions.page(query)
+        if not page.total:
             fetch(tx, principal.workspace, Kind.JOB, job)  # history outlives its job; an unknown name is 404
-        page = tx.executions.page(principal.workspace, job, size, after, offset)
         return page.items, make_cursor(page.next, print_, now), page.total
 
     return await context.store.read(read)
 
 
 async def list_tasks(
-    context: Context, principal: Principal, job: str, execution_id: str, limit: int | None, cursor: str | None
+    context: Context, principal: Principal, job: str, execution_id: str, request: PageRequest
 ) -> tuple[Execution, TaskPage]:
+    """A page of tasks by their number. All of them are made at once, so an order by time is that order too; by name
+    descending is the other way round."""
     require(principal, "jobs:get")
     now = context.clock.now()
-    print_ = fingerprint_of("tasks", principal.workspace, job, execution_id)
-    after = open_cursor(cursor, print_, now)
-    first = _index(after)
-    size = page_limit(limit, PAGE_LIMIT, PAGE_LIMIT_MAX)
+    sort, q = request.checked_sort(), request.searched()
+    print_ = fingerprint_of("tasks", principal.workspace, job, execution_id, sort, q)
+    after = open_cursor(request.cursor, print_, now)
+    query = TaskQuery(
+        execution_id=ExecutionId(execution_id),
+        limit=page_limit(request.limit, PAGE_LIMIT, PAGE_LIMIT_MAX),
+        after=None if after is None else _index(after),
+        descending=sort == "name:desc",
+        q=q,
+    )
 
     def read(tx: Transaction) -> tuple[Execution, TaskPage]:
         execution = _visible(tx, principal, job, execution_id)
-        items = tx.executions.tasks(execution.id, first, size)
-        following = first + len(items)
-        position = (str(following), "") if following < execution.total and items else None
-        page = TaskPage(items=items, cursor=make_cursor(position, print_, now), total=execution.total)
-        return execution, page
+        items, more = tx.executions.task_page(query)
+        position = (str(items[-1].index), "") if more else None
+        return execution, TaskPage(items=items, cursor=make_cursor(position, print_, now), total=execution.total)
 
     return await context.store.read(read)
 
@@ -181,10 +194,8 @@ async def read_task_arguments(context: Context, token: str) -> str:
     return await context.store.read(read)
 
 
-def _index(after: tuple[str, str] | None) -> int:
-    """The task at which a page begins, from its cursor."""
-    if after is None:
-        return 0
+def _index(after: tuple[str, str]) -> int:
+    """The task after which a page begins, from its cursor."""
     if not (after[0].isascii() and after[0].isdigit() and len(after[0]) < 12):
         raise Invalid("cursor", "is not a cursor of this list")
     return int(after[0])

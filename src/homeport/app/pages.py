@@ -32,9 +32,7 @@ class PageRequest:
 
     def query(self, workspace: str, kind: Kind, now: datetime) -> ListQuery:
         """The store's query. Raises `Invalid` naming the parameter."""
-        sort = self.sort or SORTS[0]
-        if sort not in SORTS:
-            raise Invalid("sort", f"must be one of {', '.join(SORTS)}", value=self.sort)
+        sort = self.checked_sort()
         if self.anchor not in (None, "", "end"):
             raise Invalid("anchor", 'must be "end"', value=self.anchor)
         if self.anchor and not sort.startswith("createdAt"):
@@ -44,12 +42,25 @@ class PageRequest:
             kind=kind,
             limit=page_limit(self.limit, PAGE_LIMIT, PAGE_LIMIT_MAX),
             sort=sort,
-            q=_search(self.q),
+            q=self.searched(),
             statuses=check_status(self.status),
             from_end=self.anchor == "end",
         )
         after = open_cursor(self.cursor, _fingerprint(query), now)
         return replace(query, after=after)
+
+    def checked_sort(self) -> str:
+        sort = self.sort or SORTS[0]
+        if sort not in SORTS:
+            raise Invalid("sort", f"must be one of {', '.join(SORTS)}", value=self.sort)
+        return sort
+
+    def searched(self) -> str | None:
+        """Trimmed and lower-case; under two characters is no filter (public contract)."""
+        text = (self.q or "").strip().lower()
+        if len(text) > QUERY_LENGTH:
+            raise Invalid("q", f"must have at most {QUERY_LENGTH} characters")
+        return text if len(text) >= 2 else None
 
 
 def page_limit(asked: int | None, default: int, maximum: int) -> int:
@@ -105,14 +116,6 @@ def fingerprint_of(*parts: object) -> str:
 
 def _fingerprint(query: ListQuery) -> str:
     return fingerprint_of(query.workspace, query.kind, query.sort, query.q, sorted(query.statuses))
-
-
-def _search(q: str | None) -> str | None:
-    """Trimmed and lower-case; under two characters is no filter (public contract)."""
-    text = (q or "").strip().lower()
-    if len(text) > QUERY_LENGTH:
-        raise Invalid("q", f"must have at most {QUERY_LENGTH} characters")
-    return text if len(text) >= 2 else None
 
 
 def check_status(status: str | None) -> frozenset[str]:

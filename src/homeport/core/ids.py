@@ -15,6 +15,8 @@ ReplicaId = NewType("ReplicaId", str)
 ExecutionId = NewType("ExecutionId", str)
 UnitId = NewType("UnitId", str)
 
+TASK_PREFIX = "task-"  # public contract: tasks are named task-0, task-1, …
+
 _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,47}[a-z0-9])?")
 

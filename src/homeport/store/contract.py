@@ -19,6 +19,7 @@ from homeport.store.records import (
     Event,
     Execution,
     ExecutionPage,
+    ExecutionQuery,
     ListQuery,
     Replica,
     Resource,
@@ -27,6 +28,7 @@ from homeport.store.records import (
     ServiceAccount,
     Task,
     TaskFinish,
+    TaskQuery,
     Tombstone,
     Workspace,
 )
@@ -234,9 +236,7 @@ class Executions(Protocol):
         """Visible ones only."""
         ...
 
-    def page(
-        self, workspace: str, job: str, limit: int, after: tuple[str, str] | None, offset: int = 0
-    ) -> ExecutionPage:
+    def page(self, query: ExecutionQuery) -> ExecutionPage:
         """Visible ones only."""
         ...
 
@@ -285,6 +285,10 @@ class Executions(Protocol):
 
     def tasks(self, execution_id: ExecutionId, first: int, limit: int) -> list[Task]:
         """Tasks `first`, `first`+1, … in order."""
+        ...
+
+    def task_page(self, query: TaskQuery) -> tuple[list[Task], bool]:
+        """A page of tasks, and whether more follow."""
         ...
 
     def attempt(self, unit: UnitId) -> Attempt | None: ...

@@ -5,15 +5,15 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, delete, func, insert, select, update
+from sqlalchemy import Select, Text, cast, delete, func, insert, literal, select, update
 
-from homeport.core.ids import ExecutionId
+from homeport.core.ids import TASK_PREFIX, ExecutionId
 from homeport.jobs.states import ExecutionStatus
 from homeport.store.pages import Keyset
-from homeport.store.records import Execution, ExecutionPage
+from homeport.store.records import Execution, ExecutionPage, ExecutionQuery, Task, TaskQuery
 from homeport.store.rows import MOMENT, OBJECT, Codec, conflict, dump, maybe, micros, named
-from homeport.store.tables import executions
-from homeport.store.tasks import SqlTasks
+from homeport.store.tables import executions, tasks
+from homeport.store.tasks import TASK, SqlTasks
 
 _EXECUTION = Codec(
     Execution,
@@ -27,7 +27,12 @@ _EXECUTION = Codec(
     completed_at=maybe(MOMENT),
     cancel_requested_at=maybe(MOMENT),
 )
-_NEWEST_FIRST = Keyset(executions.c.created_at, executions.c.id, descending=True)
+_ORDERS = {
+    "createdAt:desc": Keyset(executions.c.created_at, executions.c.id, descending=True),
+    "createdAt:asc": Keyset(executions.c.created_at, executions.c.id, descending=False),
+    "name:asc": Keyset(executions.c.id, executions.c.id, descending=False),
+    "name:desc": Keyset(executions.c.id, executions.c.id, descending=True),
+}
 _UNFINISHED = [status.value for status in ExecutionStatus if not status.terminal]
 
 
@@ -57,13 +62,14 @@ class SqlExecutions(SqlTasks):
         mine = (executions.c.workspace == workspace, executions.c.job == job, executions.c.request_id == request_id)
         return self._one(select(*_EXECUTION.columns).where(*mine, executions.c.visible))
 
-    def page(
-        self, workspace: str, job: str, limit: int, after: tuple[str, str] | None, offset: int = 0
-    ) -> ExecutionPage:
-        mine = (executions.c.workspace == workspace, executions.c.job == job, executions.c.visible)
+    def page(self, query: ExecutionQuery) -> ExecutionPage:
+        mine = (executions.c.workspace == query.workspace, executions.c.job == query.job, executions.c.visible)
         total = self._connection.scalar(select(func.count()).select_from(executions).where(*mine)) or 0
         chosen = select(*_EXECUTION.columns).where(*mine)
-        rows, following = _NEWEST_FIRST.rows(self._connection, chosen, limit, after, offset)
+        if query.q is not None:
+            chosen = chosen.where(func.lower(executions.c.id).contains(query.q, autoescape=True))
+        order = _ORDERS[query.sort]
+        rows, following = order.rows(self._connection, chosen, query.limit, query.after, query.offset)
         return ExecutionPage(items=[_EXECUTION.record(row) for row in rows], next=following, total=total)
 
     def newest_like(self, workspace: str, job: str, beginning: str) -> ExecutionId | None:
@@ -82,6 +88,21 @@ class SqlExecutions(SqlTasks):
                 written = update(executions).where(executions.c.id == ident)
                 self._connection.execute(written.values(env_override=dump(env), request_digest=digest))
         return len(found)
+
+    def task_page(self, query: TaskQuery) -> tuple[list[Task], bool]:
+        number = select(executions.c.number).where(executions.c.id == query.execution_id).scalar_subquery()
+        index = tasks.c.index
+        chosen = select(*TASK.columns).where(tasks.c.execution == number)
+        if query.after is not None:
+            chosen = chosen.where(index < query.after if query.descending else index > query.after)
+        if query.q is not None:
+            name = literal(TASK_PREFIX).concat(cast(index, Text))
+            chosen = chosen.where(name.contains(query.q, autoescape=True))
+        chosen = chosen.order_by(index.desc() if query.descending else index.asc()).limit(query.limit + 1)
+        found = [
+            TASK.record(row, execution_id=query.execution_id) for row in self._connection.execute(chosen).mappings()
+        ]
+        return found[: query.limit], len(found) > query.limit
 
     def unfinished(self) -> list[Execution]:
         chosen = select(*_EXECUTION.columns).where(executions.c.status.in_(_UNFINISHED), executions.c.visible)

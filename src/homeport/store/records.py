@@ -247,8 +247,33 @@ class ResourcePage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionQuery:
+    """A page of the executions of one job, whose name is their id. `sort`, `after` and `q` as in `ListQuery`."""
+
+    workspace: str
+    job: str
+    limit: int
+    sort: str = "createdAt:desc"
+    after: tuple[str, str] | None = None
+    offset: int = 0
+    q: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskQuery:
+    """A page of the tasks of one execution in the order of their indexes, or against it. `after` is the index of the
+    last task of the page before. `q`, as in `ListQuery`, is part of a task's name."""
+
+    execution_id: ExecutionId
+    limit: int
+    after: int | None = None
+    descending: bool = False
+    q: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionPage:
-    """Executions of one job, newest first; `next` as in `ResourcePage`."""
+    """Executions of one job; `next` as in `ResourcePage`."""
 
     items: list[Execution]
     next: tuple[str, str] | None

@@ -42,7 +42,7 @@ _NOT_BEFORE = Form(
     lambda value: None if value == 0 else MOMENT.read(value),
 )
 _OUTCOME = Form(lambda outcome: OBJECT.write(outcome.to_json()), lambda text: Outcome.from_json(OBJECT.read(text)))
-_TASK = Codec(
+TASK = Codec(
     Task,
     tasks,
     "index",
@@ -110,7 +110,7 @@ _CLAIM = (
         scheduled_at=func.coalesce(tasks.c.scheduled_at, bindparam("now")),
         updated_at=bindparam("now"),
     )
-    .returning(tasks.c.execution, *_TASK.columns)
+    .returning(tasks.c.execution, *TASK.columns)
 )
 _OPEN_ATTEMPT = insert(attempts)
 _START_ATTEMPT = (
@@ -170,7 +170,7 @@ _COUNTS = ("total", "pending", "running", "succeeded", "failed", "cancelled", "r
 _UNCHANGED = {f"more_{count}": 0 for count in _COUNTS}
 
 _TASKS = (
-    select(*_TASK.columns)
+    select(*TASK.columns)
     .where(_OF_EXECUTION, tasks.c.index >= bindparam("first"))
     .order_by(tasks.c.index)
     .limit(bindparam("most"))
@@ -231,7 +231,7 @@ class SqlTasks:
         begun = [_new_attempt(row["execution"], row["index"], row["attempts"], micros(now)) for row in rows]
         self._connection.execute(_OPEN_ATTEMPT, begun)
         self._count(execution_id, now, pending=-len(rows), running=len(rows))
-        return [_TASK.record(row, execution_id=execution_id) for row in rows]
+        return [TASK.record(row, execution_id=execution_id) for row in rows]
 
     def start_attempt(self, unit: UnitId, lease: str, now: datetime) -> bool:
         if (place := _place(unit)) is None:
@@ -268,7 +268,7 @@ class SqlTasks:
     def tasks(self, execution_id: ExecutionId, first: int, limit: int) -> list[Task]:
         values = {"execution_id": execution_id, "first": first, "most": limit}
         rows = self._connection.execute(_TASKS, values).mappings()
-        return [_TASK.record(row, execution_id=execution_id) for row in rows]
+        return [TASK.record(row, execution_id=execution_id) for row in rows]
 
     def attempt(self, unit: UnitId) -> Attempt | None:
         if (place := _place(unit)) is None:

@@ -12,6 +12,7 @@ from homeport.store.records import (
     ApiKey,
     Event,
     Execution,
+    ExecutionQuery,
     Replica,
     Resource,
     Revision,
@@ -57,6 +58,11 @@ def make_key(jti: str = "key-one", **changes: Any) -> ApiKey:
         revoked_at=None,
     )
     return replace(key, **changes)
+
+
+def page_query(limit: int, after: tuple[str, str] | None = None, **changes: Any) -> ExecutionQuery:
+    """A page of the executions of job `sums` in workspace `home`."""
+    return replace(ExecutionQuery(workspace="home", job="sums", limit=limit, after=after), **changes)
 
 
 def make_resource(name: str = "one", **changes: Any) -> Resource:

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,8 +15,8 @@ from homeport.core.ids import ExecutionId, UnitId
 from homeport.core.units import Outcome
 from homeport.jobs.states import AttemptState, ExecutionStatus, TaskStatus
 from homeport.store.contract import Store, attempt_unit
-from homeport.store.records import Execution, Task, TaskFinish
-from homeport.testing.factories import NOON, make_execution, make_finish
+from homeport.store.records import Execution, Task, TaskFinish, TaskQuery
+from homeport.testing.factories import NOON, make_execution, make_finish, page_query
 from homeport.testing.store_suite import LATER, PROPERTY
 
 ONE = ExecutionId("exec-one")
@@ -77,16 +78,41 @@ class ExecutionSuite:
             await store.write(lambda tx, hidden=hidden: tx.executions.insert(hidden))  # type: ignore[misc]
         walked, after = [], None
         while True:
-            page = await store.read(lambda tx, after=after: tx.executions.page("home", "sums", 2, after))  # type: ignore[misc]
+            page = await store.read(lambda tx, after=after: tx.executions.page(page_query(2, after)))  # type: ignore[misc]
             walked += [execution.id for execution in page.items]
             assert page.total == 5
             if (after := page.next) is None:
                 break
         assert walked == ["exec-4", "exec-3", "exec-2", "exec-1", "exec-0"]
-        third = await store.read(lambda tx: tx.executions.page("home", "sums", 2, None, offset=2))
+        third = await store.read(lambda tx: tx.executions.page(page_query(2, None, offset=2)))
         assert [execution.id for execution in third.items] == ["exec-2", "exec-1"]
         with pytest.raises(Invalid, match="cursor"):
-            await store.read(lambda tx: tx.executions.page("home", "sums", 2, ("x", "y")))
+            await store.read(lambda tx: tx.executions.page(page_query(2, ("x", "y"))))
+
+    async def test_pages_of_executions_have_an_order_and_a_filter(self, store: Store) -> None:
+        for age, name in enumerate(("b-1", "A-2", "a-3_x")):
+            made = make_execution(name, created_at=NOON + timedelta(seconds=age))
+            await store.write(lambda tx, made=made: tx.executions.insert(made))  # type: ignore[misc]
+        expected = {
+            "createdAt:asc": ["b-1", "A-2", "a-3_x"],
+            "createdAt:desc": ["a-3_x", "A-2", "b-1"],
+            "name:asc": ["A-2", "a-3_x", "b-1"],
+            "name:desc": ["b-1", "a-3_x", "A-2"],
+        }
+        for sort, names in expected.items():
+            walked: list[str] = []
+            after = None
+            while True:
+                query = page_query(1, after, sort=sort)
+                page = await store.read(lambda tx, query=query: tx.executions.page(query))  # type: ignore[misc]
+                walked += [execution.id for execution in page.items]
+                if (after := page.next) is None:
+                    break
+            assert walked == names, sort
+        for q, found in (("a-", ["a-3_x", "A-2"]), ("3_", ["a-3_x"]), ("b%", []), ("__", [])):
+            query = page_query(5, q=q)
+            page = await store.read(lambda tx, query=query: tx.executions.page(query))  # type: ignore[misc]
+            assert ([execution.id for execution in page.items], page.total) == (found, 3)
 
     async def test_unfinished_executions_come_oldest_first(self, store: Store) -> None:
         for age, status in enumerate(reversed(ExecutionStatus)):
@@ -136,6 +162,26 @@ class TaskSuite:
         assert await store.read(lambda tx: tx.executions.tasks(ONE, 1, 1)) == [tasks[1]]
         assert await store.read(lambda tx: tx.executions.task(ONE, 2)) == tasks[2]
         assert await store.read(lambda tx: tx.executions.task(ONE, 3)) is None
+
+    async def test_pages_of_tasks_have_an_order_and_a_filter(self, store: Store) -> None:
+        await store.write(lambda tx: tx.executions.add_tasks(ONE, 3, ["{}"] * 8, NOON))
+
+        async def walk(limit: int, **more: Any) -> list[int]:
+            walked: list[int] = []
+            following, after = True, None
+            while following:
+                query = TaskQuery(execution_id=ONE, limit=limit, after=after, **more)
+                items, following = await store.read(lambda tx, query=query: tx.executions.task_page(query))  # type: ignore[misc]
+                walked += [task.index for task in items]
+                after = walked[-1] if walked else None
+            return walked
+
+        assert await walk(4) == list(range(11))
+        assert await walk(4, descending=True) == list(range(10, -1, -1))
+        assert await walk(1, q="k-1") == [1, 10]
+        assert await walk(1, q="k-1", descending=True) == [10, 1]
+        assert await walk(3, q="task") == list(range(11))
+        assert await walk(3, q="%_") == []
 
     async def test_tasks_are_added_once_and_to_an_execution_that_exists(self, store: Store) -> None:
         with pytest.raises(Conflict):
@@ -350,7 +396,7 @@ async def _execution(store: Store, name: ExecutionId = ONE) -> Execution:
 
 async def _seen(store: Store) -> tuple[int, int, Execution | None]:
     """What shows `exec-one` to callers: the total of its page, the unfinished ones, and its request."""
-    page = await store.read(lambda tx: tx.executions.page("home", "sums", 5, None))
+    page = await store.read(lambda tx: tx.executions.page(page_query(5, None)))
     unfinished = await store.read(lambda tx: tx.executions.unfinished())
     assert page.total == len(page.items)
     found = await store.read(lambda tx: tx.executions.by_request("home", "sums", "req-exec-one"))

@@ -6,6 +6,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from homeport.core.environment import ENVS_MOST, check_value, check_variable
 from homeport.core.errors import Invalid
+from homeport.core.ids import TASK_PREFIX
 from homeport.core.spec import duration_text
 from homeport.wire.body import Body, Reply
 
@@ -131,7 +132,7 @@ class JobExecution(Reply):
 
 def task_name(index: int) -> str:
     """The name under which a task is shown: `task-0`, `task-1`, …"""
-    return f"task-{index}"
+    return f"{TASK_PREFIX}{index}"
 
 
 def task_spec(max_retries: int, timeout_s: int) -> JobExecutionTaskSpec:
