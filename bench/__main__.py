@@ -1,0 +1,104 @@
+"""`python -m bench [NAME …]`: run the scenarios, print a table for each, write everything as JSON.
+
+The exit code is 0 when every bound is met, 1 when one is missed, 2 when a scenario refused to report.
+"""
+
+import argparse
+import importlib
+import json
+import pkgutil
+import subprocess
+from datetime import UTC
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench import machine, scenarios
+from bench.figures import Figure, Outcome, Refused
+from homeport.core.clock import SystemClock
+
+ROOT = Path(__file__).parents[1]
+RESULTS = Path(__file__).parent / "results"
+ROUNDS_LEAST = 5
+MET = {True: "met", False: "MISSED", None: ""}
+
+
+def main() -> int:
+    names = [found.name for found in pkgutil.iter_modules(scenarios.__path__)]
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Homeport; see docs/benchmarks.md.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names)}; all of them by default")
+    parser.add_argument("--rounds", type=int, default=ROUNDS_LEAST, help="interleaved rounds")
+    parser.add_argument("--scale", type=float, default=1.0, help="below 1: fewer requests and objects, to try it out")
+    options = parser.parse_args()
+    if unknown := set(options.names) - set(names):
+        parser.error(f"there is no scenario {min(unknown)!r}; there are {', '.join(names)}")
+    console = Console(width=110)
+    report = {"commit": _commit(), "machine": machine.describe(), "scenarios": {}}
+    started = SystemClock().now()
+    codes = [_run(console, name, options.rounds, options.scale, report) for name in options.names or names]
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{started.astimezone(UTC):%Y%m%dT%H%M%SZ}.json"
+    path.write_text(json.dumps(report, indent=1) + "\n")
+    console.print(f"Written to {path.relative_to(ROOT)}")
+    return max(codes)
+
+
+def _run(console: Console, name: str, rounds: int, scale: float, report: dict[str, Any]) -> int:
+    """One scenario, into the report and onto the screen; its exit code."""
+    scenario = importlib.import_module(f"bench.scenarios.{name}")
+    before, busy = machine.load(), machine.busy_share()
+    noisy = busy > machine.BUSY_MOST
+    report["scenarios"][name] = entry = {
+        "rounds": rounds,
+        "scale": scale,
+        "load_before": before,
+        "busy_before": round(busy, 2),
+        "noisy": noisy,
+    }
+    console.print(f"\n[bold]{name}[/]: {' '.join((scenario.__doc__ or '').split())}", highlight=False)
+    try:
+        outcome: Outcome = scenario.run(rounds, scale)
+    except Refused as error:
+        entry["refused"] = str(error)
+        console.print(f"[bold red]No figures:[/] {error}.")
+        return 2
+    entry |= {
+        "load_after": machine.load(),
+        "figures": [one.to_json() for one in outcome.figures],
+        "notes": outcome.notes,
+    }
+    console.print(_table(outcome.figures))
+    if noisy:
+        outcome.notes.append(f"other work used {busy:.0%} of the machine before the start: expect noise")
+    if scale != 1:
+        outcome.notes.append(f"at {scale:g} of the full size: for trying it out, not for comparing")
+    for note in (*outcome.notes, f"load before {before[0]}, after {entry['load_after'][0]}; {rounds} rounds"):
+        console.print(f"  {note}", highlight=False)
+    return int(any(one.met is False for one in outcome.figures))
+
+
+def _table(figures: list[Figure]) -> Table:
+    table = Table("figure", "unit")
+    for heading in ("median", "min", "max", "bound", ""):
+        table.add_column(heading, justify="right")
+    for one in figures:
+        values = (_shown(value) for value in (one.median, min(one.rounds), max(one.rounds)))
+        table.add_row(one.name, one.unit, *values, one.bound, MET[one.met])
+    return table
+
+
+def _shown(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _commit() -> str:
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
