@@ -242,7 +242,7 @@ async def test_a_directory_that_does_not_exist_is_refused(tmp_path: Path) -> Non
     ("table", "change", "read"),
     [
         ("resources", "spec = '[]'", lambda tx: tx.resources.by_uid("agent-one")),
-        ("resources", "spec = '{'", lambda tx: tx.resources.every(Kind.AGENT)),
+        ("resources", "spec = '{'", lambda tx: tx.resources.by_uid("agent-one")),
         ("resources", "status = 'HAPPY'", lambda tx: tx.resources.get("home", Kind.AGENT, "one")),
         ("resources", "created_at = 'noon'", lambda tx: tx.resources.by_uid("agent-one")),
         ("revisions", "state = ''", lambda tx: tx.revisions.of("agent-one")),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from homeport.store.sqlite import SqliteStore
-from homeport.testing import store_suite, store_suite_executions
+from homeport.testing import store_suite, store_suite_executions, store_suite_loops
 
 
 @pytest.fixture
@@ -46,4 +46,8 @@ class TestExecutions(store_suite_executions.ExecutionSuite):
 
 
 class TestTasks(store_suite_executions.TaskSuite):
+    pass
+
+
+class TestUnsettled(store_suite_loops.UnsettledSuite):
     pass

@@ -38,23 +38,22 @@ async def explain_route(ctx: Ctx, caller: Caller, kind: str, name: str) -> Any:
 async def status_route(ctx: Ctx, caller: Caller) -> Any:
     """What runs, how it is isolated, and what an operator should know."""
     status = await read_status(ctx, caller)
-    names = {agent.uid: agent.name for agent in status.agents}
     return Status(
         version=__version__,
         url=ctx.base_url,
         workspace=caller.workspace,
-        agents=len(status.agents),
-        jobs=len(status.jobs),
+        agents=status.agents,
+        jobs=status.jobs,
         replicas=[
             ReplicaStatus(
-                agent=names[replica.resource_uid],
+                agent=agent.name,
                 revision=replica.revision_id,
                 state=replica.state.value,
                 port=replica.port,
                 restarts=replica.restarts,
                 message=replica.message or None,
             )
-            for replica in status.replicas
+            for agent, replica in status.replicas
         ],
         executions={execution.id: execution.status.value for execution in status.executions},
         regions=[region.describe() for region in ctx.regions],

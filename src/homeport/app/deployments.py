@@ -221,6 +221,8 @@ def upload_token(context: Context, revision: Revision) -> str:
 
 
 def _accepted(context: Context, deployment: Deployment) -> Deployment:
+    if deployment.upload_token and deployment.resource.generation == 1:
+        return deployment  # nothing is to be done before its archive comes
     context.signals.builds.wake()
     context.signals.rollouts.wake()
     context.signals.expiries.wake()

@@ -24,11 +24,11 @@ _NOTE_NO_SANDBOX = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """`sandbox` holds the driver's own facts; `notes` are sentences for the operator."""
+    """`replicas` with their agents; `sandbox` holds the driver's own facts; `notes` are sentences for the operator."""
 
-    agents: list[Resource]
-    jobs: list[Resource]
-    replicas: list[Replica]
+    agents: int
+    jobs: int
+    replicas: list[tuple[Resource, Replica]]
     executions: list[Execution]
     sandbox: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -41,12 +41,11 @@ async def read_status(context: Context, principal: Principal) -> Status:
 
     def read(tx: Transaction) -> Status:
         mine = principal.workspace
-        agents = [item for item in tx.resources.every(Kind.AGENT) if item.workspace == mine]
-        uids = {agent.uid for agent in agents}
+        running = ((tx.resources.by_uid(replica.resource_uid), replica) for replica in tx.replicas.every())
         return Status(
-            agents=agents,
-            jobs=[item for item in tx.resources.every(Kind.JOB) if item.workspace == mine],
-            replicas=[replica for replica in tx.replicas.every() if replica.resource_uid in uids],
+            agents=tx.resources.count(mine, Kind.AGENT),
+            jobs=tx.resources.count(mine, Kind.JOB),
+            replicas=[(agent, replica) for agent, replica in running if agent and agent.workspace == mine],
             executions=[item for item in tx.executions.unfinished() if item.workspace == mine],
         )
 

@@ -11,6 +11,7 @@ from typing import Any
 from homeport.core.errors import Invalid
 from homeport.core.spec import Bounds, parse_duration, read_int, read_object, read_text
 
+EXPIRY_SETTINGS = ("expires", "ttl")  # of `runtime`: a job without them stays
 TTL_S = Bounds(low=1, high=10 * 366 * 24 * 3600)
 
 

@@ -9,7 +9,7 @@ from homeport.core.clock import Clock, timestamp
 from homeport.core.errors import HomeportError, Unavailable
 from homeport.core.ids import Kind
 from homeport.core.service import Background, Signals
-from homeport.jobs.expiry import read_expiry
+from homeport.jobs.expiry import EXPIRY_SETTINGS, read_expiry
 from homeport.reconcile.deletion import begin_deletion
 from homeport.store.contract import Store, Transaction
 from homeport.store.records import Resource
@@ -65,7 +65,8 @@ class Expiries:
 
 def _due_times(tx: Transaction) -> dict[str, datetime]:
     """When each job that goes by itself goes, by uid."""
-    found = {job.uid: _due_at(job) for job in tx.resources.every(Kind.JOB) if not job.deleting}
+    jobs = tx.resources.with_setting(Kind.JOB, EXPIRY_SETTINGS)
+    found = {job.uid: _due_at(job) for job in jobs if not job.deleting}
     return {uid: moment for uid, moment in found.items() if moment is not None}
 
 

@@ -15,13 +15,13 @@ from homeport.build.builder import Builder
 from homeport.build.bundle import remove_bundle
 from homeport.core.clock import Clock
 from homeport.core.errors import Unavailable
-from homeport.core.ids import Kind, UnitId
+from homeport.core.ids import Kind, RevisionId, UnitId
 from homeport.core.service import Background, Wakeup
 from homeport.core.units import UnitKind, UnitState, UnitStatus
 from homeport.drivers.contract import Driver
 from homeport.settings import DataDir
 from homeport.store.contract import Store, Transaction
-from homeport.store.records import Event, Revision
+from homeport.store.records import Event
 from homeport.workloads.states import RevisionState, WorkloadStatus
 
 log = logging.getLogger(__name__)
@@ -76,19 +76,17 @@ class Garbage:
         await self._store.write(lambda tx: tx.executions.discard_staged(abandoned))
         await self._store.write(lambda tx: _fail_abandoned_uploads(tx, now))
         await self._collect_units()
-        revisions = await self._store.read(_every_revision)
-        for line in await self._builder.sweep(frozenset(r.id for r in revisions if r.state is RevisionState.BUILDING)):
+        digests, building = await self._store.read(_read_builds)
+        for line in await self._builder.sweep(building):
             log.info("%s", line)
-        await asyncio.to_thread(self._collect_files, revisions, now)
+        await asyncio.to_thread(self._collect_files, digests, now)
 
-    def _collect_files(self, revisions: list[Revision], now: datetime) -> None:
-        bundles = {revision.bundle_digest for revision in revisions}
-        sources = {revision.source_digest for revision in revisions}
+    def _collect_files(self, digests: set[str], now: datetime) -> None:
         for path in self._data.bundles.iterdir():
-            if path.name not in bundles and _old(path, now):
+            if path.name not in digests and _old(path, now):
                 remove_bundle(self._data.bundles, path.name)
         for path in self._data.sources.iterdir():
-            if path.stem not in sources and _old(path, now):
+            if path.stem not in digests and _old(path, now):
                 path.unlink(missing_ok=True)
         for path in self._data.uploads.iterdir():
             if _old(path, now - timedelta(seconds=UPLOAD_WAIT_S)):
@@ -124,7 +122,7 @@ class _Rows:
 def _read_rows(tx: Transaction) -> _Rows:
     replicas = {replica.unit for replica in tx.replicas.every()}
     attempts = {attempt.unit for attempt, _ in tx.executions.open_attempts()}
-    uids = {resource.uid for kind in (Kind.AGENT, Kind.JOB) for resource in tx.resources.every(kind)}
+    uids = {uid for kind in (Kind.AGENT, Kind.JOB) for uid in tx.resources.uids(kind)}
     return _Rows(units=frozenset(replicas | attempts), resources=frozenset(uids))
 
 
@@ -136,13 +134,9 @@ def _shelf(unit: UnitStatus, resources: frozenset[str]) -> str:
     return "tasks" if unit.kind is UnitKind.TASK else f"{unit.kind} {resource}"
 
 
-def _every_revision(tx: Transaction) -> list[Revision]:
-    return [
-        revision
-        for kind in (Kind.AGENT, Kind.JOB)
-        for resource in tx.resources.every(kind)
-        for revision in tx.revisions.of(resource.uid)
-    ]
+def _read_builds(tx: Transaction) -> tuple[set[str], frozenset[RevisionId]]:
+    """The digests of what is kept, and the revisions that are being built."""
+    return tx.revisions.digests(), frozenset(one.id for one in tx.revisions.in_states([RevisionState.BUILDING]))
 
 
 def _fail_abandoned_uploads(tx: Transaction, now: datetime) -> None:

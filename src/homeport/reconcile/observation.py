@@ -1,15 +1,17 @@
 """What the rollouts see in one pass: the store's rows beside what the driver says of their units."""
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from homeport.core.ids import Kind, ReplicaId, UnitId
+from homeport.core.limits import REVISIONS_KEPT
 from homeport.core.units import UnitState, UnitStatus
 from homeport.drivers.contract import Driver
 from homeport.store.contract import Transaction
 from homeport.store.records import Replica, Resource, Revision
 from homeport.workloads.settings import AgentSettings
-from homeport.workloads.states import ReplicaState, WorkloadStatus
+from homeport.workloads.states import ReplicaState, RevisionState, WorkloadStatus
 from homeport.workloads.views import ReplicaView, ResourceView, RevisionView
 
 
@@ -32,9 +34,18 @@ def read_workload(resource: Resource, tx: Transaction) -> Workload:
     return Workload(resource=resource, revisions=tx.revisions.of(resource.uid), replicas=tx.replicas.of(resource.uid))
 
 
+# A revision in one of these may need its replicas tended, or its turn.
+_LIVE = (RevisionState.BUILT, RevisionState.STARTING, RevisionState.SERVING)
+
+
 def read_workloads(tx: Transaction) -> list[Workload]:
-    """Every agent, those that go away included."""
-    return [read_workload(resource, tx) for resource in tx.resources.every(Kind.AGENT)]
+    """Every agent that is not at rest, those that go away included."""
+    agents = tx.resources.unsettled(Kind.AGENT, _LIVE, REVISIONS_KEPT)
+    revisions = tx.revisions.of_each([agent.uid for agent in agents])
+    replicas: dict[str, list[Replica]] = defaultdict(list)
+    for replica in tx.replicas.every():
+        replicas[replica.resource_uid].append(replica)
+    return [Workload(resource=agent, revisions=revisions[agent.uid], replicas=replicas[agent.uid]) for agent in agents]
 
 
 _SETTLED = (WorkloadStatus.DEPLOYED, WorkloadStatus.FAILED, WorkloadStatus.DEACTIVATED)

@@ -6,10 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from homeport.core.clock import Clock
-from homeport.core.ids import Kind, RevisionId
+from homeport.core.ids import RevisionId
 from homeport.dataplane.routes import Endpoint, Gateway, RevisionRoute, WorkloadRoute
 from homeport.dataplane.xds import XdsServer
 from homeport.identity.keys import KeyRing
+from homeport.reconcile.observation import read_workloads
 from homeport.store.contract import Store, Transaction
 from homeport.store.records import Replica, Resource, Revision
 from homeport.workloads.states import ReplicaState, RevisionState
@@ -44,14 +45,9 @@ class Routes:
         return frozenset(tx.identities.revoked_keys(self._clock.now()))
 
     def _picture(self, tx: Transaction) -> Gateway:
-        routes = []
-        replicas = defaultdict(list)
-        for replica in tx.replicas.every():
-            replicas[replica.resource_uid].append(replica)
-        for agent in tx.resources.every(Kind.AGENT):
-            if (route := route_of(agent, tx.revisions.of(agent.uid), replicas[agent.uid])) is not None:
-                routes.append(route)
-        return Gateway(routes=tuple(routes), jwks=self._keys.public_jwks(), revoked=self._revoked_now(tx))
+        found = (route_of(one.resource, one.revisions, one.replicas) for one in read_workloads(tx))
+        routes = tuple(route for route in found if route is not None)
+        return Gateway(routes=routes, jwks=self._keys.public_jwks(), revoked=self._revoked_now(tx))
 
 
 def route_of(agent: Resource, revisions: Iterable[Revision], replicas: Iterable[Replica]) -> WorkloadRoute | None:

@@ -107,14 +107,28 @@ class Resources(Protocol):
 
     def page(self, query: ListQuery) -> ResourcePage: ...
 
-    def every(self, kind: Kind) -> list[Resource]:
-        """Of all workspaces, for the loops."""
-        ...
-
     def rewrite_specs(self, change: Callable[[Resource], dict[str, Any]]) -> int:
         """Replace the spec of every resource by what `change` makes of it, and nothing else; returns how many
         differ. For a change of how specs are kept, which is none of what they say."""
         ...
+
+    def with_setting(self, kind: Kind, names: Iterable[str]) -> list[Resource]:
+        """Those whose spec has a member of one of these names, at whatever depth. Reads them all, but none that has not
+        leaves the database."""
+        ...
+
+    def unsettled(self, kind: Kind, states: Iterable[RevisionState], revisions_kept: int) -> list[Resource]:
+        """Those of which something may be under way, oldest first, for the loops: they go away, their status does not
+        say how the newest generation ended, a revision is in one of `states`, they have more than `revisions_kept`
+        revisions, or replicas. Waiting for an archive or a build is no motion. Answered by indexes, so that those at
+        rest cost nothing, however many they are."""
+        ...
+
+    def uids(self, kind: Kind) -> list[str]:
+        """Of all workspaces."""
+        ...
+
+    def count(self, workspace: str, kind: Kind) -> int: ...
 
     def using_policy(self, workspace: str, policy: str) -> list[Resource]:
         """Resources whose `spec.policies` names the policy."""
@@ -151,6 +165,14 @@ class Revisions(Protocol):
 
     def of(self, resource_uid: str) -> list[Revision]:
         """Newest generation first."""
+        ...
+
+    def of_each(self, resource_uids: Sequence[str]) -> dict[str, list[Revision]]:
+        """As `of`, for many at once; a resource without revisions has an empty list."""
+        ...
+
+    def digests(self) -> set[str]:
+        """Of every source and every bundle that a revision names."""
         ...
 
     def in_states(self, states: Iterable[RevisionState]) -> list[Revision]:

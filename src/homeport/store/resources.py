@@ -1,16 +1,16 @@
 """Policies, agents and jobs in SQL. Keeps `contract.Resources`; decides nothing about what a spec means."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, func, insert, select, update
+from sqlalchemy import Connection, Select, and_, delete, exists, func, insert, not_, or_, select, union, update
 
 from homeport.core.ids import Kind
 from homeport.store.pages import Keyset
 from homeport.store.records import ListQuery, Resource, ResourcePage
 from homeport.store.rows import MOMENT, OBJECT, Codec, conflict, dump, maybe, named
-from homeport.store.tables import resource_policies, resources
-from homeport.workloads.states import WorkloadStatus
+from homeport.store.tables import replicas, resource_policies, resources, revisions, unsettled_resources
+from homeport.workloads.states import RevisionState, WorkloadStatus
 
 _RESOURCE = Codec(
     Resource,
@@ -30,6 +30,16 @@ _ORDERS = {
     "name:asc": Keyset(resources.c.name, resources.c.uid, descending=False),
     "name:desc": Keyset(resources.c.name, resources.c.uid, descending=True),
 }
+# Its archive or its bundle is awaited, and its status says so: nothing is to be done until the revision moves on.
+_AWAITED = and_(
+    not_(resources.c.deleting),
+    resources.c.status.in_([WorkloadStatus.UPLOADING.value, WorkloadStatus.BUILDING.value]),
+    exists().where(
+        revisions.c.resource_uid == resources.c.uid,
+        revisions.c.generation == resources.c.generation,
+        func.upper(revisions.c.state) == resources.c.status,
+    ),
+)
 # Between the parts of the searched text, so that no query matches the end of one and the start of the next.
 _BETWEEN = "\x1f"
 _NAMES_AT_ONCE = 500  # parameters of one statement; SQLite's default allows 999 in older builds
@@ -72,7 +82,7 @@ class SqlResources:
 
     def page(self, query: ListQuery) -> ResourcePage:
         mine = (resources.c.workspace == query.workspace, resources.c.kind == query.kind.value)
-        total = self._connection.scalar(select(func.count()).select_from(resources).where(*mine)) or 0
+        total = self.count(query.workspace, query.kind)
         chosen = _filtered(select(*_RESOURCE.columns).where(*mine), query)
         order = _ORDERS[query.sort]
         if query.from_end:
@@ -80,10 +90,6 @@ class SqlResources:
         else:
             rows, after = order.rows(self._connection, chosen, query.limit, query.after)
         return ResourcePage(items=[_RESOURCE.record(row) for row in rows], next=after, total=total)
-
-    def every(self, kind: Kind) -> list[Resource]:
-        chosen = select(*_RESOURCE.columns).where(resources.c.kind == kind.value)
-        return self._all(chosen.order_by(resources.c.created_at, resources.c.uid))
 
     def rewrite_specs(self, change: Callable[[Resource], dict[str, Any]]) -> int:
         changed = 0
@@ -94,6 +100,30 @@ class SqlResources:
                 self._connection.execute(written.values(spec=dump(spec)))
                 changed += 1
         return changed
+
+    def with_setting(self, kind: Kind, names: Iterable[str]) -> list[Resource]:
+        # As `rows.dump` writes the key of an object; in a text the quotes would be escaped.
+        named = or_(*(resources.c.spec.contains(f'"{name}":', autoescape=True) for name in names))
+        return self._all(select(*_RESOURCE.columns).where(resources.c.kind == kind.value, named))
+
+    def unsettled(self, kind: Kind, states: Iterable[RevisionState], revisions_kept: int) -> list[Resource]:
+        of_kind, owner = resources.c.kind == kind.value, revisions.c.resource_uid
+        moving = union(
+            select(resources.c.uid).where(of_kind, unsettled_resources, not_(_AWAITED)),
+            select(owner).where(revisions.c.kind == kind.value, revisions.c.state.in_(sorted(states))),
+            select(owner).group_by(owner).having(func.count() > revisions_kept),
+            select(replicas.c.resource_uid),
+        )
+        found = self._all(select(*_RESOURCE.columns).where(resources.c.uid.in_(moving)))
+        mine = [resource for resource in found if resource.kind is kind]
+        return sorted(mine, key=lambda resource: (resource.created_at, resource.uid))
+
+    def uids(self, kind: Kind) -> list[str]:
+        return [*self._connection.scalars(select(resources.c.uid).where(resources.c.kind == kind.value))]
+
+    def count(self, workspace: str, kind: Kind) -> int:
+        mine = (resources.c.workspace == workspace, resources.c.kind == kind.value)
+        return self._connection.scalar(select(func.count()).select_from(resources).where(*mine)) or 0
 
     def using_policy(self, workspace: str, policy: str) -> list[Resource]:
         linked = select(resource_policies.c.resource_uid).where(

@@ -1,9 +1,9 @@
 """The versions of workloads in SQL. Keeps `contract.Revisions`; knows no rule of rollouts."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, union, update
 
 from homeport.core.ids import Kind, RevisionId
 from homeport.store.records import Revision
@@ -22,6 +22,8 @@ _REVISION = Codec(
     created_at=MOMENT,
     updated_at=MOMENT,
 )
+_NEWEST_FIRST = (revisions.c.generation.desc(), revisions.c.created_at.desc(), revisions.c.id)
+_AT_ONCE = 1000  # resources in one statement; SQLite takes at the least some thousand values
 _CHANGING = ("state", "source_digest", "bundle_digest", "entrypoint", "message", "updated_at")
 
 
@@ -43,9 +45,22 @@ class SqlRevisions:
         return None if row is None else _REVISION.record(row)
 
     def of(self, resource_uid: str) -> list[Revision]:
-        chosen = select(revisions).where(revisions.c.resource_uid == resource_uid)
-        newest_first = chosen.order_by(revisions.c.generation.desc(), revisions.c.created_at.desc(), revisions.c.id)
-        return [_REVISION.record(row) for row in self._connection.execute(newest_first).mappings()]
+        mine = select(revisions).where(revisions.c.resource_uid == resource_uid).order_by(*_NEWEST_FIRST)
+        return [_REVISION.record(row) for row in self._connection.execute(mine).mappings()]
+
+    def of_each(self, resource_uids: Sequence[str]) -> dict[str, list[Revision]]:
+        found: dict[str, list[Revision]] = {uid: [] for uid in resource_uids}
+        for first in range(0, len(resource_uids), _AT_ONCE):
+            some = resource_uids[first : first + _AT_ONCE]
+            chosen = select(revisions).where(revisions.c.resource_uid.in_(some)).order_by(*_NEWEST_FIRST)
+            for row in self._connection.execute(chosen).mappings():
+                found[row["resource_uid"]].append(_REVISION.record(row))
+        return found
+
+    def digests(self) -> set[str]:
+        columns = (revisions.c.source_digest, revisions.c.bundle_digest)
+        chosen = union(*(select(column).where(column.is_not(None)) for column in columns))
+        return {*self._connection.scalars(chosen)}
 
     def in_states(self, states: Iterable[RevisionState]) -> list[Revision]:
         chosen = select(revisions).where(revisions.c.state.in_(sorted(state.value for state in states)))

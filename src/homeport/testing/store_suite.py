@@ -259,12 +259,6 @@ class ResourceSuite:
         assert await store.read(lambda tx: tx.executions.get(make_execution().id)) is not None
         assert await store.read(lambda tx: tx.resources.using_policy("home", "near")) == []
 
-    async def test_every_gives_a_kind_of_all_workspaces(self, store: Store) -> None:
-        here, there = make_resource("a"), make_resource("b", workspace="other")
-        for resource in (here, there, make_resource(kind=Kind.JOB)):
-            await store.write(lambda tx, resource=resource: tx.resources.insert(resource))  # type: ignore[misc]
-        assert await store.read(lambda tx: tx.resources.every(Kind.AGENT)) == [here, there]
-
     async def test_using_policy_follows_the_specs_as_they_change(self, store: Store) -> None:
         near = make_resource("a", spec={"policies": ["near", "near", "cheap"]})
         far = make_resource("b", spec={"policies": ["nearby"]})
