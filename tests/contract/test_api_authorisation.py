@@ -67,6 +67,10 @@ NEEDS: dict[Route, Needs] = {
     ("GET", "/v0/locations"): ["locations:list"],
     ("GET", "/v0/configuration"): ["configurations:list"],
     ("GET", "/v0/publicIps"): ["admin"],
+    ("GET", "/v0/homeport/secrets"): ["workspaces:get"],
+    ("GET", "/v0/homeport/secrets/{name}"): ["workspaces:get"],
+    ("PUT", "/v0/homeport/secrets/{name}"): ["admin"],
+    ("DELETE", "/v0/homeport/secrets/{name}"): ["admin"],
     ("GET", "/v0/workspaces"): ["workspaces:list"],
     ("GET", "/v0/workspaces/{workspaceName}"): ["workspaces:get"],
     ("GET", "/v0/service_accounts"): ["workspaces:get"],
@@ -143,6 +147,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "executions": {"tasks": [{}]},
     "service_accounts": {"name": "one"},
     "api_keys": {"name": "one"},
+    "secrets": {"value": "one"},
 }
 
 
@@ -223,6 +228,8 @@ async def test_a_member_reads_policies_and_changes_none_and_a_workload_changes_n
         ("GET", "/v0/service_accounts/{clientId}/api_keys"),
         ("POST", "/v0/service_accounts/{clientId}/api_keys"),
         ("DELETE", "/v0/service_accounts/{clientId}/api_keys/{apiKeyId}"),
+        ("PUT", "/v0/homeport/secrets/{name}"),
+        ("DELETE", "/v0/homeport/secrets/{name}"),
     }
     reached = {route for route, needs in NEEDS.items() if {*one_of_each(needs)} <= scopes_of(Role.WORKLOAD)}
     assert {path for method, path in reached if method != "GET"} == {

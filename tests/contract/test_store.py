@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from homeport.store.sqlite import SqliteStore
-from homeport.testing import store_suite, store_suite_executions, store_suite_loops
+from homeport.testing import store_suite, store_suite_executions, store_suite_loops, store_suite_secrets
 
 
 @pytest.fixture
@@ -30,6 +30,10 @@ class TestResources(store_suite.ResourceSuite):
 
 
 class TestTombstones(store_suite.TombstoneSuite):
+    pass
+
+
+class TestSecrets(store_suite_secrets.SecretSuite):
     pass
 
 

@@ -14,6 +14,7 @@ from homeport.api import (
     observability,
     places,
     policies,
+    secrets,
     tokens,
     unserved,
     uploads,
@@ -34,6 +35,7 @@ VERSIONED: tuple[APIRouter, ...] = (
     accounts.router,
     places.router,
     homeport.router,
+    secrets.router,
     observability.router,
     unserved.router,
 )

@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from homeport.cli.commands import deploy, executions, explain, logs, resources, running, system
+from homeport.cli.commands import deploy, executions, explain, logs, resources, running, secrets, system
 
 EXIT_CODES = (
     "Exit codes: 0 done · 1 failed · 2 wrong usage · 3 refused by a policy or for want of a right · 4 no answer"
@@ -42,6 +42,7 @@ for _name, _command in _COMMANDS:
     app.command(_name)(_command)
 app.add_typer(running.app, name="run")
 app.add_typer(executions.app, name="executions")
+app.add_typer(secrets.app, name="secrets")
 
 
 def run() -> None:

@@ -143,6 +143,19 @@ class Homeport:
                 if line.strip():
                     yield _parsed(line)
 
+    # Stored secrets.
+
+    def list_secrets(self) -> Iterator[Resource]:
+        """Names and dates."""
+        yield from self._json("GET", "/homeport/secrets").get("data") or ()
+
+    def put_secret(self, name: str, body: Resource) -> Resource:
+        """Store or replace; `body` holds `value`, or `data` with several texts by their keys."""
+        return self._json("PUT", f"/homeport/secrets/{_part(name)}", body=body)
+
+    def delete_secret(self, name: str) -> Resource:
+        return self._json("DELETE", f"/homeport/secrets/{_part(name)}")
+
     # Executions.
 
     def create_execution(self, job: str, body: Resource) -> Resource:

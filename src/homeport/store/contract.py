@@ -26,6 +26,7 @@ from homeport.store.records import (
     ResourcePage,
     Revision,
     ServiceAccount,
+    StoredSecret,
     Task,
     TaskFinish,
     TaskQuery,
@@ -151,6 +152,25 @@ class Tombstones(Protocol):
 
     def remove(self, workspace: str, name: str) -> None:
         """For a policy that exists again. Harmless where there is none."""
+        ...
+
+
+class Secrets(Protocol):
+    """Stored secrets. Deleted ones are found by name, and listed no more."""
+
+    def put(self, secret: StoredSecret, keep: int = 1000) -> None:
+        """Set it, in place of an earlier one of this name. Of the deleted ones of its workspace only the newest
+        `keep` are kept."""
+        ...
+
+    def get(self, workspace: str, name: str) -> StoredSecret | None: ...
+
+    def of(self, workspace: str) -> list[StoredSecret]:
+        """Those that are not deleted, by name."""
+        ...
+
+    def rewrite_tokens(self, change: Callable[[StoredSecret], str]) -> int:
+        """As `Resources.rewrite_specs`, for those that are not deleted."""
         ...
 
 
@@ -335,6 +355,9 @@ class Transaction(Protocol):
 
     @property
     def tombstones(self) -> Tombstones: ...
+
+    @property
+    def secrets(self) -> Secrets: ...
 
     @property
     def revisions(self) -> Revisions: ...

@@ -90,6 +90,24 @@ class Tombstone:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoredSecret:
+    """A secret that is kept by a name of its own, sealed in `token`. A deleted one has no token; then `updated_at` and
+    `updated_by` say when and by whom. People are named, not numbered."""
+
+    workspace: str
+    name: str
+    token: str | None = field(repr=False)
+    created_at: datetime
+    created_by: str
+    updated_at: datetime
+    updated_by: str
+
+    @property
+    def deleted(self) -> bool:
+        return self.token is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Revision:
     """An immutable version of a workload: `spec`, where it was placed, and what was built for it. Only `state`,
     the digests, `entrypoint`, `message` and `updated_at` change, while it is made."""

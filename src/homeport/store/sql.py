@@ -9,6 +9,7 @@ from homeport.store.identities import SqlIdentities
 from homeport.store.replicas import SqlReplicas
 from homeport.store.resources import SqlResources
 from homeport.store.revisions import SqlRevisions
+from homeport.store.secrets import SqlSecrets
 from homeport.store.tables import notes
 from homeport.store.tombstones import SqlTombstones
 
@@ -32,6 +33,10 @@ class SqlTransaction:
     @property
     def tombstones(self) -> SqlTombstones:
         return SqlTombstones(self._connection)
+
+    @property
+    def secrets(self) -> SqlSecrets:
+        return SqlSecrets(self._connection)
 
     @property
     def revisions(self) -> SqlRevisions:

@@ -150,6 +150,20 @@ tombstones = Table(
     PrimaryKeyConstraint("workspace", "name"),
 )
 
+# A deleted one keeps its row without a token, so that whoever misses it can be told who deleted it.
+stored_secrets = Table(
+    "stored_secrets",
+    metadata,
+    _text("workspace"),
+    _text("name"),
+    Column("token", Text),
+    _moment("created_at"),
+    _text("created_by"),
+    _moment("updated_at"),
+    _text("updated_by"),
+    PrimaryKeyConstraint("workspace", "name"),
+)
+
 revisions = Table(
     "revisions",
     metadata,

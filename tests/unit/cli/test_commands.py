@@ -46,7 +46,7 @@ def test_help_names_every_command_and_every_exit_code(cli: Cli) -> None:
     shown = cli("--help").stdout
     for command in (
         "up", "down", "status", "env", "doctor", "host-setup", "deploy", "apply", "get", "delete", "run",
-        "executions", "logs", "explain", "version",
+        "executions", "secrets", "logs", "explain", "version",
     ):  # fmt: skip
         assert f"  {command} " in shown
     assert "3 refused" in shown and "4 no answer" in shown

@@ -1,0 +1,113 @@
+"""Commands about stored secrets: set, list, delete.
+
+A value comes from a file, from standard input or from a prompt that shows nothing; never from the command's words,
+which other users and the shell's history see.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from homeport.cli.options import Data, Format, Output, Workspace, connect
+from homeport.cli.output import age, emit, note, table
+from homeport.core.errors import Invalid
+
+app = typer.Typer(no_args_is_help=True, help="Store credentials for builds, such as a repository's token.")
+
+_Files = Annotated[
+    list[str] | None,
+    typer.Option("--from-file", metavar="[KEY=]FILE", help="Read the value here; with KEY=, one of several parts."),
+]
+
+
+@app.command("set")
+def set_secret(
+    name: Annotated[str, typer.Argument(help="Its name.")],
+    extra: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
+    from_file: _Files = None,
+    data: Data = None,
+    workspace: Workspace = None,
+) -> None:
+    """Store or replace a secret. Without --from-file the value is read from standard input.
+
+    \b
+    Examples:
+      homeport secrets set git-token < token.txt
+      homeport secrets set deploy-key --from-file ~/.ssh/id_ed25519
+      homeport secrets set git-login --from-file username=user.txt --from-file password=password.txt
+    """
+    if extra:
+        rule = "takes no value among its words: the shell's history keeps them, and other users may see them"
+        hint = "Send it on standard input or with --from-file, and change this secret: it has been seen."
+        raise Invalid("homeport secrets set", rule, hint=hint)
+    body = _from_files(from_file) if from_file else {"value": _typed(name)}
+    with connect(data, workspace) as client:
+        client.put_secret(name, body)
+    print(f"secret {name} stored")
+
+
+@app.command("list")
+def list_secrets(data: Data = None, workspace: Workspace = None, output: Format = Output.TEXT) -> None:
+    """List the stored secrets by name. Values are never shown."""
+    with connect(data, workspace) as client:
+        found = [*client.list_secrets()]
+    if output is not Output.TEXT:
+        emit(found, output)
+    elif not found:
+        note("There are no secrets yet.")
+    else:
+        table(("NAME", "AGE", "UPDATED", "BY"), [_row(item) for item in found])
+
+
+@app.command("delete")
+def delete_secret(
+    name: Annotated[str, typer.Argument(help="Which one.")], data: Data = None, workspace: Workspace = None
+) -> None:
+    """Delete a secret, in use or not; builds that need it fail from then on."""
+    with connect(data, workspace) as client:
+        client.delete_secret(name)
+    print(f"secret {name} deleted")
+
+
+def _row(item: dict[str, Any]) -> tuple[object, ...]:
+    return item.get("name"), age(item.get("createdAt")), age(item.get("updatedAt")), item.get("updatedBy", "-")
+
+
+def _from_files(given: list[str]) -> dict[str, Any]:
+    if len(given) == 1 and ("=" not in given[0] or Path(given[0]).exists()):
+        return {"value": _value(_read(given[0]), given[0])}
+    parts: dict[str, str] = {}
+    for word in given:
+        key, equals, path = word.partition("=")
+        if not equals or not key or not path:
+            raise Invalid("--from-file", "must be KEY=FILE where there is more than one", value=word)
+        parts[key] = _value(_read(path), path)
+    return {"data": parts}
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise Invalid("--from-file", f"cannot be read ({why})", value=path) from error
+
+
+def _typed(name: str) -> str:
+    if sys.stdin.isatty():
+        return _value(str(typer.prompt(f"Value of {name}", hide_input=True)), "the prompt")
+    try:
+        return _value(sys.stdin.buffer.read().decode("utf-8"), "standard input")
+    except UnicodeDecodeError as error:
+        raise Invalid("standard input", "must be UTF-8 text") from error
+
+
+def _value(text: str, source: str) -> str:
+    """One line loses its ending, which editors add and tokens do not have; several lines, such as a key, stay."""
+    line = text.removesuffix("\n").removesuffix("\r")
+    value = text if "\n" in line else line
+    if not value:
+        raise Invalid(source, "is empty")
+    return value
