@@ -96,7 +96,7 @@ class Server:
         self._driver = driver
         self._parts: Sequence[Service] = (
             xds,
-            Rollouts(store, clock, driver, performer, routes, xds, signals),
+            Rollouts(store, clock, driver, performer, routes, xds, signals, data.bundles),
             Builds(store, clock, builder, data, signals),
             Runner(store, clock, [driver], tasks, slots=slots, wakeup=signals.runner),
             Expiries(store, clock, signals),

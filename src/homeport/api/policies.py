@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Response
 
 from homeport.api.bodies import JsonRoute
 from homeport.api.dependencies import Caller, Ctx, Listing
+from homeport.api.ignored import tell_ignored
 from homeport.api.listing import listed
 from homeport.api.naming import intent_of, same_name
 from homeport.api.views import policy_of
+from homeport.app.fields import ignored_fields
 from homeport.app.policies import count_usages, create_policy, delete_policy, policy_usages, update_policy
 from homeport.app.resources import get_resource
 from homeport.core.ids import Kind
@@ -36,8 +38,10 @@ async def list_policies_route(ctx: Ctx, caller: Caller, listing: Listing) -> Any
 
 
 @router.post("", operation_id="CreatePolicy", responses=SHAPE)
-async def create_policy_route(ctx: Ctx, caller: Caller, body: PolicyIn) -> Any:
-    return policy_of(ctx, await create_policy(ctx, caller, intent_of(body))).to_json()
+async def create_policy_route(ctx: Ctx, caller: Caller, body: PolicyIn, response: Response) -> Any:
+    policy = await create_policy(ctx, caller, intent_of(body))
+    tell_ignored(response, ignored_fields(Kind.POLICY, policy.spec))
+    return policy_of(ctx, policy).to_json()
 
 
 @router.get("/{policyName}", operation_id="GetPolicy", responses=SHAPE)
@@ -47,8 +51,10 @@ async def get_policy_route(ctx: Ctx, caller: Caller, name: Name) -> Any:
 
 
 @router.put("/{policyName}", operation_id="UpdatePolicy", responses=SHAPE)
-async def update_policy_route(ctx: Ctx, caller: Caller, name: Name, body: PolicyIn) -> Any:
-    return policy_of(ctx, await update_policy(ctx, caller, same_name(intent_of(body), name))).to_json()
+async def update_policy_route(ctx: Ctx, caller: Caller, name: Name, body: PolicyIn, response: Response) -> Any:
+    policy = await update_policy(ctx, caller, same_name(intent_of(body), name))
+    tell_ignored(response, ignored_fields(Kind.POLICY, policy.spec))
+    return policy_of(ctx, policy).to_json()
 
 
 @router.delete("/{policyName}", operation_id="DeletePolicy", responses=SHAPE)

@@ -78,12 +78,14 @@ def event_of(event: Event) -> CoreEvent:
 
 
 def revisions_of(revisions: Sequence[Revision]) -> list[RevisionMetadata]:
-    """`revisions` newest first. The newest superseded one was active before."""
-    previous = next((known.id for known in revisions if known.state is RevisionState.SUPERSEDED), None)
+    """`revisions` newest first. The newest superseded one was active before; one with a message never was. One that
+    is kept without serving is built, and nothing more, to a client."""
+    superseded = [known for known in revisions if known.state is RevisionState.SUPERSEDED and not known.message]
+    previous = superseded[0].id if superseded else None
     return [
         RevisionMetadata(
             id=known.id,
-            status=known.state.value,
+            status=(RevisionState.BUILT if known.state is RevisionState.HELD else known.state).value,
             created_at=timestamp(known.created_at),
             created_by=known.created_by,
             active=known.state is RevisionState.SERVING,

@@ -6,6 +6,7 @@ from fastapi import Response
 
 from homeport.api.bodies import UPLOADS
 from homeport.api.dependencies import ListParameters
+from homeport.api.ignored import tell_ignored
 from homeport.api.listing import listed
 from homeport.api.patience import still_building
 from homeport.api.views import revisions_of, workload_of
@@ -20,6 +21,7 @@ from homeport.identity.roles import require
 
 def deployed(context: Context, response: Response, deployment: Deployment) -> dict[str, Any]:
     """The answer to a deployment. Where an archive is awaited, its address is in the contract's header."""
+    tell_ignored(response, deployment.ignored)
     if deployment.upload_token is not None:
         response.headers["X-Blaxel-Upload-Url"] = f"{context.base_url}{UPLOADS}/{deployment.upload_token}"
     return workload_of(context, deployment.resource, deployment.events).to_json()

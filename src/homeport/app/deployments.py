@@ -7,10 +7,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from homeport.app.context import Context, Intent
+from homeport.app.fields import ignored_fields
 from homeport.app.governance import judge
 from homeport.app.resources import fetch, new_resource, updated
 from homeport.app.sealing import seal_intent
-from homeport.core.errors import Conflict, Invalid
+from homeport.core.errors import Conflict, DriverUnavailable, Invalid
+from homeport.core.fields import Ignored
 from homeport.core.ids import Kind, RevisionId, new_id
 from homeport.identity.keys import UPLOAD_AUDIENCE, Claims
 from homeport.identity.principals import Principal, Role
@@ -23,6 +25,8 @@ from homeport.store.contract import Transaction
 from homeport.store.records import Event, Resource, Revision, ServiceAccount
 from homeport.workloads.settings import AgentSettings
 from homeport.workloads.states import RevisionState, WorkloadStatus
+from homeport.workloads.traffic import Traffic, first_traffic, next_traffic, with_share
+from homeport.workloads.views import RevisionView
 
 UPLOAD_LIFETIME_S = 3600  # room for a slow line; the sweep of abandoned uploads waits longer than this
 
@@ -30,16 +34,19 @@ _STATUS_OF_STATE = {
     RevisionState.UPLOADING: WorkloadStatus.UPLOADING,
     RevisionState.BUILDING: WorkloadStatus.BUILDING,
     RevisionState.BUILT: WorkloadStatus.DEPLOYING,
+    RevisionState.HELD: WorkloadStatus.DEPLOYING,  # until the rollouts have looked what serves beside it
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """An accepted deployment. `upload_token` is set when an archive is awaited."""
+    """An accepted deployment. `upload_token` is set when an archive is awaited; `ignored` is what of the order has no
+    effect."""
 
     resource: Resource
     events: list[Event]
     upload_token: str | None
+    ignored: tuple[Ignored, ...] = ()
 
 
 async def create_workload(
@@ -56,13 +63,16 @@ async def create_workload(
 
     def write(tx: Transaction) -> Deployment:
         plan = judge(context, tx, principal.workspace, kind, intent.spec).plan()
+        traffic = first_traffic(intent.spec)
         resource = seal_intent(context, new_resource(principal, kind, intent, now))
-        revision = _revision(resource, plan, _source_of_new(intent.spec, upload), principal, now)
+        revision = _revision(resource, plan, _source_of_new(intent.spec, upload), traffic)
         resource = replace(resource, status=_STATUS_OF_STATE[revision.state])
         tx.resources.insert(resource)
         tx.identities.add_account(_account_of(resource, now))
-        return _record(context, tx, resource, revision)
+        deployment = _record(context, tx, resource, revision, traffic)
+        return _tell_ignored(tx, deployment, (*ignored, *traffic.ignored), told=())
 
+    ignored = (*ignored_fields(kind, intent.spec), *await _unlimited_cpu(context, intent.spec))
     return _accepted(context, await context.store.write(write))
 
 
@@ -81,13 +91,18 @@ async def update_workload(
             raise Conflict(f"The {kind} {intent.name!r} is being deleted.", hint="Wait until it is gone.")
         plan = judge(context, tx, principal.workspace, kind, intent.spec).plan()
         resource = seal_intent(context, updated(stored, principal, intent, now), stored)
-        source = _source_of_update(tx.revisions.of(stored.uid), intent.spec, upload)
-        revision = _revision(resource, plan, source, principal, now)
+        revisions = tx.revisions.of(stored.uid)
+        traffic = next_traffic(intent.spec, stored.spec, [_view(known) for known in revisions])
+        revision = _revision(resource, plan, _source_of_update(revisions, intent.spec, upload), traffic)
         resource = replace(resource, status=_STATUS_OF_STATE[revision.state])
         if not tx.resources.replace(resource, stored.generation):
             raise Conflict(f"The {kind} {intent.name!r} was changed at the same moment.", hint="Try again.")
-        return _record(context, tx, resource, revision)
+        _redirect(tx, resource, revisions, traffic)
+        deployment = _record(context, tx, resource, revision, traffic)
+        told = (*ignored_fields(kind, stored.spec), *traffic.ignored)
+        return _tell_ignored(tx, deployment, (*ignored, *traffic.ignored), told=told)
 
+    ignored = (*ignored_fields(kind, intent.spec), *await _unlimited_cpu(context, intent.spec))
     return _accepted(context, await context.store.write(write))
 
 
@@ -160,7 +175,8 @@ def _source_of_update(revisions: Sequence[Revision], spec: dict[str, Any], uploa
     return _source_of_new(spec, upload)
 
 
-def _revision(resource: Resource, plan: Plan, source: _Source, principal: Principal, now: datetime) -> Revision:
+def _revision(resource: Resource, plan: Plan, source: _Source, traffic: Traffic) -> Revision:
+    kept = bool(traffic.held) and source.state is RevisionState.BUILT
     return Revision(
         id=RevisionId(new_id("rev")),
         resource_uid=resource.uid,
@@ -168,18 +184,38 @@ def _revision(resource: Resource, plan: Plan, source: _Source, principal: Princi
         kind=resource.kind,
         name=resource.name,
         generation=resource.generation,
-        state=source.state,
-        spec=resource.spec,
+        state=RevisionState.HELD if kept else source.state,
+        spec=with_share(resource.spec, held=bool(traffic.held)),
         region=plan.region,
         flavor=str(plan.flavor),
         source_digest=source.source_digest,
         bundle_digest=source.bundle_digest,
         entrypoint=source.entrypoint,
         message="",
-        created_at=now,
-        created_by=principal.sub,
-        updated_at=now,
+        created_at=resource.updated_at,
+        created_by=resource.updated_by,
+        updated_at=resource.updated_at,
     )
+
+
+def _view(revision: Revision) -> RevisionView:
+    return RevisionView(id=revision.id, generation=revision.generation, state=revision.state)
+
+
+def _redirect(tx: Transaction, resource: Resource, revisions: Sequence[Revision], traffic: Traffic) -> None:
+    """Let a kept revision serve, and those that were on their way to serve not."""
+    now = resource.updated_at
+    for known in revisions:
+        if known.id == traffic.activate:
+            state, message, reason = RevisionState.BUILT, "is the active one and is to serve", "Activated"
+        elif known.id in traffic.overtake:
+            state, message, reason = RevisionState.SUPERSEDED, f"does not serve: {traffic.held}", "Superseded"
+        else:
+            continue
+        kept = message if state is RevisionState.SUPERSEDED else ""
+        tx.revisions.replace_if_state(replace(known, state=state, message=kept, updated_at=now), known.state)
+        text = f"Revision {known.id} {message}"
+        tx.events.add(_event(resource, now, WorkloadStatus.DEPLOYING, text, reason, known.id))
 
 
 def _account_of(resource: Resource, now: datetime) -> ServiceAccount:
@@ -196,15 +232,46 @@ def _account_of(resource: Resource, now: datetime) -> ServiceAccount:
     )
 
 
-def _record(context: Context, tx: Transaction, resource: Resource, revision: Revision) -> Deployment:
+def _record(context: Context, tx: Transaction, resource: Resource, revision: Revision, traffic: Traffic) -> Deployment:
     tx.revisions.insert(revision)
     status = _STATUS_OF_STATE[revision.state]
     message = f"Revision {revision.id} accepted; placed in region {revision.region} on {revision.flavor}"
+    if traffic.held:
+        message += f"; it is built and kept, and does not serve: {traffic.held}"
     tx.events.add(_event(resource, revision.created_at, status, message, "Accepted", revision.id))
     token = None
     if revision.state is RevisionState.UPLOADING:
         token = upload_token(context, revision)
     return Deployment(resource=resource, events=tx.events.of(resource.uid), upload_token=token)
+
+
+async def _unlimited_cpu(context: Context, spec: dict[str, Any]) -> tuple[Ignored, ...]:
+    """That a CPU limit does not act, where a machine has no control group for it. A driver that is away is not asked
+    again: the status says it, too."""
+    if not (spec.get("runtime") or {}).get("cpu"):
+        return ()
+    for driver in context.drivers.values():
+        try:
+            facts = await driver.info()
+        except DriverUnavailable:
+            continue
+        if facts.get("cpu_limit") == "none":
+            return (Ignored(field="spec.runtime.cpu", why="this machine has no CPU control group for Homeport"),)
+    return ()
+
+
+def _tell_ignored(
+    tx: Transaction, deployment: Deployment, ignored: tuple[Ignored, ...], *, told: Sequence[Ignored]
+) -> Deployment:
+    """The deployment with what it ignores, one event for each; what was `told` before is not told again, so that
+    repeated updates do not push everything else out of the history."""
+    resource = deployment.resource
+    status = resource.status or WorkloadStatus.DEPLOYING
+    revision = deployment.events[-1].revision
+    for one in ignored:
+        if one not in told:
+            tx.events.add(_event(resource, resource.updated_at, status, str(one), "IgnoredField", revision))
+    return replace(deployment, events=tx.events.of(resource.uid), ignored=ignored)
 
 
 def upload_token(context: Context, revision: Revision) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from homeport.client import Homeport
 
 _INTERVAL_S = 0.3  # between two looks at the status: soon enough for people, little work for the server
+_DONE = (WorkloadStatus.DEPLOYED, WorkloadStatus.BUILT)
 _FAILED = (WorkloadStatus.FAILED, WorkloadStatus.DEACTIVATED, WorkloadStatus.DELETING)
 
 
@@ -45,9 +46,9 @@ class Follower:
                     self._show(f"{self._name}: {status.lower()}")
                     if spinner is not None:
                         spinner.update(f"{self._name}: {status.lower()}")
-                if status in (WorkloadStatus.BUILDING, WorkloadStatus.DEPLOYING, *_FAILED, WorkloadStatus.DEPLOYED):
+                if status in (WorkloadStatus.BUILDING, WorkloadStatus.DEPLOYING, *_FAILED, *_DONE):
                     self._build_log(live=status == WorkloadStatus.BUILDING)
-                if status == WorkloadStatus.DEPLOYED:
+                if status in _DONE:
                     return resource
                 if status in _FAILED:
                     self.failure = _reason(resource)

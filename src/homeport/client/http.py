@@ -18,6 +18,7 @@ from homeport.client.archive import Archive
 from homeport.client.errors import ServerFailed, Unreachable, error_of
 from homeport.client.installation import API_PREFIX
 from homeport.core.errors import NotFound, Unavailable
+from homeport.core.fields import IGNORED_HEADER, Ignored
 from homeport.core.ids import Kind
 from homeport.core.limits import EXECUTION_PAGE_LIMIT_MAX, PAGE_LIMIT_MAX, REQUEST_TIMEOUT_S
 
@@ -32,11 +33,13 @@ Resource = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
-    """What `apply` did: the resource as stored, `created` or updated, and where to upload its source, if asked."""
+    """What `apply` did: the resource as stored, `created` or updated, where to upload its source, if asked, and what of
+    the order has no effect."""
 
     resource: Resource
     created: bool
     upload_url: str | None
+    ignored: tuple[Ignored, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +105,12 @@ class Homeport:
             answer, created = self._call("PUT", f"/{kind.plural}/{_part(name)}", body=resource, query=query), False
         except NotFound:
             answer, created = self._call("POST", f"/{kind.plural}", body=resource, query=query), True
-        return Applied(resource=_object(answer), created=created, upload_url=answer.headers.get(UPLOAD_HEADER))
+        return Applied(
+            resource=_object(answer),
+            created=created,
+            upload_url=answer.headers.get(UPLOAD_HEADER),
+            ignored=_ignored(answer),
+        )
 
     def upload(self, url: str, archive: Archive) -> None:
         """Put a packed folder where `apply` said. The address is the credential, so no key is sent."""
@@ -265,3 +273,12 @@ def _parsed(text: str) -> Resource:
 
 def _part(name: str) -> str:
     return quote(name, safe="")
+
+
+def _ignored(answer: httpx.Response) -> tuple[Ignored, ...]:
+    """What the answer's header says was ignored. One that cannot be read warns of nothing: the order was accepted."""
+    try:
+        found = json.loads(answer.headers.get(IGNORED_HEADER) or "[]")
+        return tuple(Ignored(field=str(one["field"]), why=str(one["why"])) for one in found)
+    except (ValueError, TypeError, KeyError):
+        return ()

@@ -19,6 +19,7 @@ from homeport.settings import DataDir
 from homeport.store.contract import Store, Transaction
 from homeport.store.records import Event, Revision
 from homeport.workloads.states import RevisionState, WorkloadStatus
+from homeport.workloads.traffic import is_held
 
 log = logging.getLogger(__name__)
 
@@ -122,15 +123,18 @@ class Builds:
         )
 
     def _record_bundle(self, revision: Revision, bundle: Bundle, tx: Transaction) -> None:
+        held = is_held(revision.spec)
         built = replace(
             revision,
-            state=RevisionState.BUILT,
+            state=RevisionState.HELD if held else RevisionState.BUILT,
             bundle_digest=bundle.digest,
             entrypoint=bundle.entrypoint,
             updated_at=self._clock.now(),
         )
         if tx.revisions.replace_if_state(built, RevisionState.BUILDING):
-            self._tell(tx, built, WorkloadStatus.DEPLOYING, "Built", "Build finished")
+            status = WorkloadStatus.BUILT if held else WorkloadStatus.DEPLOYING
+            message = "Build finished; the revision is kept and does not serve" if held else "Build finished"
+            self._tell(tx, built, status, "Built", message)
 
     def _record_failure(self, revision: Revision, message: str, tx: Transaction) -> None:
         failed = replace(revision, state=RevisionState.FAILED, message=message, updated_at=self._clock.now())

@@ -11,7 +11,7 @@ from homeport.reconcile.observation import with_status
 from homeport.reconcile.replicas import remove_workload
 from homeport.store.contract import Transaction
 from homeport.store.records import Event, Resource, Revision
-from homeport.workloads.rollout import surplus_revisions
+from homeport.workloads.rollout import PASSED_OVER, surplus_revisions
 from homeport.workloads.states import RevisionState, WorkloadStatus
 from homeport.workloads.views import RevisionView
 
@@ -68,7 +68,8 @@ def _serve(
     """The newest built revision takes over, unless a newer one has done so."""
     late = built.generation < newest_serving
     state = RevisionState.SUPERSEDED if late else RevisionState.SERVING
-    tx.revisions.replace_if_state(replace(built, state=state, updated_at=now), RevisionState.BUILT)
+    message = PASSED_OVER if late else built.message
+    tx.revisions.replace_if_state(replace(built, state=state, message=message, updated_at=now), RevisionState.BUILT)
     if late:
         return
     for old in revisions:
@@ -93,6 +94,10 @@ def _seen(job: Resource, revisions: list[Revision]) -> Resource:
     if not revisions:
         return job
     status = _STATUS.get(revisions[0].state, WorkloadStatus.DEPLOYING)
+    if revisions[0].state is RevisionState.HELD:
+        states = {revision.state for revision in revisions}
+        if RevisionState.BUILT not in states:
+            status = WorkloadStatus.DEPLOYED if RevisionState.SERVING in states else WorkloadStatus.BUILT
     if status is WorkloadStatus.DEPLOYED and job.spec.get("enabled") is False:
         status = WorkloadStatus.DEACTIVATED
     return with_status(job, status)

@@ -3,7 +3,11 @@
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
+from homeport.build.bundle import find_bundle
+from homeport.core.errors import Invalid
 from homeport.core.ids import Kind, ReplicaId, UnitId
 from homeport.core.limits import REVISIONS_KEPT
 from homeport.core.units import UnitState, UnitStatus
@@ -48,7 +52,7 @@ def read_workloads(tx: Transaction) -> list[Workload]:
     return [Workload(resource=agent, revisions=revisions[agent.uid], replicas=replicas[agent.uid]) for agent in agents]
 
 
-_SETTLED = (WorkloadStatus.DEPLOYED, WorkloadStatus.FAILED, WorkloadStatus.DEACTIVATED)
+_SETTLED = (WorkloadStatus.DEPLOYED, WorkloadStatus.BUILT, WorkloadStatus.FAILED, WorkloadStatus.DEACTIVATED)
 
 
 def with_status(resource: Resource, status: WorkloadStatus) -> Resource:
@@ -62,8 +66,38 @@ def view_resource(resource: Resource) -> ResourceView:
     return ResourceView(generation=resource.generation, enabled=enabled, deleting=resource.deleting)
 
 
-def view_revision(revision: Revision) -> RevisionView:
-    settings = AgentSettings.from_spec(revision.spec)
+class Manifests:
+    """The `[runtime]` of bundles' manifests. Bundles never change, so each is read once."""
+
+    def __init__(self, bundles: Path) -> None:
+        self._bundles = bundles
+        self._known: dict[str, Mapping[str, Any]] = {}
+
+    def runtime_of(self, revision: Revision) -> Mapping[str, Any]:
+        """Empty before the bundle is there, and after it is gone: whoever starts a program says so."""
+        digest = revision.bundle_digest
+        if digest is None:
+            return {}
+        if digest not in self._known:
+            bundle = find_bundle(self._bundles, digest)
+            if bundle is None:
+                return {}
+            self._known[digest] = bundle.manifest.runtime
+        return self._known[digest]
+
+    def keep(self, revisions: Iterable[Revision]) -> None:
+        """Forget the bundles that none of these, which are all there are, names."""
+        named = {revision.bundle_digest for revision in revisions}
+        self._known = {digest: runtime for digest, runtime in self._known.items() if digest in named}
+
+
+def view_revision(revision: Revision, runtime: Mapping[str, Any]) -> RevisionView:
+    """`runtime` is what the manifest of its bundle says. Where the two contradict each other, the start of its program
+    fails and says how; until then the specification counts."""
+    try:
+        settings = AgentSettings.from_spec(revision.spec, runtime)
+    except Invalid:
+        settings = AgentSettings.from_spec(revision.spec)
     return RevisionView(
         id=revision.id, generation=revision.generation, state=revision.state, min_scale=settings.min_scale
     )

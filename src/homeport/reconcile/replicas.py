@@ -187,7 +187,8 @@ class Performer:
         now = self._clock.now()
         before = workload.revision(revision_id)
         failed = state is RevisionState.FAILED
-        after = replace(before, state=state, message=message if failed else before.message, updated_at=now)
+        ended = state in (RevisionState.FAILED, RevisionState.SUPERSEDED)
+        after = replace(before, state=state, message=message if ended else before.message, updated_at=now)
         status = WorkloadStatus.FAILED if failed else WorkloadStatus.DEPLOYING
 
         def write(tx: Transaction) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from homeport.core.clock import Clock
@@ -21,6 +22,7 @@ from homeport.drivers.contract import Driver
 from homeport.reconcile.drains import Drains
 from homeport.reconcile.job_revisions import roll_out_job, unsettled_jobs
 from homeport.reconcile.observation import (
+    Manifests,
     Workload,
     listening_replicas,
     read_workload,
@@ -64,6 +66,7 @@ class Rollouts:
         routes: Routes,
         xds: XdsServer,
         signals: Signals,
+        bundles: Path,
         *,
         ack_timeout_s: float = ACK_TIMEOUT_S,
     ) -> None:
@@ -76,6 +79,7 @@ class Rollouts:
         self._signals = signals
         self._ack_timeout_s = ack_timeout_s
         self._background = Background()
+        self._manifests = Manifests(bundles)
         self._drains = Drains(routes, xds, signals.rollouts.wake)
         self._working: set[str] = set()
         self._restored = False
@@ -121,6 +125,7 @@ class Rollouts:
             await self._publish()
         workloads = await self._store.read(read_workloads)
         units = await self._units()
+        self._manifests.keep(revision for workload in workloads for revision in workload.revisions)
         self._drains.keep(replica.id for workload in workloads for replica in workload.replicas)
         for workload in workloads:
             uid = workload.resource.uid
@@ -201,7 +206,7 @@ class Rollouts:
         self, workload: Workload, units: Mapping[UnitId, UnitStatus], listening: Iterable[ReplicaId]
     ) -> tuple[WorkloadStatus, tuple[Action, ...]]:
         resource = view_resource(workload.resource)
-        revisions = [view_revision(revision) for revision in workload.revisions]
+        revisions = [view_revision(one, self._manifests.runtime_of(one)) for one in workload.revisions]
         replicas = view_replicas(workload.replicas, units, {*listening}, self._drains.idle)
         actions = step(resource, revisions, replicas, self._clock.now()).actions
         return status_of(resource, revisions, replicas), actions

@@ -170,7 +170,10 @@ class Loops:
         routes = Routes(known, self.clock, self.context.keys, self.gateway)
         signals = self.context.signals
         timeout_s = self.ack_timeout_s
-        return Rollouts(known, self.clock, chosen, performer, routes, self.gateway, signals, ack_timeout_s=timeout_s)
+        bundles = self.context.data.bundles
+        return Rollouts(
+            known, self.clock, chosen, performer, routes, self.gateway, signals, bundles, ack_timeout_s=timeout_s
+        )
 
     def builds(self) -> Builds:
         return Builds(self.store, self.clock, self.builder, self.context.data, self.context.signals)

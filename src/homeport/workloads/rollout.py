@@ -35,6 +35,8 @@ BACKOFF_BASE_S = 1.0
 BACKOFF_CAP_S = 60.0  # a program whose database was down for an hour is back within a minute
 STABLE_S = 600  # one that was ready this long before it ended starts its count of restarts anew
 
+PASSED_OVER = "a newer revision took its turn"  # the message of a superseded revision that never served
+
 _PENDING = (RevisionState.BUILT, RevisionState.STARTING)
 
 
@@ -136,7 +138,7 @@ class _Plan:
                 reason = "more than its revision wants" if in_service else f"{replica.revision_id} is not to serve"
                 self._retire(replica, reason)
         for revision in self.passed_over:
-            self.actions.append(Supersede(revision_id=revision.id, reason="a newer revision took its turn"))
+            self.actions.append(Supersede(revision_id=revision.id, reason=PASSED_OVER))
         for revision in self.serving[1:]:
             if any(_is_ready(replica) for replica in self.of(self.serving[0])):
                 newest = self.serving[0].id
@@ -247,8 +249,13 @@ def status_of(
     if newest.state is RevisionState.FAILED:
         return WorkloadStatus.FAILED
     serving = {revision.id for revision in revisions if revision.state is RevisionState.SERVING}
+    if newest.state is RevisionState.HELD:
+        waits = any(revision.state in _PENDING for revision in revisions)
+        if not waits and not serving:
+            return WorkloadStatus.BUILT
+    else:
+        waits = newest.state in _PENDING
     answers = any(replica.revision_id in serving and replica.state is ReplicaState.READY for replica in replicas)
-    waits = newest.state in _PENDING
     return WorkloadStatus.DEPLOYED if answers and not waits else WorkloadStatus.DEPLOYING
 
 

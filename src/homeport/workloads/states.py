@@ -8,6 +8,7 @@ class WorkloadStatus(StrEnum):
 
     UPLOADING = "UPLOADING"  # waiting for the archive
     BUILDING = "BUILDING"  # dependencies are being installed
+    BUILT = "BUILT"  # what there is was built without serving (traffic 0), and nothing serves
     DEPLOYING = "DEPLOYING"  # replicas of the new revision are starting
     DEPLOYED = "DEPLOYED"  # the newest generation serves
     FAILED = "FAILED"  # the newest generation could not be made to serve; an older one may still
@@ -18,11 +19,13 @@ class WorkloadStatus(StrEnum):
 
 class RevisionState(StrEnum):
     """UPLOADING → BUILDING → BUILT → STARTING → SERVING → SUPERSEDED; FAILED from any but the last two. A job's
-    revision goes from BUILT straight to SERVING: it has no replicas."""
+    revision goes from BUILT straight to SERVING: it has no replicas. A revision that is not to serve goes from BUILDING
+    to HELD, and from there to BUILT once it is to."""
 
     UPLOADING = "uploading"  # waiting for its archive
     BUILDING = "building"  # its bundle is being made
     BUILT = "built"  # its bundle is there, nothing runs
+    HELD = "held"  # its bundle is there; it is kept and not to serve
     STARTING = "starting"  # its first replicas are starting
     SERVING = "serving"  # it answers, or its job may be executed
     SUPERSEDED = "superseded"  # a newer one serves

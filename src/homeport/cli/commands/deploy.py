@@ -50,6 +50,8 @@ def deploy(
         for skipped in archive.skipped:
             note(f"not packed: {skipped}")
         applied = client.apply(kind, resource, upload=True)
+        for ignored in applied.ignored:
+            note(f"Warning: {ignored}")
         note(f"uploading {archive.files} files, {_size(archive.size)}, digest {archive.digest[:12]}")
         follower = Follower(client, kind, chosen, since=applied.resource.get("metadata", {}).get("updatedAt"))
         try:

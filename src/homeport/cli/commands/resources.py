@@ -32,6 +32,8 @@ def apply(
     with connect(data, workspace) as client:
         for kind, resource in manifests:
             applied = client.apply(kind, resource)
+            for ignored in applied.ignored:
+                note(f"Warning: {kind} {resource['metadata']['name']}: {ignored}")
             action = "created" if applied.created else "configured"
             done.append({"kind": kind.value, "name": resource["metadata"]["name"], "action": action})
             if output is Output.TEXT:

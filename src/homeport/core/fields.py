@@ -1,0 +1,197 @@
+"""What becomes of each field of a body: one row a field, from which events, warnings and docs/fields.md are made or
+checked, so that none of them says what another denies.
+
+The rows of a kind stand with its domain: `homeport.policy.fields`, `homeport.workloads.fields`, `homeport.jobs.fields`.
+A path names objects by `.`, elements of lists by `[]` and members that a caller names by `*`.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+IGNORED_HEADER = "X-Homeport-Ignored-Fields"  # of an accepted order: a JSON list of {field, why}
+IGNORED_MOST = 20  # named in one answer and one history; the next is only counted, since each is a caller's own text
+_NAME_LENGTH = 100
+_UNKNOWN = "this version knows no such field"
+
+
+class Fate(StrEnum):
+    ACTS = "acts"
+    READ_ONLY = "read-only, ignored in requests"
+    REFUSED = "refused"
+    NO_EFFECT = "kept and returned, no effect"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """`effect`: what it does, or why it does nothing, as a clause. `idle`, for a field that acts, says why it does not
+    with this specification; empty where it does."""
+
+    path: str
+    fate: Fate
+    effect: str
+    idle: Callable[[Mapping[str, Any]], str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ignored:
+    """A field that was sent and has no effect."""
+
+    field: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.field} is kept and has no effect: {self.why}."
+
+
+def acts(path: str, effect: str, idle: Callable[[Mapping[str, Any]], str] | None = None) -> Field:
+    return Field(path=path, fate=Fate.ACTS, effect=effect, idle=idle)
+
+
+def no_effect(path: str, why: str) -> Field:
+    return Field(path=path, fate=Fate.NO_EFFECT, effect=why)
+
+
+def refused(path: str, why: str) -> Field:
+    return Field(path=path, fate=Fate.REFUSED, effect=why)
+
+
+def read_only(path: str, what: str) -> Field:
+    return Field(path=path, fate=Fate.READ_ONLY, effect=what)
+
+
+def registry(*groups: Iterable[Field]) -> dict[str, Field]:
+    """The rows by path."""
+    return {field.path: field for group in groups for field in group}
+
+
+def ignored_fields(fields: Mapping[str, Field], spec: Mapping[str, Any]) -> tuple[Ignored, ...]:
+    """What of `spec` has no effect, each field once, in its order. A part below a field without effect is not named
+    again, and a value that asks for nothing (null, false, 0, empty) is none."""
+    found = {one.field: one for one in _ignored(fields, spec, spec, "spec")}
+    named = tuple(found.values())
+    if len(named) <= IGNORED_MOST:
+        return named
+    rest = len(named) - IGNORED_MOST + 1
+    return (*named[: IGNORED_MOST - 1], Ignored(field=f"spec ({rest} more fields)", why="so do the other fields"))
+
+
+def _ignored(
+    fields: Mapping[str, Field], spec: Mapping[str, Any], part: Mapping[str, Any], path: str
+) -> Iterator[Ignored]:
+    for key, value in part.items():
+        if not value:
+            continue
+        at = f"{path}.{key}"
+        known = fields.get(at) or fields.get(f"{path}.*")
+        why = _why_idle(known, spec)
+        if known is None or why:
+            yield Ignored(field=_shown(at), why=why)
+            continue
+        for below, inner in _inner(known.path, value):
+            yield from _ignored(fields, spec, inner, below)
+
+
+def _why_idle(known: Field | None, spec: Mapping[str, Any]) -> str:
+    if known is None:
+        return _UNKNOWN
+    if known.fate is Fate.NO_EFFECT:
+        return known.effect
+    return known.idle(spec) if known.idle is not None else ""
+
+
+def _inner(path: str, value: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The objects in `value`, with the path of their members."""
+    if isinstance(value, Mapping):
+        yield path, value
+    elif isinstance(value, list):
+        yield from ((f"{path}[]", item) for item in value if isinstance(item, Mapping))
+
+
+def _shown(path: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in path[:_NAME_LENGTH])
+
+
+METADATA = (
+    acts("metadata.name", "names the resource; fixed once it exists"),
+    acts("metadata.displayName", "shown, and found by `q`"),
+    acts("metadata.labels", "shown, and found by `q`"),
+    read_only("metadata.createdAt", "when it was created"),
+    read_only("metadata.updatedAt", "when it was last changed"),
+    read_only("metadata.createdBy", "who created it"),
+    read_only("metadata.updatedBy", "who last changed it"),
+    read_only("metadata.plan", "there are no plans here; never answered"),
+    read_only("metadata.url", "where an agent or a job answers; absent for policies"),
+    read_only("metadata.workspace", "the workspace it belongs to"),
+)
+
+_LATER = "this version has no canaries; all requests go to one revision"
+_TRIGGERS = "this version has no triggers: nothing starts on a schedule, and no path or callback is served"
+
+
+def _generation(spec: Mapping[str, Any]) -> str:
+    sent = (spec.get("runtime") or {}).get("generation")
+    return "" if sent == "mk3" else "there is one generation here, which answers as mk3"
+
+
+# What agents and jobs have in common.
+WORKLOAD = (
+    acts("spec.enabled", "false stops serving, or new executions; true serves again"),
+    acts("spec.policies", "each named policy must allow the place and the hardware"),
+    acts("spec.policies[]", "a name that does not exist refuses"),
+    acts("spec.region", "pins it to a region of this installation, by name or alias"),
+    acts("spec.flavors", "the hardware asked for; placement gives one of these or refuses"),
+    acts("spec.flavors[].name", "code name of the hardware"),
+    acts("spec.flavors[].type", "`cpu` or `gpu`"),
+    acts("spec.configurations", "each member is a variable of the program; `envs` of the same name replace it"),
+    acts("spec.configurations.*", "one variable, named by its key"),
+    acts("spec.configurations.*.value", "its value"),
+    acts("spec.configurations.*.secret", "true masks the value on read"),
+    refused("spec.integrationConnections", "400 for any name: this version has no integration connections"),
+    acts("spec.revision", "which revision serves"),
+    acts(
+        "spec.revision.active",
+        "update: the serving revision keeps serving and the new one is kept; a kept newer one begins to serve; any "
+        "other is 400. Creation: no effect, there is none yet",
+    ),
+    acts("spec.revision.canary", "update: 400, this version has no canaries. Creation: no effect"),
+    no_effect("spec.revision.canaryPercent", _LATER),
+    no_effect("spec.revision.stickySessionTtl", _LATER),
+    acts(
+        "spec.revision.traffic",
+        "0 builds without serving, 100 serves, between them is 400; absent: the contract's rule",
+    ),
+    acts("spec.runtime", "how it runs"),
+    acts("spec.runtime.envs", "variables of the program"),
+    acts("spec.runtime.envs[].name", "name of the variable"),
+    acts("spec.runtime.envs[].value", "its value"),
+    acts("spec.runtime.envs[].secret", "true masks the value on read"),
+    refused("spec.runtime.envs[].valueFrom", "400: there is nothing to read a value from"),
+    acts("spec.runtime.generation", "mk3 is what runs here", _generation),
+    refused("spec.runtime.image", "400: images need a driver that this version does not have; empty is none"),
+    acts("spec.runtime.memory", "limit in MB"),
+    no_effect("spec.triggers", _TRIGGERS),
+    no_effect("spec.triggers[].id", _TRIGGERS),
+    no_effect("spec.triggers[].type", _TRIGGERS),
+    no_effect("spec.triggers[].enabled", _TRIGGERS),
+    no_effect("spec.triggers[].configuration", _TRIGGERS),
+    no_effect("spec.triggers[].configuration.authenticationType", _TRIGGERS),
+    no_effect("spec.triggers[].configuration.callbackUrl", _TRIGGERS),
+    read_only("spec.triggers[].configuration.callbackSecret", "made by the server, which makes none yet"),
+    no_effect("spec.triggers[].configuration.path", _TRIGGERS),
+    no_effect("spec.triggers[].configuration.retry", _TRIGGERS),
+    no_effect("spec.triggers[].configuration.schedule", _TRIGGERS),
+    no_effect("spec.triggers[].configuration.tasks", _TRIGGERS),
+    no_effect("spec.triggers[].configuration.timeout", _TRIGGERS),
+    refused("spec.volumes", "400: this version has no volumes"),
+    no_effect("spec.network", "programs share the network of this machine"),
+    read_only("events", "what happened to it, oldest first"),
+    read_only("events[].time", "when"),
+    read_only("events[].type", "`deployment` or `build`"),
+    read_only("events[].status", "the status then"),
+    read_only("events[].message", "what happened, in words"),
+    read_only("events[].revision", "the revision concerned"),
+    read_only("events[].canaryRevision", "never answered: there are no canaries"),
+    read_only("status", "its state; see docs/states.md"),
+)
