@@ -1,12 +1,10 @@
 """The unmodified public Python SDK against a running Homeport, pointed there by `homeport env` and nothing else."""
 
-import os
-import subprocess
-import sys
 import textwrap
 
 import pytest
 
+from homeport.testing.sdk import with_sdk
 from homeport.testing.system import System
 
 AGENT = {
@@ -38,16 +36,6 @@ JOB = {
     ),
     "requirements.txt": "blaxel==0.4.24\n",
 }
-
-
-def with_sdk(system: System, program: str) -> str:
-    """What `program` prints, run in a fresh interpreter with the environment that `homeport env` prints."""
-    script = 'eval "$($1 -c "from homeport.cli.main import run; run()" env --data $2)" && exec $1 -c "$3"'
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(("BL_", "HOMEPORT_"))}
-    command = ["bash", "-c", script, "bash", sys.executable, str(system.data.root), textwrap.dedent(program)]
-    done = subprocess.run(command, env=clean, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.fixture(scope="module")

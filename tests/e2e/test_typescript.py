@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from homeport.testing.sdk import sdk_environment
 from homeport.testing.system import System, archive, eventually
 
 HERE = Path(__file__).parent / "typescript"
@@ -46,7 +47,7 @@ JOB = {
         if task["name"] == "wait":
             told = {key: value for key, value in os.environ.items() if key.startswith(("BL_", "TASK_"))}
             print(json.dumps(told), flush=True)
-            time.sleep(300)
+            time.sleep(task.get("seconds", 300))
         """
     )
 }
@@ -69,17 +70,6 @@ def deployed(system: System) -> None:
     assert system.deploy("jobs", "ts-job", JOB)["status"] == "DEPLOYED"
 
 
-def environment(system: System, **more: str) -> dict[str, str]:
-    """What `homeport env` exports, read by a shell, without anything else that begins like the SDK's settings."""
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(("BL_", "HOMEPORT_", "PYTHONPATH"))}
-    exports = system.command("env").stdout
-    shown = subprocess.run(
-        ["bash", "-c", f"{exports}\nenv -0"], env=clean, capture_output=True, text=True, timeout=BOUND_S, check=True
-    )
-    found = dict(entry.partition("=")[::2] for entry in shown.stdout.split("\0") if entry)
-    return {**found, "DO_NOT_TRACK": "1", **more}
-
-
 def run(client: Path, env: dict[str, str], *words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
         ["node", *words], cwd=client, env=env, input=stdin, capture_output=True, timeout=BOUND_S, check=False
@@ -87,7 +77,7 @@ def run(client: Path, env: dict[str, str], *words: str, stdin: bytes = b"") -> s
 
 
 def scenario(system: System, client: Path, name: str, stdin: bytes = b"", **more: str) -> Any:
-    done = run(client, environment(system, **more), "client.mjs", name, stdin=stdin)
+    done = run(client, sdk_environment(system, **more), "client.mjs", name, stdin=stdin)
     assert done.returncode == 0, done.stderr.decode()
     return json.loads(done.stdout.splitlines()[-1])
 

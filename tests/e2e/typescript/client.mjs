@@ -48,7 +48,7 @@ const scenarios = {
   async cancel() {
     const job = blJob("ts-job");
     await job.run([{ name: "short" }]); // so that the list above has more than one page
-    const id = await job.createExecution({ tasks: [{ name: "wait" }] });
+    const id = await job.createExecution({ tasks: [{ name: "wait", seconds: 2 }] }); // may have begun, and then ends
     await job.cancelExecution(id);
     const done = await job.waitForExecution(id, { maxWait: 60000, interval: 200 });
     const unknown = await thrown(() => job.getExecution("exec-never-was"));
