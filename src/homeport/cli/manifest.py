@@ -53,7 +53,7 @@ def read_manifests(path: Path) -> list[tuple[Kind, dict[str, Any]]]:
     except OSError as exc:
         raise Invalid("-f", f"cannot be read: {exc.strerror}", value=str(path)) from exc
     except (yaml.YAMLError, UnicodeDecodeError) as exc:
-        raise Invalid("-f", f"is neither YAML nor JSON: {exc}", value=str(path)) from exc
+        raise Invalid("-f", f"is neither YAML nor JSON{_where(exc)}", value=str(path)) from None
     flat = [item for document in documents for item in (document if isinstance(document, list) else [document])]
     if not flat:
         raise Invalid("-f", "holds no resource", value=str(path))
@@ -70,6 +70,12 @@ def _manifest(item: object, index: int) -> tuple[Kind, dict[str, Any]]:
         raise Invalid(f"{where}: metadata", "must be an object with a name")
     check_name(metadata.get("name"), f"{where}: metadata.name")
     return kind, {"metadata": metadata, "spec": item.get("spec") or {}}
+
+
+def _where(error: Exception) -> str:
+    """The place of a mistake. Not the parser's own words, which quote the file, and with it perhaps a secret."""
+    mark = getattr(error, "problem_mark", None)
+    return f": line {mark.line + 1}, column {mark.column + 1}" if mark else ""
 
 
 def _bounded(path: Path) -> str:

@@ -165,11 +165,12 @@ class Supervisor:
             log.warning("private files of ended units are still being removed from %s", self._trash)
 
     async def _launch(self, unit: Unit) -> None:
-        spec = replace(unit.spec, argv=(), env={}, mounts=())  # what a later node needs, without secrets
-        await self._journal.append({"start": spec.to_json(), "at": timestamp(unit.accepted)})
+        rest = replace(unit.spec, argv=(), env={}, mounts=())  # what this and a later node still need: no secrets
+        await self._journal.append({"start": rest.to_json(), "at": timestamp(unit.accepted)})
         unit.folder.path.mkdir(mode=0o711)
         unit.folder.path.chmod(0o711)
         process = self._launcher.launch(unit.spec, unit.folder)
+        unit.spec = rest
         unit.open_output()
         await unit.follow(process, self._background, self._ended)
 

@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import json
 import os
+import resource
 import select
 import subprocess
 import sys
@@ -28,6 +29,9 @@ from homeport.supervise.up import STOPPED_BEFORE_READY, UpOptions, explain, prep
 _DETACHED_BOUND_S = 300.0  # the bounds of all steps of a start together; each of them is far shorter
 _DETACHED_STOP_S = 60.0  # for the same process to take down what it started, if that bound is ever reached
 _LOG_LINES = 15
+# The memory of our processes holds keys. One byte, and not zero: the kernel hands a dump to a program that collects
+# them (core_pattern with a pipe) whatever the limit is, unless it is 1.
+_NO_CORE = (1, 1)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -36,6 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         print("Error: Homeport runs on Linux (x86_64 or aarch64).", file=sys.stderr)
         return 1
     arguments = _parse(argv)
+    resource.setrlimit(resource.RLIMIT_CORE, _NO_CORE)
     options = UpOptions(
         data=DataDir(Path(arguments.data).absolute()),
         port=arguments.port,
