@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from homeport.app.sealing import open_workload, seal_at_rest
+from homeport.app.sealing import reveal_workload, seal_at_rest
 from homeport.core.errors import StoreUnavailable
 from homeport.core.ids import ExecutionId, Kind
 from homeport.sealing.keys import SealingKeys, key_id
@@ -97,7 +97,7 @@ async def test_what_an_earlier_version_left_in_plain_is_sealed_and_gone_from_the
         return resource, tx.revisions.of(resource.uid)[0], tx.executions.get(ExecutionId("exec-old"))
 
     resource, revision, execution = await context.store.read(read)
-    assert open_workload(context, resource) == AGENT["spec"]
+    assert reveal_workload(context, resource) == AGENT["spec"]
     assert open_spec(context.sealing, revision.spec, Owner("home", resource.uid)) == AGENT["spec"]
     assert open_env(context.sealing, execution.env_override, Owner("home", "exec-old")) == {"TOKEN": "hush-override"}
     assert resource.generation == 1

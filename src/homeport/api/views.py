@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from homeport.app.context import Context
-from homeport.app.sealing import open_workload
+from homeport.app.sealing import reveal_workload
 from homeport.core.clock import timestamp
 from homeport.core.ids import Kind
 from homeport.sealing.specs import masked as masked_spec
@@ -56,7 +56,7 @@ def workload_of(
     context: Context, resource: Resource, events: Sequence[Event] = (), *, secrets: bool = False
 ) -> Agent | Job:
     """An agent or a job. `secrets` shows the values of its secrets."""
-    shown = open_workload(context, resource) if secrets else masked_spec(resource.spec)
+    shown = reveal_workload(context, resource) if secrets else masked_spec(resource.spec)
     shape = Agent if resource.kind is Kind.AGENT else Job
     return shape(
         metadata=metadata_of(context, resource),

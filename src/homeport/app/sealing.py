@@ -16,7 +16,7 @@ from homeport.build.credentials import place_of
 from homeport.core.errors import Internal, StoreUnavailable
 from homeport.core.ids import Kind
 from homeport.sealing.keys import Place, SealingKeys
-from homeport.sealing.specs import Owner, open_spec, reseal_spec, seal_env, seal_plain_spec, seal_spec
+from homeport.sealing.specs import Owner, reseal_spec, reveal_spec, seal_env, seal_plain_spec, seal_spec
 from homeport.store.contract import Transaction
 from homeport.store.records import Execution, Resource, Revision
 
@@ -34,9 +34,9 @@ def seal_intent(context: Context, resource: Resource, stored: Resource | None = 
     return replace(resource, spec=seal_spec(context.sealing, resource.spec, before, _owner(resource)))
 
 
-def open_workload(context: Context, resource: Resource) -> dict[str, Any]:
+def reveal_workload(context: Context, resource: Resource) -> dict[str, Any]:
     """The specification with its secrets in plain. The caller has checked that they may be shown."""
-    return open_spec(context.sealing, resource.spec, _owner(resource))
+    return reveal_spec(context.sealing, resource.spec, _owner(resource))
 
 
 def seal_digest(context: Context, owner: Owner, digest: str) -> str:

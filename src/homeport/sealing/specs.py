@@ -34,13 +34,14 @@ class Owner:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Spot:
     """A value that is or may be secret. `at` is its path for people; `field` the same by names instead of positions,
-    so that a list may change its order. `secret` is None where nothing is said."""
+    so that a list may change its order. `secret` is None where nothing is said. What is `write_only` is never shown."""
 
     at: str
     field: str
     name: str
     value: Any
     secret: bool | None
+    write_only: bool = False
 
 
 _Visit = Callable[[_Spot], _Spot]
@@ -76,8 +77,19 @@ def seal_plain_spec(keys: SealingKeys, spec: dict[str, Any], owner: Owner) -> di
     return _changed(spec, lambda spot: replace(spot, value=_sealed(keys, spot, owner)) if spot.secret else spot)
 
 
+def reveal_spec(keys: SealingKeys, spec: dict[str, Any], owner: Owner) -> dict[str, Any]:
+    """A stored `spec` for an admin who asks for its secrets; what the contract never returns stays masked."""
+
+    def reveal(spot: _Spot) -> _Spot:
+        if not spot.secret:
+            return spot
+        return replace(spot, value=MASK if spot.write_only else _opened(keys, spot, owner))
+
+    return _changed(spec, reveal)
+
+
 def open_spec(keys: SealingKeys, spec: dict[str, Any], owner: Owner) -> dict[str, Any]:
-    """A stored `spec` in plain, for the program that it starts and for admins who ask. Raises `Internal`."""
+    """A stored `spec` in plain, for the program that it starts. Raises `Internal`."""
     return _changed(spec, lambda spot: replace(spot, value=_opened(keys, spot, owner)) if spot.secret else spot)
 
 
@@ -189,14 +201,14 @@ def _entry(key: str, value: Any, at: str, field: str, visit: _Visit) -> Any:
     if key in _FREE_FORM:
         return value
     if key == "secrets" and isinstance(value, dict):
-        return {name: _always(name, inner, f"{at}.{name}", f"{field}.{name}", visit) for name, inner in value.items()}
+        spots = [
+            _Spot(at=f"{at}.{name}", field=f"{field}.{name}", name=name, value=inner, secret=True, write_only=True)
+            for name, inner in value.items()
+        ]
+        return {spot.name: _seen(spot, visit).value for spot in spots}
     if key in _ALWAYS:
-        return _always(key, value, at, field, visit)
+        return _seen(_Spot(at=at, field=field, name=key, value=value, secret=True), visit).value
     return _within(value, at, field, visit)
-
-
-def _always(name: str, value: Any, at: str, field: str, visit: _Visit) -> Any:
-    return _seen(_Spot(at=at, field=field, name=name, value=value, secret=True), visit).value
 
 
 def _seen(spot: _Spot, visit: _Visit) -> _Spot:

@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 
 from homeport.core.errors import Internal, Invalid
 from homeport.sealing.keys import PLAIN_BYTES, SealingKeys
-from homeport.sealing.specs import MASK, Owner, masked, open_env, open_spec, seal_env, seal_plain_spec, seal_spec
+from homeport.sealing.specs import (
+    MASK,
+    Owner,
+    masked,
+    open_env,
+    open_spec,
+    reveal_spec,
+    seal_env,
+    seal_plain_spec,
+    seal_spec,
+)
 
 KEYS = SealingKeys.generate()
 ONE, OTHER = Owner("home", "agent-1"), Owner("home", "agent-2")
@@ -50,6 +60,12 @@ def test_secrets_are_sealed_masked_and_opened_wherever_they_stand() -> None:
     assert shown["runtime"]["dockerConfig"] == MASK
     assert shown["triggers"][0]["configuration"] == {"callbackSecret": MASK, "path": "/a"}
     assert shown["network"]["proxy"]["routing"][0] == {"headers": {"A": "{{SECRET:k}}"}, "secrets": {"k": MASK}}
+
+
+def test_an_admin_who_asks_sees_all_but_what_the_contract_never_returns() -> None:
+    shown = reveal_spec(KEYS, sealed(EVERYWHERE), ONE)
+    assert shown["network"]["proxy"]["routing"][0]["secrets"] == {"k": MASK}
+    assert {**shown, "network": EVERYWHERE["network"]} == EVERYWHERE
 
 
 def test_what_was_read_and_sent_back_keeps_its_secrets_wherever_they_stand() -> None:
