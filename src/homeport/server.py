@@ -7,10 +7,12 @@ killed at any moment, and what it was doing is taken up by its next start.
 import argparse
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
 import stat
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -53,6 +55,9 @@ log = logging.getLogger(__name__)
 
 TASKS_PER_CORE = 4  # attempts at once: tasks mostly wait for models and networks
 TASKS_AT_LEAST = 8
+# A request meets several threads: the loop, readers and the writer of the store. Each waits this long for the
+# interpreter when another computes; at Python's 5 ms, three such waits are more than the work.
+SWITCH_INTERVAL_S = 0.0005
 SHUTDOWN_S = 5  # for requests to the API that are under way at a stop
 
 
@@ -123,6 +128,7 @@ class Server:
             _http(public_app(self.context), self.data.socket("server")),
             _http(internal_app(self.context), self.data.socket("internal")),
         ]
+        _settle_interpreter()
         stopping = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stopping.set)
@@ -134,6 +140,13 @@ class Server:
             server.should_exit = True
         waiting.cancel()
         await asyncio.gather(*running)
+
+
+def _settle_interpreter() -> None:
+    """What was made until now stays: the collector need not walk it again, which stops every request for a moment."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    gc.collect()
+    gc.freeze()
 
 
 def base_url(host: str, port: int) -> str:
@@ -164,6 +177,7 @@ def _http(app: FastAPI, socket: Path) -> uvicorn.Server:
         lifespan="off",
         timeout_graceful_shutdown=SHUTDOWN_S,
         server_header=False,
+        http="httptools",
     )
     return _HttpServer(config)
 

@@ -56,12 +56,17 @@ Statuses = Annotated[
 ]
 
 
-def context_of(request: Request) -> Context:
+# Coroutines all, those that wait for nothing too: the framework hands plain functions to a thread, which takes longer
+# than what they do.
+
+
+async def context_of(request: Request) -> Context:
     context: Context = request.app.state.context
     return context
 
 
 async def caller_of(
+    context: Annotated[Context, Depends(context_of)],
     request: Request,
     authorization: Unseen = None,
     x_blaxel_authorization: Unseen = None,
@@ -72,7 +77,7 @@ async def caller_of(
     is none (public contract). A workspace in the path counts like one in the header."""
     token = _bearer(x_blaxel_authorization) or _bearer(authorization)
     in_path = request.path_params.get("ws")
-    return await authenticate(context_of(request), token, in_path or x_blaxel_workspace or workspace or None)
+    return await authenticate(context, token, in_path or x_blaxel_workspace or workspace or None)
 
 
 def _bearer(header: str | None) -> str | None:
@@ -80,7 +85,7 @@ def _bearer(header: str | None) -> str | None:
     return token.strip() or None if scheme.lower() == "bearer" else None
 
 
-def version_of(blaxel_version: Unseen = None) -> bool:
+async def version_of(blaxel_version: Unseen = None) -> bool:
     return paged(blaxel_version)
 
 
@@ -92,7 +97,7 @@ class ListParameters:
     paged: bool
 
 
-def list_parameters(
+async def list_parameters(
     paged: Annotated[bool, Depends(version_of)],
     cursor: Cursor = None,
     limit: Limit = None,
@@ -104,7 +109,7 @@ def list_parameters(
     return ListParameters(page=request, paged=paged)
 
 
-def status_parameters(
+async def status_parameters(
     listing: Annotated[ListParameters, Depends(list_parameters)], status: Statuses = None
 ) -> ListParameters:
     """Those of kinds that have a status."""

@@ -22,7 +22,7 @@ BUILD_SHOWN_S = 7.0
 _AFTER_BUILDING = (WorkloadStatus.DEPLOYING, WorkloadStatus.DEPLOYED, WorkloadStatus.FAILED)
 
 
-def watches_builds(request: Request) -> bool:
+async def watches_builds(request: Request) -> bool:
     """Whether the caller is the public command line. Read from the request, since no document need show it."""
     return request.headers.get("user-agent", "").startswith(USER_AGENT)
 
