@@ -3,11 +3,10 @@
 Reads only: to stop following changes nothing in the deployment.
 """
 
-import sys
 import time
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
+from homeport.cli.progress import Lines, progress
 from homeport.core.clock import parse_timestamp
 from homeport.core.ids import Kind
 from homeport.workloads.states import WorkloadStatus
@@ -30,22 +29,21 @@ class Follower:
         self._name = name
         self._since = parse_timestamp(since) if isinstance(since, str) else None
         self._shown: set[tuple[str, str]] = set()
-        self._console: Any = None
+        self._view = Lines()
         self.failure: str | None = None
 
     def follow(self) -> dict[str, Any]:
         """Wait for the end of the deployment and return the resource as it is then. The server bounds every step of a
         deployment, so this ends."""
-        with self._spinner() as spinner:
+        with progress(f"{self._name}: uploaded") as self._view:
             seen = ""
             while True:
                 resource = self._client.get(self._kind, self._name)
                 status = str(resource.get("status", ""))
                 if status != seen:
                     seen = status
-                    self._show(f"{self._name}: {status.lower()}")
-                    if spinner is not None:
-                        spinner.update(f"{self._name}: {status.lower()}")
+                    self._view.say(f"{self._name}: {status.lower()}")
+                    self._view.update(f"{self._name}: {status.lower()}")
                 if status in (WorkloadStatus.BUILDING, WorkloadStatus.DEPLOYING, *_FAILED, *_DONE):
                     self._build_log(live=status == WorkloadStatus.BUILDING)
                 if status in _DONE:
@@ -66,29 +64,13 @@ class Follower:
                 if key in self._shown or self._older(line):
                     continue
                 self._shown.add(key)
-                self._show(f"  | {line.get('text', '')}")
+                self._view.say(f"  | {line.get('text', '')}")
         except NotFound:
             return  # the build has not begun, or left no log
 
     def _older(self, line: dict[str, Any]) -> bool:
         moment = line.get("time")
         return self._since is not None and isinstance(moment, str) and parse_timestamp(moment) < self._since
-
-    def _spinner(self) -> AbstractContextManager[Any]:
-        """A spinner on standard error where that is a terminal; lines appear above it."""
-        if not sys.stderr.isatty():
-            return nullcontext()
-        from rich.console import Console
-
-        self._console = Console(stderr=True, highlight=False)
-        status: AbstractContextManager[Any] = self._console.status(f"{self._name}: uploaded")
-        return status
-
-    def _show(self, text: str) -> None:
-        if self._console is not None:
-            self._console.print(text, markup=False, soft_wrap=True)
-        else:
-            print(text, file=sys.stderr, flush=True)
 
 
 def _reason(resource: dict[str, Any]) -> str:

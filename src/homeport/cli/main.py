@@ -1,21 +1,34 @@
 """The entry point `homeport`: registers the commands and turns errors into sentences and exit codes."""
 
+import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
-from homeport.cli.commands import deploy, executions, explain, logs, resources, running, secrets, system
-
-EXIT_CODES = (
-    "Exit codes: 0 done · 1 failed · 2 wrong usage · 3 refused by a policy or for want of a right · 4 no answer"
+from homeport.cli.commands import (
+    accounts,
+    applying,
+    deleting,
+    deploy,
+    executions,
+    explain,
+    getting,
+    keys,
+    login,
+    logs,
+    running,
+    secrets,
+    system,
 )
+from homeport.cli.errors import DEBUG, EXIT_CODES, FAILED, INTERRUPTED, say, say_unforeseen
+from homeport.core.errors import HomeportError
 
 app = typer.Typer(
     name="homeport",
     help="Your own cloud for AI agents: agents as HTTP endpoints, batch jobs, and policies that bind both.\n\n"
-    "Start with `homeport up`, then `homeport deploy -d FOLDER`.",
+    "Start with `homeport up`, then `homeport deploy -d FOLDER`. `homeport COMMAND --help` shows examples.",
     epilog=EXIT_CODES,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -26,14 +39,16 @@ app = typer.Typer(
 _COMMANDS: tuple[tuple[str, Callable[..., Any]], ...] = (
     ("up", system.up),
     ("down", system.down),
+    ("login", login.login),
+    ("logout", login.logout),
     ("status", system.status),
     ("env", system.env),
     ("doctor", system.doctor),
     ("host-setup", system.host_setup),
     ("deploy", deploy.deploy),
-    ("apply", resources.apply),
-    ("get", resources.get),
-    ("delete", resources.delete),
+    ("apply", applying.apply),
+    ("get", getting.get),
+    ("delete", deleting.delete),
     ("logs", logs.logs),
     ("explain", explain.explain),
     ("version", system.version),
@@ -42,31 +57,42 @@ for _name, _command in _COMMANDS:
     app.command(_name)(_command)
 app.add_typer(running.app, name="run")
 app.add_typer(executions.app, name="executions")
+app.add_typer(accounts.app, name="accounts")
+app.add_typer(keys.app, name="keys")
 app.add_typer(secrets.app, name="secrets")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from homeport import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an unexpected error comes from.")] = False,
+) -> None:
+    """Options of every command."""
+    if debug:
+        os.environ[DEBUG] = "1"
 
 
 def run() -> None:
     """Run the command line; ends the process with the exit code."""
-    from homeport.core.errors import HomeportError
-
     try:
-        app()
+        app(prog_name="homeport")
     except HomeportError as error:
-        sys.exit(_say(error))
+        sys.exit(say(error))
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output, such as `head`, has enough. Python would complain about it again at its end.
         sys.stdout = None
-        sys.exit(1)
-
-
-def _say(error: Any) -> int:
-    from homeport.core.errors import Denied, Invalid
-
-    print(f"Error: {error.message}", file=sys.stderr)
-    if error.hint:
-        print(error.hint, file=sys.stderr)
-    if isinstance(error, Invalid):
-        return 2
-    if isinstance(error, Denied):
-        return 3
-    return 4 if error.reason == "Unreachable" else 1
+        sys.exit(FAILED)
+    except Exception as error:  # the last resort: whatever it is, a person gets a sentence
+        sys.exit(say_unforeseen(error))

@@ -1,6 +1,6 @@
-"""What the user wrote, as resources of the API: a folder's `blaxel.toml` with flags over it, or a file of manifests.
+"""A folder's `blaxel.toml` with flags over it, as a resource of the API.
 
-Used by `deploy` and `apply`. Checks only what it needs; the server checks the rest and says what is wrong.
+Used by `deploy`. Checks only what it needs; the server checks the rest and says what is wrong.
 """
 
 import re
@@ -15,7 +15,6 @@ from homeport.core.ids import Kind, check_name
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _COPIED = ("policies", "region", "public", "triggers", "volumes")
 _RUNTIME = ("memory", "timeout", "maxRetries", "maxConcurrentTasks", "minScale", "maxScale", "generation")
-_FILE_BYTES = 16 * 1024 * 1024  # the most that one request may carry
 
 
 def workload(
@@ -38,50 +37,6 @@ def workload(
     spec["runtime"] = runtime
     final = check_name(name, "--name") if name else _name(written, folder)
     return chosen, {"metadata": {"name": final, "labels": {"x-blaxel-auto-generated": "true"}}, "spec": spec}
-
-
-def read_manifests(path: Path) -> list[tuple[Kind, dict[str, Any]]]:
-    """The policies, agents and jobs in a YAML or JSON file (`-` for standard input), in its order. Raises `Invalid`
-    before anything is sent if one of them is not understood."""
-    import sys
-
-    import yaml
-
-    try:
-        text = sys.stdin.read() if str(path) == "-" else _bounded(path)
-        documents = [document for document in yaml.safe_load_all(text) if document is not None]
-    except OSError as exc:
-        raise Invalid("-f", f"cannot be read: {exc.strerror}", value=str(path)) from exc
-    except (yaml.YAMLError, UnicodeDecodeError) as exc:
-        raise Invalid("-f", f"is neither YAML nor JSON{_where(exc)}", value=str(path)) from None
-    flat = [item for document in documents for item in (document if isinstance(document, list) else [document])]
-    if not flat:
-        raise Invalid("-f", "holds no resource", value=str(path))
-    return [_manifest(item, index) for index, item in enumerate(flat, start=1)]
-
-
-def _manifest(item: object, index: int) -> tuple[Kind, dict[str, Any]]:
-    where = f"document {index}"
-    if not isinstance(item, dict) or not isinstance(item.get("kind"), str):
-        raise Invalid(where, "must be an object with kind, metadata and spec")
-    kind = parse_kind(item["kind"])
-    metadata = item.get("metadata")
-    if not isinstance(metadata, dict):
-        raise Invalid(f"{where}: metadata", "must be an object with a name")
-    check_name(metadata.get("name"), f"{where}: metadata.name")
-    return kind, {"metadata": metadata, "spec": item.get("spec") or {}}
-
-
-def _where(error: Exception) -> str:
-    """The place of a mistake. Not the parser's own words, which quote the file, and with it perhaps a secret."""
-    mark = getattr(error, "problem_mark", None)
-    return f": line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-
-
-def _bounded(path: Path) -> str:
-    if path.stat().st_size > _FILE_BYTES:
-        raise Invalid("-f", f"may have {_FILE_BYTES} bytes at most", value=str(path))
-    return path.read_text()
 
 
 def _toml(path: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from homeport.cli.output import note
+from homeport.cli.progress import hold_terminal
 from homeport.core.clock import SystemClock
 from homeport.jobs.states import ExecutionStatus
 
@@ -25,12 +26,13 @@ def watch_execution(client: "Homeport", job: str, execution: str) -> dict[str, A
     """Show progress until the execution ends; returns it as it ended. Its tasks have timeouts, so it ends."""
     view: _View = _Bar(execution) if sys.stderr.isatty() else _Lines(execution)
     try:
-        while True:
-            found = client.get_execution(job, execution)
-            view.show(found)
-            if ExecutionStatus(found["status"]).terminal:
-                return found
-            time.sleep(_INTERVAL_S)
+        with hold_terminal():
+            while True:
+                found = client.get_execution(job, execution)
+                view.show(found)
+                if ExecutionStatus(found["status"]).terminal:
+                    return found
+                time.sleep(_INTERVAL_S)
     finally:
         view.close()
 

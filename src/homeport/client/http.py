@@ -1,34 +1,28 @@
 """The HTTP client: one method per operation of the API that the command line and programs need.
 
-Synchronous, since both do one thing at a time. Resources are the contract's JSON as dictionaries; errors are those of
-`homeport.core.errors` and `homeport.client.errors`. Never retries: the caller knows what may be repeated.
+Resources are the contract's JSON as dictionaries; errors are those of `homeport.core.errors` and
+`homeport.client.errors`.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any
-from urllib.parse import quote, urlsplit
 
 import httpx
 
+from homeport.client.accounts import AccountOperations
 from homeport.client.archive import Archive
-from homeport.client.errors import ServerFailed, Unreachable, error_of
 from homeport.client.installation import API_PREFIX
-from homeport.core.errors import NotFound, Unavailable
+from homeport.client.transport import ANSWER_S, CONNECT_S, Page, Resource, check, parsed_object, part
+from homeport.core.clock import parse_timestamp
+from homeport.core.errors import NotFound
 from homeport.core.fields import IGNORED_HEADER, Ignored
 from homeport.core.ids import Kind
 from homeport.core.limits import EXECUTION_PAGE_LIMIT_MAX, PAGE_LIMIT_MAX, REQUEST_TIMEOUT_S
 
-API_VERSION = "2026-04-28"  # lists are {data, meta} from here on
 UPLOAD_HEADER = "X-Blaxel-Upload-Url"
-_CONNECT_S = 5.0
-_ANSWER_S = 60.0  # the control plane answers in milliseconds; a large execution takes seconds to accept
 _BLOCK = 256 * 1024
-
-Resource = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,58 +37,51 @@ class Applied:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ListQuery:
+    """Which resources of a kind, in which order. `limit` is the page's, 200 at most; empty values do not narrow."""
+
+    q: str = ""
+    status: str = ""
+    sort: str = ""
+    cursor: str = ""
+    limit: int = PAGE_LIMIT_MAX
+
+    def parameters(self) -> dict[str, str]:
+        words = {"q": self.q, "status": self.status, "sort": self.sort, "cursor": self.cursor}
+        return {"limit": str(self.limit), **{key: value for key, value in words.items() if value}}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogQuery:
-    """Which lines of a workload to read. source: "run" or "build". tail: only the last so many lines."""
+    """Which lines of a workload to read. source: "run" or "build". tail: only the last so many lines. since: RFC 3339,
+    only lines from then on."""
 
     source: str = "run"
     follow: bool = False
     execution: str | None = None
     task: str | None = None
     tail: int | None = None
+    since: str | None = None
 
 
-class Homeport:
-    """A client of one Homeport and one workspace. Close it, or use it as a context manager.
-
-    `url` is the gateway's, such as http://127.0.0.1:8080; `key` an API key. Every method raises `Unreachable` when
-    nothing answers there, and the class of the answer's status otherwise (`NotFound`, `Denied`, …).
-    """
-
-    def __init__(self, url: str, key: str, workspace: str = "default", *, start_hint: str = "") -> None:
-        self.url = url.rstrip("/")
-        self.workspace = workspace
-        self._start_hint = start_hint or "Start it with `homeport up`."
-        self._headers = {
-            "Authorization": f"Bearer {key}",
-            "X-Blaxel-Workspace": workspace,
-            "Blaxel-Version": API_VERSION,
-        }
-        # A proxy from the environment cannot reach this machine's loopback.
-        local = urlsplit(self.url).hostname in ("127.0.0.1", "::1", "localhost")
-        self._http = httpx.Client(timeout=httpx.Timeout(_ANSWER_S, connect=_CONNECT_S), trust_env=not local)
-
-    def close(self) -> None:
-        self._http.close()
-
-    def __enter__(self) -> "Homeport":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+class Homeport(AccountOperations):
+    """A client of one Homeport and one workspace; see `Transport` for how it is made and what it raises."""
 
     # Policies, agents and jobs.
+
+    def list_page(self, kind: Kind, query: ListQuery) -> Page:
+        """One page of a kind."""
+        return self._page(f"/{kind.plural}", query.parameters())
 
     def list_all(self, kind: Kind) -> Iterator[Resource]:
         """Every resource of a kind, newest first, page by page."""
         yield from self._pages(f"/{kind.plural}", PAGE_LIMIT_MAX)
 
     def get(self, kind: Kind, name: str) -> Resource:
-        return self._json("GET", f"/{kind.plural}/{_part(name)}")
+        return self._json("GET", f"/{kind.plural}/{part(name)}")
 
     def delete(self, kind: Kind, name: str) -> Resource:
-        return self._json("DELETE", f"/{kind.plural}/{_part(name)}")
+        return self._json("DELETE", f"/{kind.plural}/{part(name)}")
 
     def apply(self, kind: Kind, resource: Resource, *, upload: bool = False) -> Applied:
         """Update the resource, or create it when there is none of that name. With `upload`, ask where its source is
@@ -102,31 +89,37 @@ class Homeport:
         name = str(resource.get("metadata", {}).get("name", ""))
         query = {"upload": "true"} if upload else {}
         try:
-            answer, created = self._call("PUT", f"/{kind.plural}/{_part(name)}", body=resource, query=query), False
+            answer, created = self._call("PUT", f"/{kind.plural}/{part(name)}", body=resource, query=query), False
         except NotFound:
             answer, created = self._call("POST", f"/{kind.plural}", body=resource, query=query), True
         return Applied(
-            resource=_object(answer),
+            resource=parsed_object(answer.text),
             created=created,
             upload_url=answer.headers.get(UPLOAD_HEADER),
             ignored=_ignored(answer),
         )
 
-    def upload(self, url: str, archive: Archive) -> None:
-        """Put a packed folder where `apply` said. The address is the credential, so no key is sent."""
+    def upload(self, url: str, archive: Archive, sent: Callable[[int], None] = lambda size: None) -> None:
+        """Put a packed folder where `apply` said. The address is the credential, so no key is sent. `sent` is told of
+        every block, in bytes."""
 
         def blocks() -> Iterator[bytes]:
             while block := archive.file.read(_BLOCK):
                 yield block
+                sent(len(block))
 
         headers = {"Content-Type": "application/zip", "Content-Length": str(archive.size)}
         with self._translated():
             answer = self._http.put(url, content=blocks(), headers=headers)
-            _check(answer)
+            check(answer)
+
+    def revisions(self, kind: Kind, name: str) -> list[Resource]:
+        """What was deployed under a name, newest first."""
+        return self._array(f"/{kind.plural}/{part(name)}/revisions")
 
     def explain(self, kind: Kind, name: str) -> Resource:
         """How policies and placement decide about a workload now."""
-        return self._json("GET", f"/homeport/explain/{kind.plural}/{_part(name)}")
+        return self._json("GET", f"/homeport/explain/{kind.plural}/{part(name)}")
 
     def status(self) -> Resource:
         """What runs, and what the operator should know."""
@@ -140,16 +133,19 @@ class Homeport:
         asked |= {"task": query.task} if query.task else {}
         asked |= {"tail": str(query.tail)} if query.tail is not None else {}
         # A program may be silent for days, so following waits for each line without a bound; Ctrl-C ends it.
-        timeout = httpx.Timeout(None if query.follow else _ANSWER_S, connect=_CONNECT_S)
-        url = f"{self.url}{API_PREFIX}/homeport/logs/{kind.plural}/{_part(name)}"
+        timeout = httpx.Timeout(None if query.follow else ANSWER_S, connect=CONNECT_S)
+        url = f"{self.url}{API_PREFIX}/homeport/logs/{kind.plural}/{part(name)}"
+        since = parse_timestamp(query.since) if query.since else None
         with (
             self._translated(),
             self._http.stream("GET", url, params=asked, headers=self._headers, timeout=timeout) as answer,
         ):
-            _check(answer)
-            for line in answer.iter_lines():
-                if line.strip():
-                    yield _parsed(line)
+            check(answer)
+            for text in answer.iter_lines():
+                if text.strip():
+                    line = parsed_object(text)
+                    if since is None or parse_timestamp(str(line.get("time"))) >= since:
+                        yield line
 
     # Stored secrets.
 
@@ -159,34 +155,38 @@ class Homeport:
 
     def put_secret(self, name: str, body: Resource) -> Resource:
         """Store or replace; `body` holds `value`, or `data` with several texts by their keys."""
-        return self._json("PUT", f"/homeport/secrets/{_part(name)}", body=body)
+        return self._json("PUT", f"/homeport/secrets/{part(name)}", body=body)
 
     def delete_secret(self, name: str) -> Resource:
-        return self._json("DELETE", f"/homeport/secrets/{_part(name)}")
+        return self._json("DELETE", f"/homeport/secrets/{part(name)}")
 
     # Executions.
 
     def create_execution(self, job: str, body: Resource) -> Resource:
         """Start an execution; the answer's `executionId` names it. `body` holds `tasks`, and what the contract adds."""
-        return self._json("POST", f"/jobs/{_part(job)}/executions", body=body)
+        return self._json("POST", f"/jobs/{part(job)}/executions", body=body)
 
     def list_executions(self, job: str) -> Iterator[Resource]:
-        yield from self._pages(f"/jobs/{_part(job)}/executions", EXECUTION_PAGE_LIMIT_MAX)
+        yield from self._pages(f"/jobs/{part(job)}/executions", EXECUTION_PAGE_LIMIT_MAX)
+
+    def recent_executions(self, job: str) -> list[Resource]:
+        """The newest executions, one page of them."""
+        return self._page(f"/jobs/{part(job)}/executions", {"limit": str(EXECUTION_PAGE_LIMIT_MAX)}).items
 
     def get_execution(self, job: str, execution: str) -> Resource:
-        return self._json("GET", f"/jobs/{_part(job)}/executions/{_part(execution)}")
+        return self._json("GET", f"/jobs/{part(job)}/executions/{part(execution)}")
 
     def list_tasks(self, job: str, execution: str) -> Iterator[Resource]:
-        yield from self._pages(f"/jobs/{_part(job)}/executions/{_part(execution)}/tasks", PAGE_LIMIT_MAX)
+        yield from self._pages(f"/jobs/{part(job)}/executions/{part(execution)}/tasks", PAGE_LIMIT_MAX)
 
     def cancel_execution(self, job: str, execution: str) -> Resource:
-        return self._json("DELETE", f"/jobs/{_part(job)}/executions/{_part(execution)}")
+        return self._json("DELETE", f"/jobs/{part(job)}/executions/{part(execution)}")
 
     # Calls of agents, through the gateway.
 
     def agent_url(self, name: str, path: str = "") -> str:
         """Where an agent answers."""
-        return f"{self.url}/{_part(self.workspace)}/agents/{_part(name)}/{path.lstrip('/')}"
+        return f"{self.url}/{part(self.workspace)}/agents/{part(name)}/{path.lstrip('/')}"
 
     @contextmanager
     def call_agent(
@@ -197,82 +197,14 @@ class Homeport:
         headers = {"Authorization": self._headers["Authorization"], "X-Blaxel-Workspace": self.workspace}
         headers |= {"Content-Type": "application/json"} if body else {}
         headers |= {"Accept": "text/event-stream", "Cache-Control": "no-cache"} if stream else {}
-        timeout = httpx.Timeout(REQUEST_TIMEOUT_S, connect=_CONNECT_S)
+        timeout = httpx.Timeout(REQUEST_TIMEOUT_S, connect=CONNECT_S)
         url = self.agent_url(name, path)
         with (
             self._translated(),
             self._http.stream(method, url, content=body, headers=headers, timeout=timeout) as answer,
         ):
-            _check(answer)
+            check(answer)
             yield answer
-
-    def _pages(self, path: str, limit: int) -> Iterator[Resource]:
-        cursor = ""
-        seen: set[str] = set()
-        while True:
-            query = {"limit": str(limit)} | ({"cursor": cursor} if cursor else {})
-            page = self._json("GET", path, query=query)
-            yield from page.get("data") or ()
-            cursor = str(page.get("meta", {}).get("nextCursor") or "")
-            if not cursor or not page["meta"].get("hasMore"):
-                return
-            if cursor in seen:
-                raise ServerFailed("The server repeats a page of the list without end.")
-            seen.add(cursor)
-
-    def _json(
-        self, method: str, path: str, *, body: Resource | None = None, query: Mapping[str, str] | None = None
-    ) -> Resource:
-        return _object(self._call(method, path, body=body, query=query))
-
-    def _call(
-        self, method: str, path: str, *, body: Resource | None = None, query: Mapping[str, str] | None = None
-    ) -> httpx.Response:
-        url = f"{self.url}{API_PREFIX}{path}"
-        with self._translated():
-            answer = self._http.request(method, url, json=body, params=query, headers=self._headers)
-            _check(answer)
-        return answer
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except httpx.ConnectError as exc:
-            raise Unreachable(f"No Homeport answers at {self.url}.", hint=self._start_hint) from exc
-        except httpx.TimeoutException as exc:
-            raise Unavailable(f"{self.url} did not answer in time.", hint="See `homeport status`.") from exc
-        except (httpx.TransportError, httpx.InvalidURL) as exc:
-            raise Unreachable(f"The connection to {self.url} broke: {exc}.", hint=self._start_hint) from exc
-
-
-def _check(answer: httpx.Response) -> None:
-    if answer.status_code < 400:
-        return
-    text = answer.read().decode("utf-8", "replace")
-    try:
-        body = json.loads(text)
-    except ValueError:
-        body = None
-    raise error_of(answer.status_code, body, text)
-
-
-def _object(answer: httpx.Response) -> Resource:
-    return _parsed(answer.text)
-
-
-def _parsed(text: str) -> Resource:
-    try:
-        parsed = json.loads(text)
-    except ValueError as exc:
-        raise ServerFailed(f"The server's answer is not JSON: {text[:200]!r}.") from exc
-    if not isinstance(parsed, dict):
-        raise ServerFailed(f"The server's answer is not an object: {text[:200]!r}.")
-    return parsed
-
-
-def _part(name: str) -> str:
-    return quote(name, safe="")
 
 
 def _ignored(answer: httpx.Response) -> tuple[Ignored, ...]:

@@ -112,9 +112,11 @@ class ControlPlane:
 
 
 @asynccontextmanager
-async def running_control_plane(root: Path, config_toml: str = PLACE) -> AsyncIterator[ControlPlane]:
+async def running_control_plane(
+    root: Path, config_toml: str = PLACE, base_url: str = "http://127.0.0.1:8080"
+) -> AsyncIterator[ControlPlane]:
     """A control plane with its data below `root`, and the workspaces `home` and `away`. `config_toml` is what the
-    operator has said."""
+    operator has said, `base_url` where its answers say that it is."""
     data, clock = DataDir(root), SetClock()
     data.create()
     driver = ScriptedDriver(clock=clock)
@@ -129,7 +131,7 @@ async def running_control_plane(root: Path, config_toml: str = PLACE) -> AsyncIt
         regions=regions_of(configuration, driver.name),
         drivers={driver.name: driver},
         signals=Signals(),
-        base_url="http://127.0.0.1:8080",
+        base_url=base_url,
         configuration=configuration,
     )
     await context.store.start()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from homeport.cli.manifest import read_manifests
+from homeport.cli.documents import read_documents
 from homeport.core.errors import Invalid
 
 
@@ -13,5 +13,5 @@ def test_a_file_that_is_no_yaml_is_refused_by_place_and_without_its_words(text: 
     path = tmp_path / "bad.yaml"
     path.write_text(text)
     with pytest.raises(Invalid, match=r"neither YAML nor JSON: line \d+, column \d+") as caught:
-        read_manifests(path)
+        read_documents([path], recursive=False, given={})
     assert "hush" not in caught.value.for_caller()

@@ -27,7 +27,7 @@ def deploy(
     workspace: Workspace = None,
     output: Format = Output.TEXT,
 ) -> None:
-    """Deploy a folder as an agent or a job, and follow it until it serves.
+    """Deploy a folder as an agent or a job, and follow it.
 
     Ctrl-C stops following; the deployment goes on.
 
@@ -40,7 +40,7 @@ def deploy(
     from homeport.cli.following import Follower
     from homeport.cli.manifest import workload
     from homeport.cli.options import connect
-    from homeport.cli.output import emit, note
+    from homeport.cli.output import emit, note, warn
     from homeport.client.archive import pack
 
     kind, resource = workload(directory, name=name, kind=type_, policies=policy, environment=environment or [])
@@ -51,7 +51,7 @@ def deploy(
             note(f"not packed: {skipped}")
         applied = client.apply(kind, resource, upload=True)
         for ignored in applied.ignored:
-            note(f"Warning: {ignored}")
+            warn(str(ignored))
         note(f"uploading {archive.files} files, {_size(archive.size)}, digest {archive.digest[:12]}")
         follower = Follower(client, kind, chosen, since=applied.resource.get("metadata", {}).get("updatedAt"))
         try:

@@ -1,35 +1,44 @@
 """`homeport executions`: what a job's executions did and do."""
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from homeport.cli.options import Data, Format, Output, Workspace, connect
-from homeport.cli.output import age, emit, note, table
+from homeport.cli.completing import complete_execution, complete_job
+from homeport.cli.options import Data, Format, Lines, Output, Workspace, connect
+from homeport.cli.output import emit, note
+from homeport.cli.views import Wanted
+from homeport.core.ids import Kind
+from homeport.jobs.states import ExecutionStatus
 
 app = typer.Typer(help="Look at a job's executions and their tasks, or cancel one.", no_args_is_help=True)
 
-Job = Annotated[str, typer.Argument(help="The job's name.")]
-ExecutionName = Annotated[str, typer.Argument(help="The execution's id.")]
+Job = Annotated[str, typer.Argument(help="The job's name.", autocompletion=complete_job)]
+ExecutionName = Annotated[str, typer.Argument(help="The execution's id.", autocompletion=complete_execution)]
+
+
+Status = Annotated[str, typer.Option(help="Only these statuses, with commas between.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="So many at most.")]
 
 
 @app.command("list")
-def list_executions(job: Job, data: Data = None, workspace: Workspace = None, output: Format = Output.TEXT) -> None:
+def list_executions(
+    job: Job,
+    status: Status = "",
+    limit: Limit = None,
+    data: Data = None,
+    workspace: Workspace = None,
+    output: Format = Output.TEXT,
+) -> None:
     """List a job's executions, newest first.
 
     \b
-    Example:
+    Examples:
       homeport executions list word-count
+      homeport executions list word-count --status failed,timeout --limit 10
     """
-    with connect(data, workspace) as client:
-        found = [*client.list_executions(job)]
-    if output is not Output.TEXT:
-        emit(found, output)
-    elif not found:
-        note(f"Job {job} has no executions yet.")
-    else:
-        rows = [(_id(item), item.get("status"), counts(item), age(_created(item))) for item in found]
-        table(("EXECUTION", "STATUS", "TASKS", "AGE"), rows)
+    _show("executions", [job], Wanted(status=status, limit=limit), data, workspace, output)
 
 
 @app.command("get")
@@ -42,30 +51,27 @@ def get_execution(
     Example:
       homeport executions get word-count exec-abc
     """
-    with connect(data, workspace) as client:
-        found = client.get_execution(job, execution)
-    if output is not Output.TEXT:
-        emit(found, output)
-    else:
-        print(f"{_id(found)}  {found.get('status')}  {counts(found)}  {age(_created(found))} ago")
+    _show("executions", [job, execution], Wanted(), data, workspace, output)
 
 
 @app.command("tasks")
 def list_tasks(
-    job: Job, execution: ExecutionName, data: Data = None, workspace: Workspace = None, output: Format = Output.TEXT
+    job: Job,
+    execution: ExecutionName,
+    status: Status = "",
+    limit: Limit = None,
+    data: Data = None,
+    workspace: Workspace = None,
+    output: Format = Output.TEXT,
 ) -> None:
     """List an execution's tasks, all pages of them.
 
     \b
-    Example:
+    Examples:
       homeport executions tasks word-count exec-abc
+      homeport executions tasks word-count exec-abc --status failed
     """
-    with connect(data, workspace) as client:
-        found = [*client.list_tasks(job, execution)]
-    if output is not Output.TEXT:
-        emit(found, output)
-    else:
-        table(("TASK", "STATUS", "SAYS"), [_task_row(item) for item in found])
+    _show("tasks", [job, execution], Wanted(status=status, limit=limit), data, workspace, output)
 
 
 @app.command("logs")
@@ -73,27 +79,30 @@ def execution_logs(
     job: Job,
     execution: ExecutionName,
     task: Annotated[str | None, typer.Option(help="Only this task, by its number.")] = None,
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with new lines until Ctrl-C.")] = False,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with new lines until it ends.")] = False,
+    tail: Annotated[int | None, typer.Option(min=1, help="Only the last so many lines.")] = None,
+    since: Annotated[str | None, typer.Option(help="Such as 10m, 2h or 2026-01-31T08:00:00Z.")] = None,
     data: Data = None,
     workspace: Workspace = None,
-    output: Annotated[
-        Output, typer.Option("-o", "--output", help="text, or json for one object a line.")
-    ] = Output.TEXT,
+    output: Lines = Output.TEXT,
 ) -> None:
     """Print what an execution's tasks wrote.
 
     \b
-    Example:
+    Examples:
       homeport executions logs word-count exec-abc --task 7
+      homeport executions logs word-count exec-abc -f --tail 20
     """
-    from homeport.cli.commands.logs import logs
+    from homeport.cli.commands.logs import print_logs, query_of
 
-    logs("job", job, follow=follow, build=False, execution=execution, task=task, tail=None,
-         data=data, workspace=workspace, output=output)  # fmt: skip
+    query = query_of(execution=execution, task=task, follow=follow, tail=tail, since=since)
+    print_logs(Kind.JOB, job, query, data=data, workspace=workspace, output=output)
 
 
 @app.command("cancel")
-def cancel_execution(job: Job, execution: ExecutionName, data: Data = None, workspace: Workspace = None) -> None:
+def cancel_execution(
+    job: Job, execution: ExecutionName, data: Data = None, workspace: Workspace = None, output: Format = Output.TEXT
+) -> None:
     """Cancel an execution: nothing new starts, running tasks finish.
 
     \b
@@ -101,34 +110,20 @@ def cancel_execution(job: Job, execution: ExecutionName, data: Data = None, work
       homeport executions cancel word-count exec-abc
     """
     with connect(data, workspace) as client:
-        client.cancel_execution(job, execution)
-    print(f"{execution} is being cancelled")
+        found = client.cancel_execution(job, execution)
+    if output is not Output.TEXT:
+        emit(found, output)
+        return
+    status = ExecutionStatus(found["status"])
+    if status is ExecutionStatus.CANCELLED or not status.terminal:
+        print(f"{execution} is {'cancelled' if status.terminal else 'being cancelled'}")
+    else:
+        note(f"{execution} had ended before: {status}.")
 
 
-def counts(execution: dict[str, Any]) -> str:
-    """An execution's tasks in words."""
-    stats = execution.get("stats") or {}
-    words = [f"{stats.get('success', 0)}/{stats.get('total', 0)} succeeded"]
-    for key, word in (
-        ("running", "running"),
-        ("failure", "failed"),
-        ("cancelled", "cancelled"),
-        ("retried", "retried"),
-    ):
-        if stats.get(key):
-            words.append(f"{stats[key]} {word}")
-    return ", ".join(words)
+def _show(
+    kind: str, words: list[str], wanted: Wanted, data: Path | None, workspace: str | None, output: Output
+) -> None:
+    from homeport.cli.commands.getting import show
 
-
-def _task_row(task: dict[str, Any]) -> tuple[object, ...]:
-    said = [condition.get("message") or condition.get("reason") for condition in task.get("conditions") or ()]
-    last = next((text for text in reversed(said) if text), "")
-    return task.get("metadata", {}).get("name", "-"), task.get("status", "-"), last
-
-
-def _id(execution: dict[str, Any]) -> str:
-    return str(execution.get("metadata", {}).get("id", "-"))
-
-
-def _created(execution: dict[str, Any]) -> object:
-    return execution.get("metadata", {}).get("createdAt")
+    show(kind, words, wanted, data=data, workspace=workspace, output=output)

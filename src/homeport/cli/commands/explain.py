@@ -4,18 +4,21 @@ from typing import Annotated, Any
 
 import typer
 
+from homeport.cli.completing import complete_name, complete_workload_kind
 from homeport.cli.options import WORKLOADS, Data, Format, Output, Workspace, connect, parse_kind
-from homeport.cli.output import emit
+from homeport.cli.output import emit, state
 
 
 def explain(
-    kind: Annotated[str, typer.Argument(help="agent or job.")],
-    name: Annotated[str, typer.Argument(help="Which one.")],
+    kind: Annotated[str, typer.Argument(help="agent or job.", autocompletion=complete_workload_kind)],
+    name: Annotated[str, typer.Argument(help="Which one.", autocompletion=complete_name)],
     data: Data = None,
     workspace: Workspace = None,
     output: Format = Output.TEXT,
 ) -> None:
-    """Show every step of the decision about a workload, as it would be made now. Exit code 3 when it is refused.
+    """Show every step of the decision about a workload.
+
+    It is made as it would be now. Exit code 3 when it is refused.
 
     \b
     Example:
@@ -33,9 +36,9 @@ def explain(
 
 
 def _print(answer: dict[str, Any]) -> None:
-    print(f"{answer.get('kind')} {answer.get('name')}: {answer.get('outcome')}")
+    print(f"{answer.get('kind')} {answer.get('name')}: {state(answer.get('outcome'))}")
     for step in answer.get("steps") or ():
-        print(f"  {step.get('verdict')}  {step.get('subject')}: {step.get('sentence')}")
+        print(f"  {state(step.get('verdict'))}  {step.get('subject')}: {step.get('sentence')}")
         if step.get("hint"):
             print(f"    {step['hint']}")
     if plan := answer.get("plan"):

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from homeport.cli.completing import complete_agent, complete_job
 from homeport.cli.options import Data, Format, Output, Workspace, connect
 from homeport.cli.output import emit, note
 from homeport.core.errors import HomeportError, Invalid
@@ -17,7 +18,7 @@ app = typer.Typer(help="Call an agent, or run a job.", no_args_is_help=True)
 
 @app.command("agent")
 def run_agent(
-    name: Annotated[str, typer.Argument(help="The agent's name.")],
+    name: Annotated[str, typer.Argument(help="The agent's name.", autocompletion=complete_agent)],
     body: Annotated[
         str | None, typer.Option("-d", "--body", "--json", help="The request's body; @FILE reads a file.")
     ] = None,
@@ -53,7 +54,7 @@ def run_agent(
 
 @app.command("job")
 def run_job(
-    name: Annotated[str, typer.Argument(help="The job's name.")],
+    name: Annotated[str, typer.Argument(help="The job's name.", autocompletion=complete_job)],
     tasks: Annotated[
         str | None, typer.Option("-d", "--data", help="The tasks as JSON: a list, or an object with `tasks`.")
     ] = None,
@@ -63,9 +64,10 @@ def run_job(
     workspace: Workspace = None,
     output: Format = Output.TEXT,
 ) -> None:
-    """Execute a job and watch its tasks. Exit code 1 when the execution does not succeed.
+    """Execute a job and watch its tasks.
 
-    Ctrl-C stops watching; the execution goes on. `--data` holds the tasks here, so the data directory is `--data-dir`.
+    Exit code 1 when the execution does not succeed. Ctrl-C stops watching; the execution goes on. `--data` holds the
+    tasks here, so the data directory is `--data-dir`.
 
     \b
     Examples:
@@ -98,7 +100,7 @@ def _print_started(name: str, execution: str, output: Output) -> None:
 
 
 def _summarise(name: str, ended: dict[str, Any], output: Output) -> None:
-    from homeport.cli.commands.executions import counts
+    from homeport.cli.views import counts
 
     execution = ended.get("metadata", {}).get("id", "")
     if output is Output.TEXT:

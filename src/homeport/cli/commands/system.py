@@ -45,7 +45,7 @@ def up(
 
 
 def down(data: Data = None) -> None:
-    """Stop Homeport: the gateway first, then everything that it runs.
+    """Stop Homeport and everything that it runs, the gateway first.
 
     \b
     Example:
@@ -112,7 +112,9 @@ def env(
     data: Data = None,
     output: Format = Output.TEXT,
 ) -> None:
-    """Print the variables that point the public SDKs and command line here.
+    """Print the variables that point the public SDKs here.
+
+    They point the public command line here, too.
 
     \b
     Examples:
@@ -138,8 +140,8 @@ def sdk_variables(url: str, key: str, workspace: str) -> dict[str, str]:
     """What the public SDKs need. BL_DISABLE_H2 keeps the TypeScript SDK from looking for the public edge;
     BL_API_VERSION keeps newer SDKs at the version that is served; the hook on PYTHONPATH gives the Python SDK the
     address that it has no setting for."""
-    from homeport.client.http import API_VERSION
     from homeport.client.installation import API_PREFIX
+    from homeport.client.transport import API_VERSION
 
     hook = str(Path(__file__).parent.parent.parent / "sdk_hook")
     others = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry and entry != hook]
@@ -156,7 +158,9 @@ def sdk_variables(url: str, key: str, workspace: str) -> dict[str, str]:
 
 
 def doctor(data: Data = None, output: Format = Output.TEXT) -> None:
-    """Check what this machine offers and say how to mend what is missing. Exit code 1 when something is.
+    """Check this machine and say how to mend what is missing.
+
+    Exit code 1 when something needed is.
 
     \b
     Example:
@@ -195,7 +199,7 @@ def _show_finding(finding: dict[str, Any]) -> None:
 def host_setup(
     apply: Annotated[bool, typer.Option("--apply", help="Do it; needs root.")] = False,
 ) -> None:
-    """Show, or with --apply do, what lets ordinary users of this machine make sandboxes.
+    """Show, or do, what lets ordinary users make sandboxes.
 
     \b
     Examples:

@@ -1,0 +1,119 @@
+"""`homeport delete`: remove resources and wait until they are gone."""
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from homeport.cli.completing import complete_kind, complete_name
+from homeport.cli.options import Data, Format, Output, Workspace, connect, parse_kind
+from homeport.cli.output import note
+from homeport.core.errors import Invalid, NotFound
+from homeport.core.ids import Kind
+
+if TYPE_CHECKING:
+    from homeport.cli.documents import Document
+    from homeport.client import Homeport
+
+_INTERVAL_S = 0.2  # between two looks whether it is gone
+_LOST = {
+    Kind.AGENT: "its revisions and its output",
+    Kind.JOB: "its executions, their results and their output",
+}
+
+
+def delete(
+    kind: Annotated[str | None, typer.Argument(help="policy, agent or job.", autocompletion=complete_kind)] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Which ones.", autocompletion=complete_name)
+    ] = None,
+    file: Annotated[
+        list[Path] | None, typer.Option("-f", "--file", help="What the manifests in it name; as for `apply`.")
+    ] = None,
+    recursive: Annotated[bool, typer.Option("-R", "--recursive", help="Read the folders in a directory, too.")] = False,
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until they are gone.")] = True,
+    data: Data = None,
+    workspace: Workspace = None,
+    output: Format = Output.TEXT,
+) -> None:
+    """Delete resources and stop what they run.
+
+    On a terminal it asks first where history goes with it: agents and jobs. Ctrl-C stops waiting; the deletion goes
+    on.
+
+    \b
+    Examples:
+      homeport delete agent hello-agent
+      homeport delete policies eu-only gpu-only
+      homeport delete -f manifests --yes --no-wait
+    """
+    from homeport.cli.commands.applying import Results
+
+    documents = _documents(kind, names or [], file or [], recursive)
+    if not yes:
+        _confirm(documents)
+    results = Results(output)
+    with connect(data, workspace) as client:
+        for document in documents:
+            results.attempt(document, lambda known=document: _delete(client, known, wait=wait))
+    results.finish()
+
+
+def _documents(kind: str | None, names: list[str], files: list[Path], recursive: bool) -> list["Document"]:
+    from homeport.cli.documents import Document, read_documents
+
+    if files and kind is not None:
+        raise Invalid("-f", "and KIND NAME exclude each other")
+    if files:
+        # Backwards: policies last, when what they bind is gone.
+        return read_documents(files, recursive=recursive, given={})[::-1]
+    if kind is None or not names:
+        raise Invalid("KIND and NAME", "or -f must be given", hint="Such as `homeport delete agent hello-agent`.")
+    chosen = parse_kind(kind)
+    return [
+        Document(kind=chosen, written=chosen.value, name=name, resource={}, where="the command line")
+        for name in dict.fromkeys(names)
+    ]
+
+
+def _confirm(documents: list["Document"]) -> None:
+    """Ask a person, and nobody else: a script has said what it means."""
+    losing = [document for document in documents if document.kind in _LOST]
+    if not losing or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return
+    for document in losing:
+        if document.kind is not None:
+            note(f"{document.kind} {document.name} goes with {_LOST[document.kind]}.")
+    if not typer.confirm("Delete?", default=False, err=True):
+        note("Nothing was deleted.")
+        raise typer.Exit(1)
+
+
+def _delete(client: "Homeport", document: "Document", *, wait: bool) -> str:
+    from homeport.cli.commands.applying import not_served
+
+    if document.kind is None:
+        raise not_served(document)
+    client.delete(document.kind, document.name)
+    if document.kind is Kind.POLICY:
+        return "deleted"
+    return _wait(client, document.kind, document.name) if wait else "is being deleted"
+
+
+def _wait(client: "Homeport", kind: Kind, name: str) -> str:
+    """Wait until it is gone. The server bounds every step of a deletion, so this ends."""
+    from homeport.cli.progress import progress
+
+    try:
+        with progress(f"deleting {kind} {name}"):
+            while True:
+                client.get(kind, name)
+                time.sleep(_INTERVAL_S)
+    except NotFound:
+        return "deleted"
+    except KeyboardInterrupt:
+        note(f"\nNot waited for any more; the deletion of {kind} {name} goes on.")
+        raise
