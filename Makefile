@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test check lock clean
+.PHONY: help setup demo test check contract lock clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -31,6 +31,10 @@ check: setup ## format, lint, types, import layers, unit and contract tests
 
 test: check ## everything: make check, then integration and end-to-end tests
 	$(BIN)/python -m pytest -q tests/integration tests/e2e
+
+contract: setup ## compare our OpenAPI document with another: SPEC=path/to/openapi.yml
+	@test -n "$(SPEC)" || { echo "Say which document: make contract SPEC=path/to/openapi.yml"; exit 2; }
+	@$(BIN)/python -m homeport.testing.contract_check "$(SPEC)"
 
 lock: setup ## pin anew what requirements/*.in name
 	for set in run dev; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url requirements/$$set.in -o requirements/$$set.lock; done

@@ -21,10 +21,10 @@ from homeport.identity.principals import Role
 from homeport.store import records
 from homeport.wire.identities import (
     ApiKey,
-    ApiKeyIn,
+    ApiKeyCreation,
     CreatedServiceAccount,
     ServiceAccount,
-    ServiceAccountIn,
+    ServiceAccountCreation,
     ServiceAccountUpdate,
     lifetime_text,
 )
@@ -40,7 +40,7 @@ async def list_accounts_route(ctx: Ctx, caller: Caller) -> Any:
 
 
 @router.post("", operation_id="CreateWorkspaceServiceAccount", responses={200: {"model": CreatedServiceAccount}})
-async def create_account_route(ctx: Ctx, caller: Caller, body: ServiceAccountIn) -> Any:
+async def create_account_route(ctx: Ctx, caller: Caller, body: ServiceAccountCreation) -> Any:
     account, secret = await create_account(ctx, caller, body.name, _intent_of(body))
     return {**_account_of(account), "client_secret": secret}
 
@@ -63,12 +63,12 @@ async def list_keys_route(ctx: Ctx, caller: Caller, client_id: ClientId) -> Any:
 
 
 @router.post("/{clientId}/api_keys", operation_id="CreateApiKeyForServiceAccount", responses={200: {"model": ApiKey}})
-async def create_key_route(ctx: Ctx, caller: Caller, client_id: ClientId, body: ApiKeyIn) -> Any:
+async def create_key_route(ctx: Ctx, caller: Caller, client_id: ClientId, body: ApiKeyCreation) -> Any:
     key, value = await create_key(ctx, caller, client_id, body.name or "", body.expires_in)
     return _key_of(key, value).to_json()
 
 
-@router.delete("/{clientId}/api_keys/{apiKeyId}", operation_id="DeleteApiKeyForServiceAccount")
+@router.delete("/{clientId}/api_keys/{apiKeyId}", operation_id="DeleteApiKeyForServiceAccount", response_class=Response)
 async def revoke_key_route(
     ctx: Ctx, caller: Caller, client_id: ClientId, key_id: Annotated[str, Path(alias="apiKeyId")]
 ) -> Response:

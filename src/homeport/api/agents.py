@@ -11,7 +11,7 @@ from homeport.api.patience import WatchesBuilds
 from homeport.api.workloads import deleted, deployed, get_workload, list_workloads, revisions
 from homeport.app.deployments import create_workload, update_workload
 from homeport.core.ids import Kind
-from homeport.wire.agents import Agent, AgentIn
+from homeport.wire.agents import Agent, AgentIn, AgentList
 from homeport.wire.deployments import RevisionMetadata
 
 router = APIRouter(prefix="/v0/agents", tags=["agents"], route_class=JsonRoute)
@@ -20,7 +20,7 @@ SHAPE: dict[int | str, dict[str, Any]] = {200: {"model": Agent}}
 Upload = Annotated[bool, Query(description="Answer with an address for the source archive.")]
 
 
-@router.get("", operation_id="ListAgents")
+@router.get("", operation_id="ListAgents", responses={200: {"model": AgentList}})
 async def list_agents_route(ctx: Ctx, caller: Caller, listing: StatusListing) -> Any:
     return await list_workloads(ctx, caller, Kind.AGENT, listing)
 

@@ -1,5 +1,7 @@
 """The application: every router, the error shapes, the document."""
 
+from functools import cache
+
 from fastapi import APIRouter, Depends, FastAPI
 
 from homeport import __version__
@@ -22,6 +24,7 @@ from homeport.api import (
 )
 from homeport.api.bodies import BodyLimit
 from homeport.api.dependencies import version_of
+from homeport.api.document import document_of
 from homeport.api.errors import install_error_handlers
 from homeport.app.context import Context
 from homeport.core.limits import MIB
@@ -45,6 +48,15 @@ PLAIN: tuple[APIRouter, ...] = (health.router, tokens.router, discovery.router, 
 
 def public_app(context: Context) -> FastAPI:
     """The API behind the gateway."""
+    app = routed_app(context.base_url)
+    app.state.context = context
+    limits = context.configuration.limits
+    app.add_middleware(BodyLimit, body_bytes=limits.body_mb * MIB, upload_bytes=limits.upload_mb * MIB)
+    return app
+
+
+def routed_app(base_url: str) -> FastAPI:
+    """Every route and the document, with nothing behind them yet."""
     app = FastAPI(
         title="Homeport",
         version=__version__,
@@ -54,10 +66,8 @@ def public_app(context: Context) -> FastAPI:
         redirect_slashes=False,
         strict_content_type=False,
     )
-    app.state.context = context
+    app.openapi = cache(lambda: document_of(app, base_url))  # type: ignore[method-assign]
     install_error_handlers(app)
-    limits = context.configuration.limits
-    app.add_middleware(BodyLimit, body_bytes=limits.body_mb * MIB, upload_bytes=limits.upload_mb * MIB)
     version = [Depends(version_of)]  # an unknown version is refused everywhere, not only where it matters
     app.include_router(executions.router, prefix=executions.ADDRESS, dependencies=version)
     for router in PLAIN:

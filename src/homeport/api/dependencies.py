@@ -11,7 +11,6 @@ from homeport.app.authentication import authenticate
 from homeport.app.context import Context
 from homeport.app.pages import SORTS, PageRequest
 from homeport.core.limits import (
-    EXECUTION_PAGE_LIMIT,
     EXECUTION_PAGE_LIMIT_MAX,
     PAGE_LIMIT,
     PAGE_LIMIT_MAX,
@@ -24,8 +23,8 @@ Unseen = Annotated[str | None, Header(include_in_schema=False)]
 
 # The parameters of lists as the contract documents them. What is said here is not what refuses: a limit that is too
 # large is clamped, and the old version of the contract reads none of them.
-_PAGE = {"type": "integer", "minimum": 1, "maximum": PAGE_LIMIT_MAX, "default": PAGE_LIMIT}
-_EXECUTIONS = {"type": "integer", "minimum": 1, "maximum": EXECUTION_PAGE_LIMIT_MAX, "default": EXECUTION_PAGE_LIMIT}
+_PAGE = {"type": "integer", "minimum": 1, "maximum": PAGE_LIMIT_MAX}
+_EXECUTIONS = {"type": "integer", "minimum": 1, "maximum": EXECUTION_PAGE_LIMIT_MAX}
 _TEXT = {"type": "string"}
 Cursor = Annotated[
     str | None,
@@ -33,7 +32,9 @@ Cursor = Annotated[
     Query(description="`meta.nextCursor` of the page before, of the same query, for 24 hours."),
 ]
 Limit = Annotated[
-    int | None, WithJsonSchema(_PAGE), Query(description="Items on a page; more than the most counts as the most.")
+    int | None,
+    WithJsonSchema(_PAGE),
+    Query(description="Items on a page; more than the most counts as the most."),
 ]
 ExecutionLimit = Annotated[
     int | None,
@@ -100,7 +101,7 @@ class ListParameters:
 async def list_parameters(
     paged: Annotated[bool, Depends(version_of)],
     cursor: Cursor = None,
-    limit: Limit = None,
+    limit: Limit = PAGE_LIMIT,
     sort: Sort = None,
     q: Search = None,
     anchor: Anchor = None,

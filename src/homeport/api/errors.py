@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 
 from homeport.api.versions import UnknownVersion
 from homeport.core.errors import HomeportError, Internal, Unavailable
-from homeport.wire.errors import ErrorBody, VersionError
+from homeport.wire.errors import Error
 from homeport.wire.invalid import invalid_from_items
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ def install_error_handlers(app: FastAPI) -> None:
 
 
 def error_response(error: HomeportError) -> JSONResponse:
-    body = ErrorBody(code=error.status, error=error.reason, message=error.for_caller())
+    body = Error(code=error.status, error=error.reason, message=error.for_caller())
     headers = {}
     if isinstance(error, Unavailable):
         headers["Retry-After"] = str(error.retry_after_s)
@@ -45,7 +45,7 @@ def error_response(error: HomeportError) -> JSONResponse:
 def http_error_response(request: Request, error: HTTPException) -> JSONResponse:
     """The answer to what the framework refuses: an unknown address or method, an unreadable body."""
     reason = _REASONS.get(error.status_code, "Rejected")
-    body = ErrorBody(code=error.status_code, error=reason, message=_sentence(request, error))
+    body = Error(code=error.status_code, error=reason, message=_sentence(request, error))
     return JSONResponse(body.model_dump(), status_code=error.status_code, headers=error.headers)
 
 
@@ -54,7 +54,7 @@ async def _on_homeport_error(request: Request, error: Exception) -> JSONResponse
     if error.status >= 500:
         log.error("%s %s: %s %s", request.method, request.scope["path"], error.message, error.detail, exc_info=error)
     if isinstance(error, UnknownVersion):
-        return JSONResponse(VersionError(message=error.message).model_dump(), status_code=400)
+        return JSONResponse(Error(error="invalid_api_version", message=error.message).to_json(), status_code=400)
     if isinstance(error, Internal):
         return error_response(Internal())
     return error_response(error)

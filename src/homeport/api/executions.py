@@ -19,7 +19,14 @@ from homeport.app.executions import (
 )
 from homeport.app.pages import PageRequest
 from homeport.core.errors import NotFound
-from homeport.wire.executions import CreateJobExecutionOutput, CreateJobExecutionRequest, JobExecution, JobExecutionTask
+from homeport.core.limits import EXECUTION_PAGE_LIMIT, PAGE_LIMIT
+from homeport.wire.executions import (
+    CreateJobExecutionOutput,
+    CreateJobExecutionRequest,
+    JobExecution,
+    JobExecutionList,
+    JobExecutionTaskList,
+)
 from homeport.wire.pages import page_of
 
 router = APIRouter(tags=["jobs"], route_class=JsonRoute)
@@ -33,18 +40,18 @@ JobName = Annotated[str, Path(alias="jobId")]
 ExecutionName = Annotated[str, Path(alias="executionId")]
 Offset = Annotated[
     int,
-    WithJsonSchema({"type": "integer", "minimum": 0, "default": 0}),
+    WithJsonSchema({"type": "integer", "minimum": 0}),
     Query(description="For the old version of the contract, which has no cursors."),
 ]
 
 
-@router.get("", operation_id="ListJobExecutions")
+@router.get("", operation_id="ListJobExecutions", responses={200: {"model": JobExecutionList}})
 async def list_executions_route(
     ctx: Ctx,
     caller: Caller,
     paged: Paged,
     job: JobName,
-    limit: ExecutionLimit = None,
+    limit: ExecutionLimit = EXECUTION_PAGE_LIMIT,
     offset: Offset = 0,
     cursor: Cursor = None,
     sort: Sort = None,
@@ -89,7 +96,7 @@ async def cancel_execution_route(ctx: Ctx, caller: Caller, job: JobName, executi
 
 
 @router.get(
-    "/{executionId}/tasks", operation_id="ListJobExecutionTasks", responses={200: {"model": list[JobExecutionTask]}}
+    "/{executionId}/tasks", operation_id="ListJobExecutionTasks", responses={200: {"model": JobExecutionTaskList}}
 )
 async def list_tasks_route(
     ctx: Ctx,
@@ -98,7 +105,7 @@ async def list_tasks_route(
     job: JobName,
     execution_id: ExecutionName,
     cursor: Cursor = None,
-    limit: Limit = None,
+    limit: Limit = PAGE_LIMIT,
     sort: Sort = None,
     q: Search = None,
 ) -> Any:

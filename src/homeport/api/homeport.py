@@ -28,13 +28,13 @@ def workload_kind(kind: str) -> Kind:
     raise NotFound(f"There are no workloads of kind {kind!r}; there are agents and jobs.")
 
 
-@router.get("/explain/{kind}/{name}", responses={200: {"model": Explain}})
+@router.get("/explain/{kind}/{name}", operation_id="ExplainWorkload", responses={200: {"model": Explain}})
 async def explain_route(ctx: Ctx, caller: Caller, kind: str, name: str) -> Any:
     """Every step of the decision about a workload, as it would be made now."""
     return explanation_of(await explain_workload(ctx, caller, workload_kind(kind), name)).to_json()
 
 
-@router.get("/status", responses={200: {"model": Status}})
+@router.get("/status", operation_id="GetStatus", responses={200: {"model": Status}})
 async def status_route(ctx: Ctx, caller: Caller) -> Any:
     """What runs, how it is isolated, and what an operator should know."""
     status = await read_status(ctx, caller)
@@ -62,7 +62,7 @@ async def status_route(ctx: Ctx, caller: Caller) -> Any:
     ).to_json()
 
 
-@router.get("/logs/{kind}/{name}")
+@router.get("/logs/{kind}/{name}", operation_id="ReadLogs")
 async def logs_route(
     ctx: Ctx,
     caller: Caller,

@@ -12,7 +12,7 @@ from homeport.api.workloads import deleted, deployed, get_workload, list_workloa
 from homeport.app.deployments import create_workload, update_workload
 from homeport.core.ids import Kind
 from homeport.wire.deployments import RevisionMetadata
-from homeport.wire.jobs import Job, JobIn
+from homeport.wire.jobs import Job, JobIn, JobList
 
 router = APIRouter(prefix="/v0/jobs", tags=["jobs"], route_class=JsonRoute)
 Name = Annotated[str, Path(alias="jobId")]
@@ -20,7 +20,7 @@ SHAPE: dict[int | str, dict[str, Any]] = {200: {"model": Job}}
 Upload = Annotated[bool, Query(description="Answer with an address for the source archive.")]
 
 
-@router.get("", operation_id="ListJobs")
+@router.get("", operation_id="ListJobs", responses={200: {"model": JobList}})
 async def list_jobs_route(ctx: Ctx, caller: Caller, listing: StatusListing) -> Any:
     return await list_workloads(ctx, caller, Kind.JOB, listing)
 

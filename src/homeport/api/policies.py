@@ -16,14 +16,14 @@ from homeport.app.policies import count_usages, create_policy, delete_policy, po
 from homeport.app.resources import get_resource
 from homeport.core.ids import Kind
 from homeport.store.records import Resource
-from homeport.wire.policies import Policy, PolicyIn, PolicyUsages
+from homeport.wire.policies import Policy, PolicyIn, PolicyList, PolicyUsages
 
 router = APIRouter(prefix="/v0/policies", tags=["policies"], route_class=JsonRoute)
 Name = Annotated[str, Path(alias="policyName")]
 SHAPE: dict[int | str, dict[str, Any]] = {200: {"model": Policy}}
 
 
-@router.get("", operation_id="ListPolicies")
+@router.get("", operation_id="ListPolicies", responses={200: {"model": PolicyList}})
 async def list_policies_route(ctx: Ctx, caller: Caller, listing: Listing) -> Any:
     """The policies of the workspace with how many workloads carry each."""
     usages: dict[str, dict[Kind, int]] = {}

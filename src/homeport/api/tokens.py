@@ -28,7 +28,7 @@ PARAMETERS_MOST = 20  # a form has four that mean something
 _OAUTH_ERRORS = {"grant_type": "unsupported_grant_type", "client_secret": "invalid_client"}
 
 
-@router.post("/v0/oauth/token")
+@router.post("/v0/oauth/token", operation_id="CreateToken")
 @router.post("/oauth/token", include_in_schema=False)  # some public clients leave out /v0
 async def create_token(
     ctx: Ctx, request: Request, authorization: Annotated[str | None, Header()] = None

@@ -7,12 +7,12 @@ from homeport.api.dependencies import Ctx
 from homeport.app.executions import read_task_arguments
 from homeport.app.uploads import receive_archive
 
-router = APIRouter(tags=["homeport"])
+router = APIRouter(tags=["transfer"])
 
 TASK_DATA = "/v0/homeport/task-data"
 
 
-@router.put(UPLOADS + "/{token}")
+@router.put(UPLOADS + "/{token}", operation_id="UploadArchive")
 async def upload_archive(ctx: Ctx, token: str, request: Request) -> dict[str, str]:
     """Receive the zip archive of a deployment. The address comes from the `X-Blaxel-Upload-Url` header of the
     deployment's answer; public clients expect exactly 200."""
@@ -20,7 +20,7 @@ async def upload_archive(ctx: Ctx, token: str, request: Request) -> dict[str, st
     return {"status": "received"}
 
 
-@router.get(TASK_DATA + "/{token}")
+@router.get(TASK_DATA + "/{token}", operation_id="ReadTaskData")
 async def task_data(ctx: Ctx, token: str) -> Response:
     """The arguments of one task attempt, as the public SDKs read them: a list with this task's element only."""
     arguments = await read_task_arguments(ctx, token)

@@ -1,10 +1,21 @@
 """Agents on the wire (public contract). Types are checked here, bounds in `homeport.workloads.settings`."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from homeport.wire.body import Body, Kept, Reply
-from homeport.wire.deployments import CoreEvent, EnvIn, RepositoryIn, RevisionConfigurationIn, TriggerIn
+from homeport.wire.deployments import (
+    CoreEvent,
+    Enabled,
+    EnvIn,
+    RepositoryIn,
+    RevisionConfigurationIn,
+    Status,
+    TriggerIn,
+)
 from homeport.wire.metadata import Metadata, MetadataIn
+from homeport.wire.pages import ListOf
 
 
 class AgentRuntimeIn(Kept):
@@ -20,12 +31,14 @@ class VolumeAttachmentIn(Kept):
     name: str | None = None
     mount_path: str | None = None
     read_only: bool | None = None
+    size_mb: int | None = None
+    type: Literal["persistent", "ephemeral"] | None = None
 
 
 class AgentSpecIn(Kept):
-    enabled: bool | None = None
+    enabled: Enabled = None
     policies: list[str] | None = None
-    public: bool | None = None
+    public: Annotated[bool | None, Field(json_schema_extra={"default": False})] = None
     region: str | None = None
     repository: RepositoryIn | None = None
     revision: RevisionConfigurationIn | None = None
@@ -47,4 +60,8 @@ class Agent(Reply):
     metadata: Metadata
     spec: dict[str, Any]
     events: list[CoreEvent] | None = None
-    status: str | None = None
+    status: Status | None = None
+
+
+class AgentList(ListOf[Agent]):
+    pass

@@ -1,10 +1,25 @@
 """Parts that agents and jobs share on the wire (public contract): variables, triggers, revisions, events."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from homeport.wire.body import Kept, Reply
+
+# As the contract lists them; not all of them are ever set here.
+Status = Literal[
+    "DELETING",
+    "TERMINATED",
+    "FAILED",
+    "DEACTIVATED",
+    "DEACTIVATING",
+    "UPLOADING",
+    "BUILDING",
+    "DEPLOYING",
+    "DEPLOYED",
+    "BUILT",
+]
+Enabled = Annotated[bool | None, Field(json_schema_extra={"default": True})]
 
 
 class EnvIn(Kept):
@@ -13,7 +28,7 @@ class EnvIn(Kept):
     secret: bool | None = None
 
 
-class ConfigurationIn(Kept):
+class VariableIn(Kept):
     """A variable of the older contract; its name is the key."""
 
     value: str | None = None
@@ -47,6 +62,7 @@ class TriggerConfigurationIn(Kept):
     schedule: str | None = None
     tasks: list[dict[str, Any]] | None = None
     timeout: int | str | None = None
+    callback_secret: Annotated[str | None, Field(json_schema_extra={"readOnly": True})] = None
 
     @model_validator(mode="before")
     @classmethod
@@ -59,7 +75,7 @@ class TriggerConfigurationIn(Kept):
 
 class TriggerIn(Kept):
     id: str | None = None
-    type: str | None = None
+    type: Literal["http", "http-async", "cron"] | None = None
     enabled: bool | None = None
     configuration: TriggerConfigurationIn | None = None
 

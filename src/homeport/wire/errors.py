@@ -5,10 +5,11 @@ from pydantic import ConfigDict
 from homeport.wire.body import Reply
 
 
-class ErrorBody(Reply):
-    """`code` is the HTTP status, `error` a short reason constant, `message` what to read. Clients show `message`."""
+class Error(Reply):
+    """`code` is the HTTP status, `error` a short reason constant, `message` what to read. Clients show `message`. Only
+    the answer to an unknown `Blaxel-Version` has no code (public contract)."""
 
-    code: int
+    code: int | None = None
     error: str
     message: str
 
@@ -21,11 +22,4 @@ class TokenError(Reply):
     code: int
     error: str
     error_description: str
-    message: str
-
-
-class VersionError(Reply):
-    """The answer to an unknown `Blaxel-Version` (public contract), which has no code."""
-
-    error: str = "invalid_api_version"
     message: str

@@ -9,11 +9,13 @@ from homeport.core.errors import Invalid
 from homeport.core.ids import TASK_PREFIX
 from homeport.core.spec import duration_text
 from homeport.wire.body import Body, Reply
+from homeport.wire.pages import ListOf
 
 MASK = "***"  # how the contract shows an overriding variable's value
 _ID = r"^[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?$"  # part of URLs and of unit ids
 ExecutionStatus = Literal["queued", "pending", "running", "cancelling", "cancelled", "failed", "succeeded", "timeout"]
-TaskStatus = Literal["pending", "failed", "succeeded", "running", "cancelled"]
+# As the contract lists them; `unspecified` and `reconciling` are never sent.
+TaskStatus = Literal["unspecified", "pending", "reconciling", "failed", "succeeded", "running", "cancelled"]
 
 
 def _empty_is_absent(value: Any) -> Any:
@@ -42,6 +44,8 @@ class CreateJobExecutionRequest(Body):
     execution_id: Annotated[Annotated[str, Field(pattern=_ID)] | None, BeforeValidator(_empty_is_absent)] = None
     id: Annotated[Annotated[str, Field(max_length=128)] | None, BeforeValidator(_empty_is_absent)] = None
     allow_queue: bool | None = None
+    job_id: str | None = None
+    workspace_id: str | None = None
 
     def tasks_to_run(self) -> list[dict[str, Any]]:
         return self.tasks or [{}]
@@ -122,12 +126,20 @@ class JobExecutionTask(Reply):
     attempts: int | None = None
 
 
+class JobExecutionTaskList(ListOf[JobExecutionTask]):
+    pass
+
+
 class JobExecution(Reply):
     metadata: JobExecutionMetadata
     spec: JobExecutionSpec
     status: ExecutionStatus
     stats: JobExecutionStats
     tasks: list[JobExecutionTask] | None = None
+
+
+class JobExecutionList(ListOf[JobExecution]):
+    pass
 
 
 def task_name(index: int) -> str:

@@ -32,7 +32,7 @@ class ServiceAccountUpdate(Body):
     role: AccountRole | None = None
 
 
-class ServiceAccountIn(ServiceAccountUpdate):
+class ServiceAccountCreation(ServiceAccountUpdate):
     name: Label
 
 
@@ -53,7 +53,7 @@ class CreatedServiceAccount(ServiceAccount):
     client_secret: str
 
 
-class ApiKeyIn(Body):
+class ApiKeyCreation(Body):
     """`expires_in` such as `30d`, `24h` or `1w`; absent means never."""
 
     model_config = ConfigDict(alias_generator=None)
@@ -68,7 +68,7 @@ class ApiKey(Reply):
     id: str
     name: str
     sub: str
-    sub_type: Annotated[Literal["user", "service_account"], Field(alias="sub_type")]
+    sub_type: Annotated[str, Field(alias="sub_type")]
     created_at: str
     updated_at: str
     created_by: str

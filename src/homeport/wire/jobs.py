@@ -3,8 +3,18 @@
 from typing import Any, Literal
 
 from homeport.wire.body import Body, Kept, Reply
-from homeport.wire.deployments import ConfigurationIn, CoreEvent, EnvIn, PortIn, RevisionConfigurationIn, TriggerIn
+from homeport.wire.deployments import (
+    CoreEvent,
+    Enabled,
+    EnvIn,
+    PortIn,
+    RevisionConfigurationIn,
+    Status,
+    TriggerIn,
+    VariableIn,
+)
 from homeport.wire.metadata import Metadata, MetadataIn
+from homeport.wire.pages import ListOf
 from homeport.wire.policies import FlavorIn
 
 
@@ -30,19 +40,24 @@ class JobRuntimeIn(Kept):
 
 
 class JobVolumeIn(Kept):
-    name: str | None = None
-    mount_path: str | None = None
-    size_mb: int | None = None
-    type: str | None = None
+    name: str
+    mount_path: str
+    size_mb: int
+    type: Literal["ephemeral"]
     read_only: bool | None = None
+
+
+class GithubRunnerConfigIn(Kept):
+    repositories: list[str] | None = None
 
 
 class JobSpecIn(Kept):
     """`configurations`, `flavors` and `integration_connections` are the older contract's."""
 
-    configurations: dict[str, ConfigurationIn] | None = None
-    enabled: bool | None = None
+    configurations: dict[str, VariableIn] | None = None
+    enabled: Enabled = None
     flavors: list[FlavorIn] | None = None
+    github_runner: GithubRunnerConfigIn | None = None
     integration_connections: list[str] | None = None
     policies: list[str] | None = None
     region: str | None = None
@@ -65,4 +80,8 @@ class Job(Reply):
     metadata: Metadata
     spec: dict[str, Any]
     events: list[CoreEvent] | None = None
-    status: str | None = None
+    status: Status | None = None
+
+
+class JobList(ListOf[Job]):
+    pass

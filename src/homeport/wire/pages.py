@@ -1,9 +1,11 @@
 """Lists in pages (public contract)."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from homeport.wire.body import Reply
+
+T = TypeVar("T")
 
 
 class PaginationMeta(Reply):
@@ -14,11 +16,15 @@ class PaginationMeta(Reply):
     total: int
 
 
-class Page(Reply):
-    """One page: items that are already JSON, and where the next one begins."""
+class ListOf(Reply, Generic[T]):
+    """One page and where the next one begins. Before version 2026-04-28 of the contract a list is a bare array."""
 
-    data: list[dict[str, Any]]
+    data: list[T]
     meta: PaginationMeta
+
+
+class Page(ListOf[dict[str, Any]]):
+    """A page of items that are already JSON."""
 
 
 def page_of(items: Sequence[Reply], next_cursor: str | None, total: int) -> Page:

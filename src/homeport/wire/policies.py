@@ -6,6 +6,7 @@ from pydantic import Field
 
 from homeport.wire.body import Body, Kept, Reply
 from homeport.wire.metadata import Metadata, MetadataIn
+from homeport.wire.pages import ListOf
 
 
 class PolicyLocationIn(Kept):
@@ -58,6 +59,10 @@ class Policy(Reply):
     metadata: Metadata
     spec: dict[str, Any]
     usage: PolicyUsageCounts | None = None
+
+
+class PolicyList(ListOf[Policy]):
+    pass
 
 
 class PolicyUsages(Reply):

@@ -124,7 +124,7 @@ def test_revisions_and_errors_are_read_by_the_sdk() -> None:
         id="rev-1", status="serving", created_at=TIME, created_by="sa-1", active=True, traffic_percent=100
     )
     assert sdk.RevisionMetadata.from_dict(revision.to_json()).traffic_percent == 100
-    error = sdk.Error.from_dict(errors.ErrorBody(code=403, error="Denied", message="No.").to_json())
+    error = sdk.Error.from_dict(errors.Error(code=403, error="Denied", message="No.").to_json())
     assert (error.code, error.error, error.message) == (403, "Denied", "No.")
 
 
