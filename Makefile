@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test check contract lock clean
+.PHONY: help setup demo test check contract bench lock clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -23,8 +23,8 @@ demo: setup ## show the main job: an agent, a job, a policy
 	$(BIN)/python examples/demo.py
 
 check: setup ## format, lint, types, import layers, unit and contract tests
-	$(BIN)/ruff format --check src tests examples
-	$(BIN)/ruff check src tests examples
+	$(BIN)/ruff format --check src tests examples bench
+	$(BIN)/ruff check src tests examples bench
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest -q tests/unit tests/contract
@@ -35,6 +35,9 @@ test: check ## everything: make check, then integration and end-to-end tests
 contract: setup ## compare our OpenAPI document with another: SPEC=path/to/openapi.yml
 	@test -n "$(SPEC)" || { echo "Say which document: make contract SPEC=path/to/openapi.yml"; exit 2; }
 	@$(BIN)/python -m homeport.testing.contract_check "$(SPEC)"
+
+bench: setup ## measure; one scenario with ONLY=name, see docs/benchmarks.md
+	$(BIN)/python -m bench $(ONLY)
 
 lock: setup ## pin anew what requirements/*.in name
 	for set in run dev; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url requirements/$$set.in -o requirements/$$set.lock; done

@@ -31,17 +31,18 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names)}; all of them by default")
     parser.add_argument("--rounds", type=int, default=ROUNDS_LEAST, help="interleaved rounds")
     parser.add_argument("--scale", type=float, default=1.0, help="below 1: fewer requests and objects, to try it out")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where the JSON goes")
     options = parser.parse_args()
     if unknown := set(options.names) - set(names):
         parser.error(f"there is no scenario {min(unknown)!r}; there are {', '.join(names)}")
     console = Console(width=110)
-    report = {"commit": _commit(), "machine": machine.describe(), "scenarios": {}}
+    report: dict[str, Any] = {"commit": _commit(), "machine": machine.describe(), "scenarios": {}}
     started = SystemClock().now()
     codes = [_run(console, name, options.rounds, options.scale, report) for name in options.names or names]
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{started.astimezone(UTC):%Y%m%dT%H%M%SZ}.json"
+    options.results.mkdir(exist_ok=True)
+    path = options.results / f"{started.astimezone(UTC):%Y%m%dT%H%M%SZ}.json"
     path.write_text(json.dumps(report, indent=1) + "\n")
-    console.print(f"Written to {path.relative_to(ROOT)}")
+    console.print(f"Written to {path}")
     return max(codes)
 
 
@@ -50,13 +51,14 @@ def _run(console: Console, name: str, rounds: int, scale: float, report: dict[st
     scenario = importlib.import_module(f"bench.scenarios.{name}")
     before, busy = machine.load(), machine.busy_share()
     noisy = busy > machine.BUSY_MOST
-    report["scenarios"][name] = entry = {
+    entry: dict[str, Any] = {
         "rounds": rounds,
         "scale": scale,
         "load_before": before,
         "busy_before": round(busy, 2),
         "noisy": noisy,
     }
+    report["scenarios"][name] = entry
     console.print(f"\n[bold]{name}[/]: {' '.join((scenario.__doc__ or '').split())}", highlight=False)
     try:
         outcome: Outcome = scenario.run(rounds, scale)

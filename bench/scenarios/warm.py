@@ -135,7 +135,7 @@ def _bare_envoy(port: int) -> Iterator[tuple[str, int]]:
     with tempfile.TemporaryDirectory(prefix="homeport-bench-") as directory:
         config = Path(directory) / "bare.json"
         config.write_text(json.dumps(_bare_bootstrap(listen, port)))
-        process = subprocess.Popen(envoy_command(config))
+        process = subprocess.Popen(envoy_command(config, log_level="error"))
         url = f"http://127.0.0.1:{listen}/"
         try:
             eventually(lambda: answers(url), "the bare Envoy answers")

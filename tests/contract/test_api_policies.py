@@ -132,7 +132,7 @@ async def test_the_list_counts_the_users_of_each_policy_of_its_page(plane: Contr
 
 async def test_the_counts_read_no_workload(plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Kind] = []
-    monkeypatch.setattr(SqlResources, "every", lambda self, kind: read.append(kind) or [])
+    monkeypatch.setattr(SqlResources, "unsettled", lambda self, kind, *_: read.append(kind) or [])
     monkeypatch.setattr(SqlResources, "using_policy", lambda self, *_: read.append(Kind.AGENT) or [])
     await make(plane, "here", GERMANY)
     await deploy(plane, "agents", "one", "here")

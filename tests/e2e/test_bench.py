@@ -1,0 +1,28 @@
+"""The benchmarks run: a tiny round of each, so that they do not rot. No figure is looked at here; `make bench` does."""
+
+import json
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+from bench import scenarios
+
+ROOT = Path(__file__).parents[2]
+BOUND_S = 300
+
+
+def test_every_scenario_hands_back_figures_or_says_why_not(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "--rounds", "1", "--scale", "0.01", "--results", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=BOUND_S,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    [written] = tmp_path.iterdir()
+    found = json.loads(written.read_text())["scenarios"]
+    assert found.keys() == {module.name for module in pkgutil.iter_modules(scenarios.__path__)}
+    assert all(entry.get("figures") or entry["refused"] for entry in found.values()), found
