@@ -6,6 +6,7 @@
 import base64
 import json
 import os
+import re
 import shutil
 import subprocess
 import textwrap
@@ -18,6 +19,7 @@ from homeport.testing.sdk import sdk_environment
 from homeport.testing.system import System, archive, eventually
 
 HERE = Path(__file__).parent / "typescript"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "clients.md"
 BOUND_S = 120
 
 pytestmark = pytest.mark.skipif(
@@ -44,7 +46,7 @@ JOB = {
         import json, os, time, urllib.request
         with urllib.request.urlopen(os.environ["BL_EXECUTION_DATA_URL"]) as answer:
             task = json.load(answer)["tasks"][0]
-        if task["name"] == "wait":
+        if task.get("name") == "wait":
             told = {key: value for key, value in os.environ.items() if key.startswith(("BL_", "TASK_"))}
             print(json.dumps(told), flush=True)
             time.sleep(task.get("seconds", 300))
@@ -130,6 +132,17 @@ def test_the_sdk_deploys_an_agent_and_a_job(system: System, client: Path) -> Non
 def test_the_sdk_signs_in_with_client_credentials(system: System, client: Path, credentials: str) -> None:
     found = scenario(system, client, "whoami", BL_API_KEY="", BL_CLIENT_CREDENTIALS=credentials)
     assert found == {"token": "fetched", "lists": True}
+
+
+@pytest.mark.usefixtures("deployed")
+def test_the_lines_of_the_document_do_what_it_says(system: System, client: Path) -> None:
+    lines = re.search(r"^```js\n(.*?)^```$", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
+    assert lines is not None
+    program = lines[1].replace("hello-agent", "ts-agent").replace("word-count", "ts-job")
+    (client / "document.mjs").write_text(program)
+    done = run(client, sdk_environment(system), "document.mjs")
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout.decode().splitlines() == ['200 {"inputs":"hello"}||', "succeeded"]
 
 
 @pytest.mark.usefixtures("deployed")
