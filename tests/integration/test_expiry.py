@@ -1,9 +1,11 @@
 """Jobs whose time is over go as if somebody had deleted them: the real loops on a real store, in a time of its own."""
 
 import logging
+from datetime import timedelta
 
 import pytest
 
+from homeport.core.clock import timestamp
 from homeport.core.ids import Kind
 from homeport.core.units import Outcome
 from homeport.jobs.states import ExecutionStatus
@@ -35,6 +37,16 @@ async def test_a_job_goes_when_its_ttl_is_over_and_not_before(still: Loops, capl
     assert [(event.reason, event.status) for event in events][-1] == ("Expired", "DELETING")
     assert "short" in caplog.text and "was over at" in caplog.text
     assert not (await job(still, "stays")).deleting
+
+
+async def test_a_job_goes_at_the_moment_that_it_names(still: Loops) -> None:
+    await still.ready_job("sums", expires=timestamp(still.clock.now() + timedelta(hours=1)))
+    still.clock.move(3599)
+    await still.expiries().expire()
+    assert not (await job(still, "sums")).deleting
+    still.clock.move(1)
+    await still.expiries().expire()
+    assert (await job(still, "sums")).deleting
 
 
 async def test_an_expired_jobs_running_executions_are_cancelled_and_then_it_goes(still: Loops) -> None:

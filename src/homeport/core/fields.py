@@ -116,6 +116,7 @@ def _shown(path: str) -> str:
 METADATA = (
     acts("metadata.name", "names the resource; fixed once it exists"),
     acts("metadata.displayName", "shown, and found by `q`"),
+    acts("metadata.externalId", "the caller's own key; kept where an update leaves it out"),
     acts("metadata.labels", "shown, and found by `q`"),
     read_only("metadata.createdAt", "when it was created"),
     read_only("metadata.updatedAt", "when it was last changed"),

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from homeport.core.fields import METADATA, acts, no_effect, registry
+from homeport.core.fields import METADATA, acts, no_effect, read_only, registry
 
 
 def _only(type_: str) -> Callable[[Mapping[str, Any]], str]:
@@ -36,5 +36,11 @@ POLICY_FIELDS = registry(
         no_effect("spec.maxTokens.total", _NO_GATEWAY),
         acts("spec.resourceTypes", "the kinds that it binds; absent or empty: every kind"),
         no_effect("spec.sandbox", "it marks a policy as a trial, and binds nothing"),
+        read_only("usage", "in lists: how many workloads carry it"),
+        read_only("usage.agents", "so many agents"),
+        read_only("usage.jobs", "so many jobs"),
+        read_only("usage.functions", "none: this version has no functions"),
+        read_only("usage.models", "none: this version has no models"),
+        read_only("usage.sandboxes", "none: this version has no sandboxes"),
     ),
 )

@@ -18,8 +18,8 @@ AGENT_FIELDS = registry(
     WORKLOAD,
     (
         acts("spec.public", "true serves without a key"),
-        acts("spec.repository", "the source of the program"),
-        acts("spec.repository.url", "where the source is fetched from"),
+        acts("spec.repository", "what is known of the source"),
+        refused("spec.repository.url", "400: this version fetches no repositories"),
         no_effect("spec.repository.type", "its address says all that is needed"),
         acts("spec.runtime.minScale", "so many replicas run, one at the least"),
         acts("spec.runtime.maxScale", "no more replicas run, and a larger minScale is 400", _max_scale),
