@@ -104,8 +104,9 @@ async def test_the_history_names_a_field_once_however_often_it_is_sent(plane: Co
     assert [message.partition(" ")[0] for message in events(answer)] == ["spec.triggers", "spec.network"]
 
 
+VOLUME = {"name": "a", "mountPath": "/a", "sizeMb": 100, "type": "ephemeral"}
 REFUSED: list[tuple[Kind, dict[str, Any], str]] = [
-    *((kind, {"volumes": [{"name": "a", "mountPath": "/a"}]}, "spec.volumes") for kind in (Kind.AGENT, Kind.JOB)),
+    *((kind, {"volumes": [VOLUME]}, "spec.volumes") for kind in (Kind.AGENT, Kind.JOB)),
     *((kind, {"runtime": {"image": "a"}}, "spec.runtime.image") for kind in (Kind.AGENT, Kind.JOB)),
     *((kind, {"integrationConnections": ["a"]}, "spec.integrationConnections[0]") for kind in (Kind.AGENT, Kind.JOB)),
     *(
