@@ -1,10 +1,9 @@
 """The store's file holds no secret in plain: after any request, after an upgrade, after a change of keys; and the
 server does not start on a store that it could not open."""
 
-import base64
 import json
-import os
 import sqlite3
+import stat
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +12,10 @@ from typing import Any
 import pytest
 
 from homeport.app.sealing import reveal_workload, seal_at_rest
+from homeport.build.credentials import open_secret
 from homeport.core.errors import StoreUnavailable
 from homeport.core.ids import ExecutionId, Kind
-from homeport.sealing.keys import SealingKeys, key_id
+from homeport.sealing.keys import SealingKeys
 from homeport.sealing.specs import MASK, Owner, open_env, open_spec
 from homeport.store.contract import Transaction
 from homeport.testing.control_plane import HOME, ControlPlane
@@ -151,17 +151,28 @@ async def test_a_new_first_key_seals_everything_anew_and_the_old_one_may_go(plan
     body = {"id": "again", "env": {"TOKEN": "hush-override"}, "tasks": [{}]}
     first = await plane.api.post("/v0/jobs/sums/executions", json=body)
     path = plane.context.data.sealing_key
-    old = json.loads(path.read_text())["keys"]
-    key = os.urandom(32)
-    new = {"id": key_id(key), "key": base64.b64encode(key).decode()}
-    await start_with(plane, path, [new, *old])
-    assert old[0]["id"].encode() not in written(plane)
+    await plane.api.put("/v0/homeport/secrets/git", json={"value": "hush-git"})
+    old = plane.context.sealing
+    old.rotate(path)
+    new, kept = json.loads(path.read_text())["keys"]
+    assert kept["id"] == old.first and stat.S_IMODE(path.stat().st_mode) == 0o600
+    await start_with(plane, path, [new, kept])
+    assert old.first.encode() not in written(plane)
     context = await start_with(plane, path, [new])
     plane.app.state.context = context
     shown = await plane.api.get("/v0/agents/one", params={"show_secrets": "true"})
     assert shown.json()["spec"]["runtime"]["envs"] == ENVS
     again = await plane.api.post("/v0/jobs/sums/executions", json=body)
     assert again.json() == first.json()
+    stored = await context.store.read(lambda tx: open_secret(tx, context.sealing, HOME, "git", "secret"))
+    assert stored.value == "hush-git"
+
+
+async def test_a_first_start_that_was_killed_after_it_made_the_key_goes_on_with_it(plane: ControlPlane) -> None:
+    await leave_as_an_earlier_version(plane)
+    before = plane.context.data.sealing_key.read_bytes()
+    await seal_at_rest(plane.context)
+    assert plane.context.data.sealing_key.read_bytes() == before and b"hush" not in written(plane)
 
 
 async def start_with(plane: ControlPlane, path: Path, keys: list[dict[str, str]]) -> Any:

@@ -22,20 +22,42 @@ def read_private(path: Path) -> bytes:
 def write_once(path: Path, content: bytes) -> None:
     """Make `path` with `content`, whole and durable, unless somebody else has made it meanwhile."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    draft = _draft(path, content)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(draft, path)
-        except FileExistsError:
-            pass  # another first start was quicker: its key counts
+        os.link(draft, path)
+    except FileExistsError:
+        pass  # another first start was quicker: its key counts
     finally:
         draft.unlink()
-    directory = os.open(path.parent, os.O_RDONLY)
+    _sync(path.parent)
+
+
+def replace_private(path: Path, content: bytes) -> None:
+    """Put `content` in the place of the file at once, whole and durable; its owner stays."""
+    owner = path.stat()
+    draft = _draft(path, content)
+    try:
+        if owner.st_uid != os.geteuid():
+            os.chown(draft, owner.st_uid, owner.st_gid)
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    _sync(path.parent)
+
+
+def _draft(path: Path, content: bytes) -> Path:
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    return draft
+
+
+def _sync(folder: Path) -> None:
+    directory = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(directory)
     finally:

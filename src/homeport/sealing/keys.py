@@ -17,7 +17,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from homeport.core.errors import Internal, StoreUnavailable
-from homeport.core.private import read_private, write_once
+from homeport.core.private import read_private, replace_private, write_once
 
 _VERSION = "hs1"
 _KEY_BYTES = 32
@@ -71,11 +71,22 @@ class SealingKeys:
 
     def save(self, path: Path) -> None:
         """Write the keys, whole, durable and mode 600. Raises `Internal` if other keys stand there."""
-        items = [{"id": ident, "key": base64.b64encode(key).decode()} for ident, key in self._keys.items()]
-        write_once(path, json.dumps({"keys": items}).encode() + b"\n")
+        write_once(path, self._written())
         found = SealingKeys.load(path)
         if found is None or found.ids != self.ids:
             raise Internal(detail=f"{path} was made by somebody else at the same moment")
+
+    def rotate(self, path: Path) -> "SealingKeys":
+        """The keys with a new one in front, in the file, too. The ring that is in use goes on as it is: what the new
+        key shall seal is sealed anew at the next start."""
+        new = os.urandom(_KEY_BYTES)
+        rotated = SealingKeys({key_id(new): new, **self._keys})
+        replace_private(path, rotated._written())
+        return rotated
+
+    def _written(self) -> bytes:
+        items = [{"id": ident, "key": base64.b64encode(key).decode()} for ident, key in self._keys.items()]
+        return json.dumps({"keys": items}).encode() + b"\n"
 
     @property
     def ids(self) -> tuple[str, ...]:

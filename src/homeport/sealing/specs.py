@@ -3,13 +3,14 @@ stored, opened for a program. Called by the use cases, the API's views, and wher
 
 Secret is: the `value` of any object that says `secret: true` (variables in `envs`, old jobs' `configurations`, and
 whatever else has that shape), everything below a key `secrets`, and the keys of `_ALWAYS`. Nothing guesses by what a
-value looks like: what comes from a caller is plain, what is stored is sealed. An empty value is no secret.
+value looks like: what comes from a caller is plain, what is stored is sealed. An empty value is no secret: there is
+nothing to hide, and nothing that a mask could stand for.
 """
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from homeport.core.errors import Invalid
 from homeport.sealing.keys import PLAIN_BYTES, Place, SealingKeys
@@ -17,6 +18,7 @@ from homeport.sealing.keys import PLAIN_BYTES, Place, SealingKeys
 MASK = "********"
 _ALWAYS = frozenset({"dockerConfig", "callbackSecret"})
 _FREE_FORM = frozenset({"tasks"})  # a program's arguments: objects of the caller's own, whatever their keys say
+_SCALARS = frozenset({str, int, float, bool, type(None)})
 _SEND = "Send the value itself."
 
 
@@ -31,25 +33,41 @@ class Owner:
         return Place(self.workspace, self.ident, field)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Spot:
-    """A value that is or may be secret. `at` is its path for people; `field` the same by names instead of positions,
-    so that a list may change its order. `secret` is None where nothing is said. What is `write_only` is never shown."""
+class _Path(NamedTuple):
+    """A step on the way to a value: `at` for people (`.envs`, `[3]`), `name` the same without positions in lists, which
+    may change (`[TOKEN]`). Text is made of it only where it is needed: lists of many workloads are masked at once."""
 
+    above: "_Path | None"
     at: str
-    field: str
     name: str
+
+
+class _Spot(NamedTuple):
+    """A value that is or may be secret. `secret` is None where nothing is said. What is `write_only` is never shown."""
+
+    path: _Path
     value: Any
     secret: bool | None
     write_only: bool = False
 
+    @property
+    def at(self) -> str:
+        """Where it stands, for people."""
+        return "spec" + "".join(step.at for step in _steps(self.path))
 
-_Visit = Callable[[_Spot], _Spot]
+    @property
+    def field(self) -> str:
+        """Where it belongs, whatever the order of lists."""
+        return "".join(step.name for step in _steps(self.path))
+
+
+_Visit = Callable[[_Spot], Any]
+"""The new value of a spot, or its own. What gets a new one is secret from then on, if it was not before."""
 
 
 def masked(spec: dict[str, Any]) -> dict[str, Any]:
     """`spec` with the values of its secrets hidden."""
-    return _changed(spec, lambda spot: replace(spot, value=MASK) if spot.secret else spot)
+    return _changed(spec, lambda spot: MASK if spot.secret else spot.value)
 
 
 def seal_spec(keys: SealingKeys, spec: dict[str, Any], stored: dict[str, Any], owner: Owner) -> dict[str, Any]:
@@ -61,43 +79,43 @@ def seal_spec(keys: SealingKeys, spec: dict[str, Any], stored: dict[str, Any], o
     """
     tokens = _tokens(stored)
 
-    def seal(spot: _Spot) -> _Spot:
+    def seal(spot: _Spot) -> Any:
         if spot.value == MASK:
             return _kept(spot, tokens)
         if not spot.secret:
-            return spot
+            return spot.value
         _check_length(spot)
-        return replace(spot, value=_sealed(keys, spot, owner))
+        return _sealed(keys, spot, owner)
 
     return _changed(spec, seal)
 
 
 def seal_plain_spec(keys: SealingKeys, spec: dict[str, Any], owner: Owner) -> dict[str, Any]:
     """A stored `spec` that an earlier version kept in plain, sealed as it is: nothing in it is a mask."""
-    return _changed(spec, lambda spot: replace(spot, value=_sealed(keys, spot, owner)) if spot.secret else spot)
+    return _changed(spec, lambda spot: _sealed(keys, spot, owner) if spot.secret else spot.value)
 
 
 def reveal_spec(keys: SealingKeys, spec: dict[str, Any], owner: Owner) -> dict[str, Any]:
     """A stored `spec` for an admin who asks for its secrets; what the contract never returns stays masked."""
 
-    def reveal(spot: _Spot) -> _Spot:
+    def reveal(spot: _Spot) -> Any:
         if not spot.secret:
-            return spot
-        return replace(spot, value=MASK if spot.write_only else _opened(keys, spot, owner))
+            return spot.value
+        return MASK if spot.write_only else _opened(keys, spot, owner)
 
     return _changed(spec, reveal)
 
 
 def open_spec(keys: SealingKeys, spec: dict[str, Any], owner: Owner) -> dict[str, Any]:
     """A stored `spec` in plain, for the program that it starts. Raises `Internal`."""
-    return _changed(spec, lambda spot: replace(spot, value=_opened(keys, spot, owner)) if spot.secret else spot)
+    return _changed(spec, lambda spot: _opened(keys, spot, owner) if spot.secret else spot.value)
 
 
 def reseal_spec(keys: SealingKeys, spec: dict[str, Any], owner: Owner) -> dict[str, Any]:
     """A stored `spec` with every token under the first key."""
     return _changed(
         spec,
-        lambda spot: replace(spot, value=keys.reseal(spot.value, owner.place(spot.field))) if spot.secret else spot,
+        lambda spot: keys.reseal(spot.value, owner.place(spot.field)) if spot.secret else spot.value,
     )
 
 
@@ -110,23 +128,23 @@ def open_env(keys: SealingKeys, env: Mapping[str, str], owner: Owner) -> dict[st
     return {name: keys.open(token, owner.place(f"env.{name}")) for name, token in env.items()}
 
 
-def _kept(spot: _Spot, tokens: Mapping[str, Any]) -> _Spot:
+def _kept(spot: _Spot, tokens: Mapping[str, Any]) -> Any:
     if spot.field in tokens:
         if spot.secret is False:
             raise Invalid(spot.at, "is the mask of a secret, and a value that is none is shown", hint=_SEND)
-        return replace(spot, value=tokens[spot.field], secret=True)
+        return tokens[spot.field]
     if spot.secret:
-        raise Invalid(spot.at, f"is the mask of a secret, and {spot.name!r} has none yet", hint=_SEND)
-    return spot
+        raise Invalid(spot.at, "is the mask of a secret, and none is stored there yet", hint=_SEND)
+    return spot.value
 
 
 def _tokens(stored: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
 
-    def note(spot: _Spot) -> _Spot:
+    def note(spot: _Spot) -> Any:
         if spot.secret:
             found[spot.field] = spot.value
-        return spot
+        return spot.value
 
     _changed(stored, note)
     return found
@@ -151,23 +169,27 @@ def _check_length(spot: _Spot) -> None:
 
 def _changed(spec: dict[str, Any], visit: _Visit) -> dict[str, Any]:
     """`spec` with its secrets changed by `visit`; the same objects where nothing changes."""
-    changed: dict[str, Any] = _within(spec, "spec", "", visit)
-    return changed
+    return _object(spec, None, visit)
 
 
-def _within(value: Any, at: str, field: str, visit: _Visit) -> Any:
+def _within(value: Any, path: _Path | None, visit: _Visit) -> Any:
     if isinstance(value, dict):
-        return _object(value, at, field, visit)
+        return _object(value, path, visit)
     if isinstance(value, list):
-        return _list(value, at, field, visit)
+        return _list(value, path, visit)
     return value
 
 
-def _list(items: list[Any], at: str, field: str, visit: _Visit) -> list[Any]:
-    result = [
-        _within(item, f"{at}[{index}]", f"{field}[{_label(item, index)}]", visit) for index, item in enumerate(items)
-    ]
-    return items if all(new is old for new, old in zip(result, items, strict=True)) else result
+def _list(items: list[Any], above: _Path | None, visit: _Visit) -> list[Any]:
+    result = items
+    for index, item in enumerate(items):
+        if item.__class__ in _SCALARS:
+            continue
+        path = _Path(above, f"[{index}]", f"[{_label(item, index)}]")
+        if (new := _within(item, path, visit)) is not item:
+            result = [*result] if result is items else result
+            result[index] = new
+    return result
 
 
 def _label(item: Any, index: int) -> str:
@@ -176,41 +198,39 @@ def _label(item: Any, index: int) -> str:
     return named if isinstance(named, str) else str(index)
 
 
-def _object(item: dict[str, Any], at: str, field: str, visit: _Visit) -> dict[str, Any]:
+def _object(item: dict[str, Any], path: _Path | None, visit: _Visit) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     for key, value in item.items():
-        new = _entry(key, value, f"{at}.{key}", f"{field}.{key}", visit)
-        if new is not value:
+        if value.__class__ in _SCALARS and key not in _ALWAYS:
+            continue
+        if (new := _entry(key, value, _Path(path, f".{key}", f".{key}"), visit)) is not value:
             changes[key] = new
-    if "value" in item:
+    if not _empty(value := item.get("value")):
         said = item.get("secret")
-        name = str(item.get("name") or field.rpartition(".")[2])
-        spot = _Spot(
-            at=f"{at}.value",
-            field=field,
-            name=name,
-            value=item["value"],
-            secret=None if said is None else bool(said),
-        )
-        if (seen := _seen(spot, visit)) is not spot:
-            changes |= {"value": seen.value, "secret": seen.secret}
+        spot = _Spot(_Path(path, ".value", ""), value, None if said is None else bool(said))
+        if (new := visit(spot)) is not value:
+            changes |= {"value": new, "secret": True}
     return {**item, **changes} if changes else item
 
 
-def _entry(key: str, value: Any, at: str, field: str, visit: _Visit) -> Any:
+def _entry(key: str, value: Any, path: _Path, visit: _Visit) -> Any:
     if key in _FREE_FORM:
         return value
     if key == "secrets" and isinstance(value, dict):
-        spots = [
-            _Spot(at=f"{at}.{name}", field=f"{field}.{name}", name=name, value=inner, secret=True, write_only=True)
-            for name, inner in value.items()
-        ]
-        return {spot.name: _seen(spot, visit).value for spot in spots}
-    if key in _ALWAYS:
-        return _seen(_Spot(at=at, field=field, name=key, value=value, secret=True), visit).value
-    return _within(value, at, field, visit)
+        spots = {name: _Spot(_Path(path, f".{name}", f".{name}"), inner, True, True) for name, inner in value.items()}
+        return {name: spot.value if _empty(spot.value) else visit(spot) for name, spot in spots.items()}
+    if key in _ALWAYS and not _empty(value):
+        return visit(_Spot(path, value, True))
+    return _within(value, path, visit)
 
 
-def _seen(spot: _Spot, visit: _Visit) -> _Spot:
-    """An empty value is no secret: there is nothing to hide, and nothing that a mask could stand for."""
-    return spot if spot.value is None or spot.value == "" else visit(spot)
+def _empty(value: Any) -> bool:
+    return value is None or value == ""
+
+
+def _steps(path: _Path) -> list[_Path]:
+    """From the top down."""
+    steps = [path]
+    while (above := steps[-1].above) is not None:
+        steps.append(above)
+    return steps[::-1]

@@ -67,7 +67,10 @@ class SqliteStore:
         return answer
 
     async def scrub(self) -> None:
-        await asyncio.to_thread(_scrub, self._path)
+        try:
+            await asyncio.to_thread(_scrub, self._path)
+        except sqlite3.Error as error:
+            raise translated(error) from error
 
     def _opened(self) -> "_Open":
         if self._open is None:

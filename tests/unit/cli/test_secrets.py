@@ -7,6 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from homeport.cli.commands import secrets
+from homeport.sealing.keys import SealingKeys
+from homeport.settings import DataDir
 
 
 class Client:
@@ -67,3 +69,17 @@ def test_a_value_among_the_words_is_refused_and_not_repeated(client: Client) -> 
 def test_what_gives_no_value_is_refused(client: Client, words: list[str]) -> None:
     assert run("set", "git", *words).exit_code != 0
     assert client.sent == []
+
+
+def test_a_new_key_is_put_before_the_old_ones_in_a_file_that_only_its_owner_reads(tmp_path: Path) -> None:
+    data = DataDir(tmp_path)
+    old = SealingKeys.generate()
+    old.save(data.sealing_key)
+    result = run("rotate-key", "--data", str(tmp_path))
+    found = SealingKeys.load(data.sealing_key)
+    assert found is not None and found.ids[1:] == old.ids and found.first in result.output
+    assert data.sealing_key.stat().st_mode & 0o777 == 0o600 and len([*data.sealing_key.parent.iterdir()]) == 1
+
+
+def test_without_a_key_there_is_none_to_change(tmp_path: Path) -> None:
+    assert "no sealing key" in str(run("rotate-key", "--data", str(tmp_path)).exception)

@@ -158,6 +158,22 @@ def test_what_an_earlier_version_kept_in_plain_is_sealed_as_it_is() -> None:
     assert opened(seal_plain_spec(KEYS, old, ONE)) == old
 
 
+_KEYS = st.sampled_from(["name", "value", "secret", "secrets", "dockerConfig", "envs", "configurations", "tasks", "x"])
+_TREES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS, inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(st.dictionaries(_KEYS, _TREES, max_size=5))
+def test_whatever_a_specification_holds_comes_back(spec: dict[str, Any]) -> None:
+    stored = seal_plain_spec(KEYS, spec, ONE)
+    back = opened(stored)
+    assert seal_plain_spec(KEYS, back, ONE).keys() == spec.keys() and opened(seal_plain_spec(KEYS, back, ONE)) == back
+    assert masked(stored) == masked(masked(stored)) == masked(spec)
+
+
 @given(st.dictionaries(st.text(), st.text(), max_size=5))
 def test_every_variable_of_an_execution_is_sealed(env: dict[str, str]) -> None:
     tokens = seal_env(KEYS, env, ONE)

@@ -12,7 +12,7 @@ import typer
 
 from homeport.cli.options import Data, Format, Output, Workspace, connect
 from homeport.cli.output import age, emit, note, table
-from homeport.core.errors import Invalid
+from homeport.core.errors import Denied, Invalid, NotFound
 
 app = typer.Typer(no_args_is_help=True, help="Store credentials for builds, such as a repository's token.")
 
@@ -69,6 +69,27 @@ def delete_secret(
     with connect(data, workspace) as client:
         client.delete_secret(name)
     print(f"secret {name} deleted")
+
+
+@app.command("rotate-key")
+def rotate_key(data: Data = None) -> None:
+    """Put a new sealing key in front of the old ones; the next start seals everything with it.
+
+    Works on the data directory of this machine, whether Homeport runs or not.
+    """
+    from homeport.sealing.keys import SealingKeys
+    from homeport.settings import DataDir, default_data
+
+    path = DataDir((data or default_data()).absolute()).sealing_key
+    try:
+        keys = SealingKeys.load(path)
+        if keys is None:
+            raise NotFound(f"There is no sealing key at {path}.", hint="The first `homeport up` makes it.")
+        rotated = keys.rotate(path)
+    except PermissionError as error:
+        raise Denied(f"{path} is not yours to change.", hint="Run this as the user that Homeport runs as.") from error
+    print(f"sealing key {rotated.first} is the first now; {', '.join(keys.ids)} stays for what it sealed")
+    note("Restart Homeport to seal everything with it, and back up DATA/keys.")
 
 
 def _row(item: dict[str, Any]) -> tuple[object, ...]:
