@@ -7,7 +7,7 @@ name. A name in the environment wins over one from a file or an option, and eith
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from homeport.core.errors import Invalid
@@ -24,6 +24,29 @@ class Interpolated:
 
     text: str
     unset: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Value:
+    """The value of one variable. secret: it came from what nobody is shown again. unset: the name that it refers to
+    and that nothing gives a value."""
+
+    text: str = field(repr=False)
+    secret: bool = False
+    unset: str = ""
+
+
+def resolve(text: str, secrets: Mapping[str, str]) -> Value:
+    """`text` where it is one reference as a whole, as the public command line has it; any other text as it is."""
+    found = _REFERENCE.fullmatch(text)
+    if found is None:
+        return Value(text=text)
+    name = found[1] or found[3]
+    if name in os.environ:
+        return Value(text=os.environ[name], secret="secrets." in text.partition(name)[0])
+    if name in secrets:
+        return Value(text=secrets[name], secret=True)
+    return Value(text=text if found[2] is None else found[2], unset=name if found[2] is None else "")
 
 
 def interpolate(text: str, given: Mapping[str, str]) -> Interpolated:

@@ -10,7 +10,7 @@ import stat
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -38,14 +38,22 @@ _IN_MEMORY = 8 * 1024 * 1024  # most sources fit; larger ones go through a tempo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Archive:
-    """A packed folder: `file` stands at its beginning, `size` in bytes, `digest` the SHA-256 of the bytes. skipped:
-    links that were left out, with the reason."""
+    """A packed folder: `file` stands at its beginning, `size` in bytes, `digest` the SHA-256 of the bytes. names: its
+    files. ignored: what the rules leave out. skipped: links that were left out, with the reason."""
 
     file: IO[bytes]
     size: int
     digest: str
-    files: int
+    names: tuple[str, ...]
+    ignored: tuple[str, ...]
     skipped: tuple[str, ...]
+
+    @property
+    def files(self) -> int:
+        return len(self.names)
+
+    def close(self) -> None:
+        self.file.close()
 
 
 def pack(folder: Path) -> Archive:
@@ -70,16 +78,18 @@ def is_ignored(name: str, ignores: tuple[str, ...]) -> bool:
 
 def _packed(folder: Path, root: Path, spool: "tempfile.SpooledTemporaryFile[bytes]") -> Archive:
     ignores = _ignores(root)
-    skipped: list[str] = []
-    count = total = 0
+    left_out = _LeftOut()
+    names: list[str] = []
+    total = 0
     with zipfile.ZipFile(spool, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as packed:
-        for path, name in _entries(root, root, ignores, skipped):
-            count += not name.endswith("/")
-            total += 0 if name.endswith("/") else path.stat().st_size
-            if count > UNPACKED_FILES or total > UNPACKED_BYTES:
+        for path, name in _entries(root, root, ignores, left_out):
+            if not name.endswith("/"):
+                names.append(name)
+                total += path.stat().st_size
+            if len(names) > UNPACKED_FILES or total > UNPACKED_BYTES:
                 raise _too_large(folder, f"more than {UNPACKED_FILES} files or {UNPACKED_BYTES // 2**20} MB")
             _add(packed, path, name)
-    if not count:
+    if not names:
         raise Invalid("--directory", "holds no file to deploy", value=str(folder))
     size = spool.tell()
     if size > UPLOAD_BYTES:
@@ -87,7 +97,22 @@ def _packed(folder: Path, root: Path, spool: "tempfile.SpooledTemporaryFile[byte
     spool.seek(0)
     digest = hashlib.file_digest(spool, "sha256").hexdigest()
     spool.seek(0)
-    return Archive(file=spool, size=size, digest=digest, files=count, skipped=tuple(skipped))
+    return Archive(
+        file=spool,
+        size=size,
+        digest=digest,
+        names=tuple(names),
+        ignored=tuple(left_out.ignored),
+        skipped=tuple(left_out.skipped),
+    )
+
+
+@dataclass(slots=True)
+class _LeftOut:
+    """What the walk passed by."""
+
+    ignored: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
 
 
 def _ignores(root: Path) -> tuple[str, ...]:
@@ -99,17 +124,18 @@ def _ignores(root: Path) -> tuple[str, ...]:
     return (*_ALWAYS, *(word for word in words if word and not word.startswith("#")))
 
 
-def _entries(directory: Path, root: Path, ignores: tuple[str, ...], skipped: list[str]) -> Iterator[tuple[Path, str]]:
+def _entries(directory: Path, root: Path, ignores: tuple[str, ...], left_out: _LeftOut) -> Iterator[tuple[Path, str]]:
     for entry in sorted(os.scandir(directory), key=lambda entry: entry.name):
         path = Path(entry.path)
         name = path.relative_to(root).as_posix()
         if is_ignored(name, ignores):
+            left_out.ignored.append(f"{name}/" if entry.is_dir(follow_symlinks=False) else name)
             continue
         if entry.is_symlink() and (reason := _refusal(path, root, ignores)):
-            skipped.append(f"{name}: {reason}")
+            left_out.skipped.append(f"{name}: {reason}")
         elif entry.is_dir(follow_symlinks=False):
             yield path, f"{name}/"
-            yield from _entries(path, root, ignores, skipped)
+            yield from _entries(path, root, ignores, left_out)
         elif entry.is_file():
             yield path, name
 

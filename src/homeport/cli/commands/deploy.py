@@ -1,16 +1,24 @@
-"""`homeport deploy`: pack a folder, upload it, follow the build and the start."""
+"""`homeport deploy`: pack a folder and upload it, or name a repository; follow the build and the start."""
 
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from homeport.cli.completing import complete_policy
 from homeport.cli.options import Data, Format, Output, Workspace
+from homeport.cli.output import emit, note, warn
 from homeport.core.ids import Kind
 
 if TYPE_CHECKING:
-    from homeport.cli.following import Follower
+    from homeport.cli.manifest import Order
     from homeport.client import Homeport
+    from homeport.client.archive import Archive
+    from homeport.client.http import Applied
+
+_MASK = "********"
+_NAMES_SHOWN = 20
 
 
 def deploy(
@@ -19,79 +27,166 @@ def deploy(
     type_: Annotated[
         str | None, typer.Option("-t", "--type", help="agent or job. Default: `type` in blaxel.toml, else agent.")
     ] = None,
-    policy: Annotated[list[str] | None, typer.Option("-p", "--policy", help="Attach a policy; repeatable.")] = None,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option("-p", "--policy", help="Attach a policy; repeatable.", autocompletion=complete_policy),
+    ] = None,
     environment: Annotated[
         list[str] | None, typer.Option("-e", "--env", metavar="K=V", help="A variable for the program; repeatable.")
     ] = None,
+    env_file: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Variables that nobody is shown again, such as .env; repeatable."),
+    ] = None,
+    repository: Annotated[
+        str | None,
+        typer.Option(metavar="URL[#REF]", help="A git repository instead of a folder; its newest commit, or REF's."),
+    ] = None,
+    secret: Annotated[str | None, typer.Option(help="The stored secret that opens the repository.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dryrun", "--dry-run", help="Show what would be sent, and send nothing.")
+    ] = False,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow it, or return once it is uploaded.")] = True,
     data: Data = None,
     workspace: Workspace = None,
     output: Format = Output.TEXT,
 ) -> None:
-    """Deploy a folder as an agent or a job, and follow it.
+    """Deploy a folder or a git repository, and follow it.
 
-    Ctrl-C stops following; the deployment goes on.
+    It becomes an agent or a job. Files that .blaxelignore names are left out. Variables: `[env]` in blaxel.toml, then
+    --env-file, then --env, the later wins. Ctrl-C stops following; the deployment goes on.
 
     \b
     Examples:
       homeport deploy -d examples/hello-agent
       homeport deploy -d ./batch --type job --name nightly -e STAGE=test
-      homeport deploy --policy eu-only
+      homeport deploy --policy eu-only --env-file .env --dryrun
+      homeport deploy --repository https://github.com/acme/agent#main --secret git-token
     """
-    from homeport.cli.following import Follower
-    from homeport.cli.manifest import workload
+    from homeport.cli.manifest import Flags, read_order, read_repository_order
     from homeport.cli.options import connect
-    from homeport.cli.output import emit, note, warn
+    from homeport.cli.variables import read_files, read_words
+
+    flags = Flags(
+        name=name,
+        kind=type_,
+        policies=tuple(policy or ()),
+        variables=read_words(environment or [], "--env"),
+        secrets=read_files(env_file or []),
+    )
+    order = read_repository_order(repository, secret, flags) if repository else read_order(directory, flags)
+    for text in order.warnings:
+        warn(text)
+    with nullcontext() if repository else closing(_packed(directory, hinted=not env_file)) as archive:
+        if dry_run:
+            _show(order, archive, output)
+            return
+        with connect(data, workspace) as client:
+            deployed = _deploy(client, order, archive, wait=wait)
+    if output is not Output.TEXT:
+        emit(deployed, output)
+
+
+def _deploy(client: "Homeport", order: "Order", archive: "Archive | None", *, wait: bool) -> dict[str, Any]:
+    if order.workspace and order.workspace != client.workspace:
+        warn(f"blaxel.toml names workspace {order.workspace}; this goes to {client.workspace}. -w chooses another.")
+    applied = client.apply(order.kind, order.resource, upload=archive is not None)
+    for ignored in applied.ignored:
+        warn(str(ignored))
+    _upload(client, applied, archive)
+    if wait:
+        return _follow(client, order, applied)
+    note(f"{order.kind} {order.name} is accepted. See `homeport get {order.kind} {order.name} --watch`.")
+    return client.get(order.kind, order.name)
+
+
+def _packed(directory: Path, *, hinted: bool) -> "Archive":
     from homeport.client.archive import pack
 
-    kind, resource = workload(directory, name=name, kind=type_, policies=policy, environment=environment or [])
-    chosen = resource["metadata"]["name"]
-    with connect(data, workspace) as client:
-        archive = pack(directory)
-        for skipped in archive.skipped:
-            note(f"not packed: {skipped}")
-        applied = client.apply(kind, resource, upload=True)
-        for ignored in applied.ignored:
-            warn(str(ignored))
-        note(f"uploading {archive.files} files, {_size(archive.size)}, digest {archive.digest[:12]}")
-        follower = Follower(client, kind, chosen, since=applied.resource.get("metadata", {}).get("updatedAt"))
-        try:
-            with archive.file:
-                if applied.upload_url:
-                    client.upload(applied.upload_url, archive)
-            deployed = follower.follow()
-        except KeyboardInterrupt:
-            _detached(kind, chosen)
-            raise typer.Exit(130) from None
-        _finish(client, kind, chosen, follower)
-        if output is not Output.TEXT:
-            emit(deployed, output)
+    archive = pack(directory)
+    for skipped in archive.skipped:
+        warn(f"not packed: {skipped}.")
+    if hinted and ".env" in archive.ignored:
+        note("The variables in .env are not sent; `--env-file .env` sends them.")
+    if ".env" in archive.names:
+        warn(".env is packed, and readable for whoever can read the source. List it in .blaxelignore.")
+    return archive
 
 
-def _detached(kind: Kind, name: str) -> None:
-    from homeport.cli.output import note
+def _upload(client: "Homeport", applied: "Applied", archive: "Archive | None") -> None:
+    from homeport.cli.progress import human_size, upload_progress
 
-    note(f"\nNot followed any more; the deployment of {kind} {name} goes on.")
-    note(f"See `homeport get {kind.plural} {name}` and `homeport logs {kind} {name} --build -f`.")
+    if archive is None or not applied.upload_url:
+        return
+    note(f"uploading {archive.files} files, {human_size(archive.size)}, digest {archive.digest[:12]}")
+    try:
+        with upload_progress(archive.size) as sent:
+            client.upload(applied.upload_url, archive, sent)
+    except KeyboardInterrupt:
+        note("\nThe upload was not finished, so nothing changes. Deploy again when you like.")
+        raise
 
 
-def _finish(client: "Homeport", kind: Kind, name: str, follower: "Follower") -> None:
-    from homeport.cli.output import note
+def _follow(client: "Homeport", order: "Order", applied: "Applied") -> dict[str, Any]:
+    from homeport.cli.following import Follower
 
+    kind, name = order.kind, order.name
+    follower = Follower(client, kind, name, since=applied.resource.get("metadata", {}).get("updatedAt"))
+    try:
+        deployed = follower.follow()
+    except KeyboardInterrupt:
+        note(f"\nNot followed any more; the deployment of {kind} {name} goes on.")
+        note(f"See `homeport get {kind} {name}` and `homeport logs {kind} {name} --build -f`.")
+        raise
     if follower.failure is not None:
         note(f"Error: {kind} {name} was not deployed: {follower.failure}")
         note(f"Its output: `homeport logs {kind} {name}` and `homeport logs {kind} {name} --build`.")
         raise typer.Exit(1)
-    if kind is Kind.AGENT:
+    _celebrate(client, kind, name, str(deployed.get("status")))
+    return deployed
+
+
+def _celebrate(client: "Homeport", kind: Kind, name: str, status: str) -> None:
+    if status == "BUILT":
+        note(f"{name} is built and does not serve: `revision.traffic` is 0.")
+    elif kind is Kind.AGENT:
         note(f"{name} serves at {client.agent_url(name)}")
         note(f"Try: homeport run agent {name} -d '{{}}'")
     else:
         note(f"{name} is ready. Try: homeport run job {name} --data '[{{}}]'")
 
 
-def _size(size: int) -> str:
-    return f"{size / 2**20:.1f} MB" if size >= 2**20 else f"{max(1, size // 1024)} KB"
+def _show(order: "Order", archive: "Archive | None", output: Output) -> None:
+    """What would be sent; values of secrets are masked."""
+    envs = order.resource["spec"]["runtime"]["envs"]
+    shown = [{**env, "value": _MASK} if env.get("secret") else env for env in envs]
+    spec = {**order.resource["spec"], "runtime": {**order.resource["spec"]["runtime"], "envs": shown}}
+    resource = {**order.resource, "spec": spec}
+    if output is not Output.TEXT:
+        emit({"kind": order.kind.value, "resource": resource, "archive": _described(archive)}, output)
+        return
+    print(f"{order.kind} {order.name} would be deployed:")
+    emit(resource, Output.YAML)
+    if archive is not None:
+        from homeport.cli.progress import human_size
+
+        print(f"{archive.files} files, {human_size(archive.size)} packed, digest {archive.digest[:12]}:")
+        for path in archive.names[:_NAMES_SHOWN]:
+            print(f"  {path}")
+        if archive.files > _NAMES_SHOWN:
+            print(f"  and {archive.files - _NAMES_SHOWN} more (`-o json` names them)")
+        if archive.ignored:
+            print(f"left out: {', '.join(archive.ignored)}")
+    note("Nothing was sent. Policies decide when it is: `homeport explain` shows how about what is deployed.")
 
 
-def describe(event: dict[str, Any]) -> str:
-    """One event of a deployment in a line."""
-    return f"{event.get('status', '')}: {event.get('message', '')}".strip(": ")
+def _described(archive: "Archive | None") -> dict[str, Any] | None:
+    if archive is None:
+        return None
+    return {
+        "bytes": archive.size,
+        "digest": archive.digest,
+        "files": list(archive.names),
+        "ignored": list(archive.ignored),
+        "skipped": list(archive.skipped),
+    }
