@@ -62,6 +62,7 @@ NEEDS: dict[Route, Needs] = {
         "jobs:list",
     ],
     ("GET", "/v0/homeport/explain/{kind}/{name}"): ["agents:get"],
+    ("POST", "/v0/homeport/policies/dry-run"): ["policies:get", "agents:list", "jobs:list"],
     ("GET", "/v0/homeport/logs/{kind}/{name}"): ["agents:get"],
     ("GET", "/v0/homeport/status"): ["agents:list", "jobs:list"],
     ("GET", "/v0/locations"): ["locations:list"],

@@ -526,4 +526,4 @@ async def test_an_explanation_names_each_step(plane: ControlPlane) -> None:
         explained = (await plane.api.get(f"/v0/homeport/explain/{kind}/one")).json()
         assert (explained["outcome"], explained["plan"]) == ("allowed", {"region": "local", "flavor": "x86/cpu"})
         assert any("here" in step["sentence"] for step in explained["steps"])
-    refusal(await plane.api.get("/v0/homeport/explain/policy/here"), 404, "NotFound")
+    refusal(await plane.api.get("/v0/homeport/explain/model/here"), 404, "NotFound")

@@ -1,5 +1,6 @@
 """Policies over the API: the contract's own example, what acts of it, who uses it, what is left of one that is gone."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -131,13 +132,21 @@ async def test_the_list_counts_the_users_of_each_policy_of_its_page(plane: Contr
 
 
 async def test_the_counts_read_no_workload(plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> None:
-    read: list[Kind] = []
-    monkeypatch.setattr(SqlResources, "unsettled", lambda self, kind, *_: read.append(kind) or [])
-    monkeypatch.setattr(SqlResources, "using_policy", lambda self, *_: read.append(Kind.AGENT) or [])
     await make(plane, "here", GERMANY)
     await deploy(plane, "agents", "one", "here")
-    assert (await plane.api.get("/v0/policies")).json()["data"][0]["usage"]["agents"] == 1
-    assert read == []
+    monkeypatch.setattr(SqlResources, "using_policy", lambda *_: pytest.fail("workloads were read"))
+    asked: list[list[str]] = []
+    count = SqlResources.count_policy_users
+
+    def counted(self: SqlResources, workspace: str, policies: Sequence[str]) -> dict[str, dict[Kind, int]]:
+        asked.append([*policies])
+        return count(self, workspace, policies)
+
+    monkeypatch.setattr(SqlResources, "count_policy_users", counted)
+    await make(plane, "later", GERMANY)
+    listed = (await plane.api.get("/v0/policies", params={"limit": "1", "sort": "name:asc"})).json()["data"]
+    assert listed[0]["usage"]["agents"] == 1
+    assert asked == [["here"]]
 
 
 async def test_a_stored_policy_that_this_version_cannot_use_refuses(plane: ControlPlane) -> None:

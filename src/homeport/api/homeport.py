@@ -1,4 +1,4 @@
-"""Homeport's own endpoints: why a workload runs where it runs, what goes on, what programs print."""
+"""Homeport's own endpoints: what goes on, what programs print."""
 
 import json
 from collections.abc import AsyncIterator
@@ -9,14 +9,12 @@ from fastapi.responses import StreamingResponse
 
 from homeport import __version__
 from homeport.api.dependencies import Caller, Ctx
-from homeport.api.explanations import explanation_of
-from homeport.app.explain import explain_workload
 from homeport.app.logs import LogQuery, Record, read_logs
 from homeport.app.status import read_status
 from homeport.core.clock import timestamp
 from homeport.core.errors import Invalid, NotFound
 from homeport.core.ids import Kind
-from homeport.wire.homeport import Explain, ReplicaStatus, Status
+from homeport.wire.homeport import ReplicaStatus, Status
 
 router = APIRouter(prefix="/v0/homeport", tags=["homeport"])
 
@@ -26,12 +24,6 @@ def workload_kind(kind: str) -> Kind:
         if kind in (known.value, known.plural):
             return known
     raise NotFound(f"There are no workloads of kind {kind!r}; there are agents and jobs.")
-
-
-@router.get("/explain/{kind}/{name}", operation_id="ExplainWorkload", responses={200: {"model": Explain}})
-async def explain_route(ctx: Ctx, caller: Caller, kind: str, name: str) -> Any:
-    """Every step of the decision about a workload, as it would be made now."""
-    return explanation_of(await explain_workload(ctx, caller, workload_kind(kind), name)).to_json()
 
 
 @router.get("/status", operation_id="GetStatus", responses={200: {"model": Status}})

@@ -1,19 +1,21 @@
 """The policy decision and the placement of one workload, from what the store holds. Every way to start something
 (deployment, update, execution) and `explain` come through here, so that nothing goes around it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from homeport.app.context import Context
 from homeport.core.clock import timestamp
-from homeport.core.errors import Denied, Invalid
+from homeport.core.errors import Invalid
 from homeport.core.ids import Kind
-from homeport.placement.plan import Plan, Refusal, place
+from homeport.placement.plan import Plan, Refusal, place, refused_request
 from homeport.policy.decision import Decision, decide
 from homeport.policy.inventory import read_flavors
 from homeport.policy.rules import MissingPolicy, PolicyRule
 from homeport.store.contract import Transaction
+
+RuleOf = Callable[[str], PolicyRule | MissingPolicy]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +24,10 @@ class Verdict:
 
     decision: Decision
     placed: Plan | Refusal
+
+    @property
+    def refusal(self) -> Refusal | None:
+        return self.placed if isinstance(self.placed, Refusal) else None
 
     def plan(self) -> Plan:
         """The plan. Raises `Denied` with policy, rule, what exists and what to change if there is none."""
@@ -32,19 +38,31 @@ class Verdict:
 
 def judge(context: Context, tx: Transaction, workspace: str, kind: Kind, spec: dict[str, Any]) -> Verdict:
     """Decide where this specification may run now, and where it would. Raises `Invalid` for an unknown region."""
-    rules = attached_policies(tx, workspace, spec)
-    decision = decide(kind, rules, context.regions)
-    placed = place(decision, context.regions, pin=spec.get("region"), flavors_asked=read_flavors(spec))
-    return Verdict(decision=decision, placed=placed)
+    decision = decide(kind, [stored_rule(tx, workspace, name) for name in attached(spec)], context.regions)
+    return Verdict(decision=decision, placed=_placed(context, decision, spec))
 
 
-def attached_policies(tx: Transaction, workspace: str, spec: dict[str, Any]) -> Sequence[PolicyRule | MissingPolicy]:
-    """The policies that `spec.policies` names, each once, in that order. Raises `Denied` for one that was stored by
-    another version and cannot decide anything in this one."""
-    return [_attached(tx, workspace, name) for name in dict.fromkeys(spec.get("policies") or [])]
+def assess(context: Context, kind: Kind, spec: dict[str, Any], rule_of: RuleOf) -> Verdict:
+    """The same for people who ask why, with the rules of `rule_of`, which may be other than those that hold. What is
+    wrong with the request is a refusal, too."""
+    decision = decide(kind, [rule_of(name) for name in attached(spec)], context.regions)
+    try:
+        return Verdict(decision=decision, placed=_placed(context, decision, spec))
+    except Invalid as error:
+        return Verdict(decision=decision, placed=refused_request(decision, error))
 
 
-def _attached(tx: Transaction, workspace: str, name: str) -> PolicyRule | MissingPolicy:
+def attached(spec: dict[str, Any]) -> list[str]:
+    """The policies that a specification names, each once, in that order."""
+    return [*dict.fromkeys(spec.get("policies") or [])]
+
+
+def _placed(context: Context, decision: Decision, spec: dict[str, Any]) -> Plan | Refusal:
+    return place(decision, context.regions, pin=spec.get("region"), flavors_asked=read_flavors(spec))
+
+
+def stored_rule(tx: Transaction, workspace: str, name: str) -> PolicyRule | MissingPolicy:
+    """The policy of this name as it holds now."""
     stored = tx.resources.get(workspace, Kind.POLICY, name)
     if stored is None:
         gone = tx.tombstones.get(workspace, name)
@@ -52,5 +70,4 @@ def _attached(tx: Transaction, workspace: str, name: str) -> PolicyRule | Missin
     try:
         return PolicyRule.from_spec(name, stored.spec)
     except Invalid as exc:
-        hint = "Update or detach the policy."
-        raise Denied(f'Policy "{name}" cannot be used by this version: {exc.message}', hint=hint) from exc
+        return MissingPolicy(name, unusable=exc.message.rstrip("."))

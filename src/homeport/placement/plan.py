@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 from homeport.core.errors import Denied, Invalid
 from homeport.placement.refusal import refusal_of
-from homeport.policy.decision import Decision, Step, Verdict, toml_text
+from homeport.policy.decision import Decision, Step, Verdict
 from homeport.policy.inventory import ALIAS, ANYWHERE, Flavor, Region
+from homeport.policy.rules import alternatives
+from homeport.policy.steps import toml_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,15 +54,40 @@ def place(
     """
     pinned = _pinned(inventory, pin)
     _check_flavors(inventory, flavors_asked)
+    asked = _asked_steps(pin, pinned, flavors_asked)
     for region, flavors in decision.allowed:
         if pinned is not None and region.name != pinned.name:
             continue
         fitting = [flavor for flavor in flavors if _asked(flavor, flavors_asked)]
         if fitting:
-            return _plan(decision, region, fitting[0], pinned is not None)
+            why = "it is pinned there" if pinned is not None else "the first that is allowed"
+            sentence = f"Placed in region {region.name} on flavor {fitting[0]}: {why}."
+            step = Step(subject="placement", verdict=Verdict.ALLOWS, sentence=sentence)
+            reasons = (*decision.reasons, *asked, step)
+            return Plan(region=region.name, flavor=fitting[0], driver=region.driver, reasons=reasons)
     policies, message, hint = refusal_of(decision, inventory, pinned, flavors_asked)
     step = Step(subject="placement", verdict=Verdict.REFUSES, sentence=message, hint=hint)
-    return Refusal(policies=policies, message=message, hint=hint, reasons=(*decision.reasons, step))
+    reasons = (*decision.reasons, *asked, step)
+    return Refusal(policies=policies, message=message, hint=hint, reasons=reasons)
+
+
+def refused_request(decision: Decision, error: Invalid) -> Refusal:
+    """A request that `place` could not look at, as a refusal: for explanations, which answer where a request fails."""
+    step = Step(subject=error.field, verdict=Verdict.REFUSES, sentence=error.message, hint=error.hint)
+    return Refusal(policies=(), message=error.message, hint=error.hint, reasons=(*decision.reasons, step))
+
+
+def _asked_steps(pin: str | None, pinned: Region | None, flavors_asked: Sequence[Flavor]) -> list[Step]:
+    """What the workload asks for by itself, whatever the policies say."""
+    steps = []
+    if pinned is not None:
+        alias = "" if pinned.name.casefold() == (pin or "").casefold() else f", an alias of region {pinned.name}"
+        sentence = f"The workload asks for region {pin}{alias}."
+        steps.append(Step(subject="spec.region", verdict=Verdict.LIMITS, sentence=sentence))
+    if flavors_asked:
+        sentence = f"The workload asks for flavor {alternatives(tuple(flavors_asked))}."
+        steps.append(Step(subject="spec.flavors", verdict=Verdict.LIMITS, sentence=sentence))
+    return steps
 
 
 def _pinned(inventory: Sequence[Region], pin: str | None) -> Region | None:
@@ -98,10 +125,3 @@ def _check_flavors(inventory: Sequence[Region], flavors_asked: Sequence[Flavor])
 
 def _asked(flavor: Flavor, flavors_asked: Sequence[Flavor]) -> bool:
     return not flavors_asked or str(flavor).casefold() in {str(one).casefold() for one in flavors_asked}
-
-
-def _plan(decision: Decision, region: Region, flavor: Flavor, pinned: bool) -> Plan:
-    why = "it is pinned there" if pinned else "the first that is allowed"
-    sentence = f"Placed in region {region.name} on flavor {flavor}: {why}."
-    step = Step(subject="placement", verdict=Verdict.ALLOWS, sentence=sentence)
-    return Plan(region=region.name, flavor=flavor, driver=region.driver, reasons=(*decision.reasons, step))

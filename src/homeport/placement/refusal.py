@@ -5,9 +5,10 @@ Called by `place` once nothing fits. One case a function, the narrowest cause fi
 
 from collections.abc import Sequence
 
-from homeport.policy.decision import Decision, RegionVerdict, configuration_lines, missing_sentence
+from homeport.policy.decision import Decision, RegionVerdict
 from homeport.policy.inventory import Flavor, Region
 from homeport.policy.rules import MissingPolicy, PolicyRule, alternatives
+from homeport.policy.steps import configuration_lines, missing_sentence
 
 Words = tuple[tuple[str, ...], str, str]  # names of policies, message, hint
 

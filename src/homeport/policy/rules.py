@@ -41,6 +41,10 @@ class PolicyType(StrEnum):
     MAX_TOKEN = "maxToken"
 
 
+# Which part of a spec acts.
+_PARTS = {PolicyType.LOCATION: "locations", PolicyType.FLAVOR: "flavors", PolicyType.MAX_TOKEN: "maxTokens"}
+
+
 class PlaceType(StrEnum):
     """LOCATION compares with a region's own name and with the location that the operator says, COUNTRY and CONTINENT
     with what the operator says of them. An alias of a region is compared with nothing."""
@@ -122,16 +126,19 @@ class TokenLimit:
 
 @dataclass(frozen=True, slots=True)
 class MissingPolicy:
-    """A name in a workload's `spec.policies` under which no policy exists. It refuses; it never opens. `deleted` says
-    who deleted it and when, where that is known."""
+    """A name in a workload's `spec.policies` under which no policy exists that could decide. It refuses; it never
+    opens. `deleted` says who deleted it and when, where that is known; `unusable` what is wrong with one that is there,
+    stored by another version."""
 
     name: str
     deleted: str = ""
+    unusable: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyRule:
-    """One policy. `resource_types` empty means every kind."""
+    """One policy. `resource_types` empty means every kind. `idle` are parts of its spec that are kept and do
+    nothing."""
 
     name: str
     type: PolicyType
@@ -139,6 +146,7 @@ class PolicyRule:
     flavors: tuple[FlavorPattern, ...] = ()
     tokens: TokenLimit | None = None
     resource_types: frozenset[str] = frozenset()
+    idle: tuple[str, ...] = ()
 
     @classmethod
     def from_spec(cls, name: str, spec: Mapping[str, Any]) -> "PolicyRule":
@@ -147,12 +155,15 @@ class PolicyRule:
         Parts other than the one that `type` names are not read: they do nothing, whatever they hold.
         """
         kind = _choice(PolicyType, spec.get("type"), "spec.type")
-        resource_types = _resource_types(spec)
-        if kind is PolicyType.LOCATION:
-            return cls(name=name, type=kind, places=_places(spec), resource_types=resource_types)
-        if kind is PolicyType.FLAVOR:
-            return cls(name=name, type=kind, flavors=_flavors(spec), resource_types=resource_types)
-        return cls(name=name, type=kind, tokens=_tokens(name, spec), resource_types=resource_types)
+        return cls(
+            name=name,
+            type=kind,
+            places=_places(spec) if kind is PolicyType.LOCATION else (),
+            flavors=_flavors(spec) if kind is PolicyType.FLAVOR else (),
+            tokens=_tokens(name, spec) if kind is PolicyType.MAX_TOKEN else None,
+            resource_types=_resource_types(spec),
+            idle=tuple(part for part in (*_PARTS.values(), "sandbox") if part != _PARTS[kind] and spec.get(part)),
+        )
 
     def binds(self, kind: Kind) -> bool:
         """Whether this policy acts on a workload of `kind` to which it is attached.

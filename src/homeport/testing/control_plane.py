@@ -155,7 +155,8 @@ async def running_control_plane(
 
 def _add_workspaces(tx: Transaction) -> None:
     for name in (HOME, AWAY):
-        tx.identities.add_workspace(make_workspace(name))
+        if tx.identities.workspace(name) is None:  # else a second start on the same data
+            tx.identities.add_workspace(make_workspace(name))
 
 
 def _write_bundle(data: DataDir) -> None:

@@ -9,7 +9,7 @@ os.environ["DO_NOT_TRACK"] = "1"  # before the import, which else reports to its
 
 from blaxel.core.client import models as sdk
 
-from homeport.wire import agents, deployments, errors, executions, homeport, jobs, pages, policies
+from homeport.wire import agents, deployments, errors, executions, explanations, jobs, pages, policies
 from homeport.wire.metadata import Metadata
 
 TIME = "2026-01-01T00:00:00.000000Z"
@@ -129,7 +129,9 @@ def test_revisions_and_errors_are_read_by_the_sdk() -> None:
 
 
 def test_our_own_answers_hold_no_nulls() -> None:
-    step = homeport.ExplainStep(subject="region local", verdict="refuses", sentence="No.")
-    refusal = homeport.ExplainRefusal(message="No.", hint="Detach it.", policies=["eu"])
-    explained = homeport.Explain(kind="agent", name="hello", outcome="refused", steps=[step], refusal=refusal).to_json()
+    step = explanations.ExplainStep(subject="region local", verdict="refuses", sentence="No.")
+    refusal = explanations.ExplainRefusal(message="No.", hint="Detach it.", policies=["eu"])
+    explained = explanations.Explain(
+        kind="agent", name="hello", outcome="refused", steps=[step], refusal=refusal
+    ).to_json()
     assert no_nulls(explained) and set(explained) == {"kind", "name", "outcome", "steps", "refusal"}

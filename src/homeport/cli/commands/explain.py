@@ -47,5 +47,7 @@ def _print(answer: dict[str, Any]) -> None:
         print(f"  refused: {refusal.get('message')}")
         if refusal.get("hint"):
             print(f"  {refusal['hint']}")
-    if newest := answer.get("newest_revision") or answer.get("newestRevision"):
-        print(f"  {newest}")
+    if newest := answer.get("newestRevision"):
+        still = "would be placed there now, too" if newest.get("allowed") else "would not be placed there now"
+        where = f"in region {newest.get('region')} on {newest.get('flavor')}"
+        print(f"  newest revision: {newest.get('id')} ({newest.get('state')}) was placed {where} and {still}")
