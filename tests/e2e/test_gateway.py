@@ -450,14 +450,20 @@ async def test_clients_are_told_not_to_repeat_by_themselves_what_a_program_may_h
     program = await system.program("one")
     await system.publish(agent("a1", revision("r1", program)), agent("none"))
 
-    async def told(path: str) -> str | None:
-        return (await system.get(f"/acme/agents/{path}", method="POST")).headers.get("x-should-retry")
+    async def told(path: str, agent: str) -> str | None:
+        headers = {**bearer(token()), "User-Agent": agent}
+        return (await system.get(f"/acme/agents/{path}", headers, method="POST")).headers.get("x-should-retry")
 
-    assert {await told(f"a1?status={status}") for status in (500, 502, 503)} == {"false"}
-    assert {await told(f"a1?status={status}") for status in (200, 404, 409, 429)} == {None}
-    assert await told("a1?status=503&again=true") == "true"
-    assert await told("a1/break") == "false"
-    assert await told("none") == "true"
+    for repeats in ("blaxel/cli/golang/0.1.108 (linux/amd64) blaxel/c47b38a", "Blaxel/Go 0.25.0"):
+        assert {await told(f"a1{rest}?status={status}", repeats) for rest in ("", "/x") for status in (429, 503)} == {
+            "false"
+        }
+        assert await told("a1?status=503&again=true", repeats) == "true"
+    for others in ("curl/8.0", "OpenAI/Python 2.0"):
+        assert {await told(f"a1?status={status}", others) for status in (200, 429, 503)} == {None}
+    for anybody in ("blaxel/cli/golang/0.1.108", "curl/8.0"):
+        assert await told("a1/break", anybody) == "false"
+        assert await told("none", anybody) == "true"
 
 
 async def test_a_program_that_breaks_off_or_is_away_is_told_as_retryable(system: System) -> None:

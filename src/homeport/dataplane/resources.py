@@ -36,7 +36,8 @@ IN_FLIGHT = 100_000  # for each cluster; Envoy's default of 1024 would refuse a 
 # One replica that is not draining takes the whole load; at the default of 140 a third of it would go to the activator
 # whenever a second one drains. In percent.
 OVERPROVISIONING = 100_000
-FAILED_FROM = 500  # statuses below it are a program's own word to its caller, 429 with its retries included
+# How the public command line and the SDK that it is made with name themselves: they repeat a POST that failed.
+REPEATERS = "blaxel/"
 SERVER_CLUSTER = "server"
 EDGE_CLUSTER = "edge"
 
@@ -150,7 +151,6 @@ def _scope(name: str, key: tuple[str, str, str]) -> Any:
 def _table(route: WorkloadRoute) -> Any:
     host = _host(route.key, _routes(route), rules_of(route), _FROM_PROGRAMS)
     host.retry_policy.CopyFrom(_retries())
-    host.response_headers_to_add.append(_no_second_run())
     return table_pb2.RouteConfiguration(name=route.key, virtual_hosts=[host])
 
 
@@ -162,16 +162,6 @@ def _host(name: str, routes: list[Any], rules: dict[str, Any], hidden: tuple[str
         routes=routes,
         typed_per_filter_config=rules,
         request_headers_to_remove=hidden,
-    )
-
-
-def _no_second_run() -> Any:
-    """A program that failed has run: the public command line would send the same POST up to three times. A program
-    that wants to be asked again says so with the header itself."""
-    value = f"%CEL(response.code >= {FAILED_FROM} ? 'false' : '')%"
-    return base_pb2.HeaderValueOption(
-        header=base_pb2.HeaderValue(key=SHOULD_RETRY_HEADER, value=value),
-        append_action=base_pb2.HeaderValueOption.ADD_IF_ABSENT,
     )
 
 
@@ -189,18 +179,35 @@ def _retries() -> Any:
 
 
 def _routes(route: WorkloadRoute) -> list[Any]:
-    """Four routes: with and without something after the name (so that the program sees `/` or the rest), for
-    WebSockets and for all else, which differ in their time limits."""
+    """Six routes: with and without something after the name (so that the program sees `/` or the rest), for
+    WebSockets, which have time limits of their own, for clients that repeat what failed, and for all else."""
     root = f"/{route.key}"
-    plain = (("path", root), ("prefix", f"{root}/"))
-    return [_route(route, {field: text}, websocket) for websocket in (True, False) for field, text in plain]
+    websocket = _client("upgrade", string_pb2.StringMatcher(exact="websocket", ignore_case=True))
+    repeater = _client("user-agent", string_pb2.StringMatcher(prefix=REPEATERS, ignore_case=True))
+    found = []
+    for client in (websocket, repeater, None):
+        for field, text in (("path", root), ("prefix", f"{root}/")):
+            match = route_pb2.RouteMatch(**{field: text}, headers=[client] if client else [])
+            found.append(_route(route, match, client is websocket))
+            if client is repeater:
+                found[-1].response_headers_to_add.append(_no_second_run())
+    return found
 
 
-def _route(route: WorkloadRoute, path: dict[str, str], websocket: bool) -> Any:
-    match = route_pb2.RouteMatch(**path)
-    if websocket:
-        value = string_pb2.StringMatcher(exact="websocket", ignore_case=True)
-        match.headers.append(route_pb2.HeaderMatcher(name="upgrade", string_match=value))
+def _client(header: str, value: Any) -> Any:
+    return route_pb2.HeaderMatcher(name=header, string_match=value)
+
+
+def _no_second_run() -> Any:
+    """A program that failed has run: these clients would send the same POST up to three times. A program that wants to
+    be asked again says so with the header itself."""
+    return base_pb2.HeaderValueOption(
+        header=base_pb2.HeaderValue(key=SHOULD_RETRY_HEADER, value="false"),
+        append_action=base_pb2.HeaderValueOption.ADD_IF_ABSENT,
+    )
+
+
+def _route(route: WorkloadRoute, match: Any, websocket: bool) -> Any:
     weighted = [revision for revision in route.revisions if revision.weight > 0]
     if not weighted:
         return route_pb2.Route(match=match, direct_response=route_pb2.DirectResponseAction(status=503))

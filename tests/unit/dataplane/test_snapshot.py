@@ -150,7 +150,7 @@ def test_the_activator_stands_behind_the_replicas() -> None:
 def test_time_limits_are_the_contracts() -> None:
     table = unpacked(snapshot(agent("a", revision("r"))), ROUTES, "acme/agents/a")
     for entry in table.virtual_hosts[0].routes:
-        websocket = bool(entry.match.headers)
+        websocket = "upgrade" in [header.name for header in entry.match.headers]
         assert entry.route.timeout.seconds == (0 if websocket else limits.REQUEST_TIMEOUT_S)
         idle_s = limits.WEBSOCKET_IDLE_S if websocket else limits.IDLE_TIMEOUT_S
         assert entry.route.idle_timeout.seconds == idle_s
