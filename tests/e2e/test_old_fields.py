@@ -140,3 +140,15 @@ def test_the_command_line_warns_of_what_has_no_effect(system: System, tmp_path: 
     assert done.returncode == 0, done.stderr
     warned = [line for line in done.stderr.splitlines() if line.startswith("Warning: ")]
     assert len(warned) == 1 and warned[0].startswith("Warning: spec.triggers is kept and has no effect: ")
+
+
+def test_the_command_line_warns_of_a_revision_that_will_not_serve(system: System, tmp_path: Path) -> None:
+    files = {"main.py": "print('done')"}
+    assert system.deploy("jobs", "kept", files)["status"] == "DEPLOYED"
+    assert system.deploy("jobs", "kept", files, {"revision": {"traffic": 0}})["status"] == "DEPLOYED"
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    done = system.command("deploy", "-d", str(tmp_path), "--type", "job", "--name", "kept")
+    assert done.returncode == 0, done.stderr
+    (warned,) = [line for line in done.stderr.splitlines() if line.startswith("Warning: ")]
+    assert "does not serve" in warned and "send spec.revision.traffic 100" in warned

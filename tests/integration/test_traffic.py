@@ -53,7 +53,7 @@ async def test_traffic_0_builds_and_keeps_a_revision_while_the_old_one_serves(lo
         second = await deploy(loops, kind, "two", WorkloadStatus.DEPLOYED, **HELD)
         assert await shown(loops, kind) == [("built", False, 0, False), ("serving", True, 100, False)]
         told = dict(await events(loops, kind))
-        assert "does not serve: traffic is 0" in told["Accepted"] and "kept" in told["Built"]
+        assert "does not serve: traffic is 0" in told["NotServed"] and "kept" in told["Built"]
         if kind is Kind.JOB:
             execution = await create_execution(loops.context, ADMIN, "one", ExecutionIntent())
             assert execution.revision_id == first.id

@@ -236,9 +236,10 @@ def _record(context: Context, tx: Transaction, resource: Resource, revision: Rev
     tx.revisions.insert(revision)
     status = _STATUS_OF_STATE[revision.state]
     message = f"Revision {revision.id} accepted; placed in region {revision.region} on {revision.flavor}"
-    if traffic.held:
-        message += f"; it is built and kept, and does not serve: {traffic.held}"
     tx.events.add(_event(resource, revision.created_at, status, message, "Accepted", revision.id))
+    if traffic.held:
+        message = f"Revision {revision.id} is built and kept, and does not serve: {traffic.held}"
+        tx.events.add(_event(resource, revision.created_at, status, message, "NotServed", revision.id))
     token = None
     if revision.state is RevisionState.UPLOADING:
         token = upload_token(context, revision)

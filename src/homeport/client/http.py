@@ -35,6 +35,17 @@ class Applied:
     upload_url: str | None
     ignored: tuple[Ignored, ...] = ()
 
+    @property
+    def warnings(self) -> list[str]:
+        """What a person should know of an order that was accepted: what has no effect, and that it will not serve."""
+        newest = (self.resource.get("events") or [{}])[-1].get("revision")
+        kept = [
+            str(event.get("message"))
+            for event in self.resource.get("events") or ()
+            if event.get("reason") == "NotServed" and event.get("revision") == newest
+        ]
+        return [*map(str, self.ignored), *kept]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListQuery:

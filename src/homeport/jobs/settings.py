@@ -29,6 +29,7 @@ TIMEOUT_S = Bounds(low=1, high=30 * 24 * 3600)
 MAX_RETRIES = Bounds(low=0, high=100)
 CONCURRENT_TASKS = Bounds(low=1, high=10_000)
 CPU_CORES = (0.01, 1024.0)  # the kernel's shortest quota; no machine has more
+ARGV_BYTES = 512 * 1024  # the kernel takes 2 MiB of words and variables together
 DISK_PERCENT = Bounds(low=10, high=95)  # the contract's
 CONCURRENT_TASKS_DEFAULT = 10  # the contract's example; jobs share the machine
 
@@ -62,6 +63,7 @@ class JobSettings:
         refuse_unserved(spec)
         _check_unused(runtime.spec)
         read_expiry(spec)
+        _check_words(runtime.spec)
         return cls(
             max_retries=runtime.number("maxRetries", MAX_RETRIES, MAX_RETRIES_DEFAULT),
             timeout_s=runtime.timeout_s(),
@@ -104,6 +106,12 @@ def _command(runtime: Mapping[str, Any]) -> tuple[str, ...]:
     if command and not command[0]:
         raise Invalid("spec.runtime.command[0]", "must name a program")
     return command
+
+
+def _check_words(runtime: Mapping[str, Any]) -> None:
+    words = (*_command(runtime), *read_texts(runtime, "args", "spec.runtime.args"))
+    if sum(len(word.encode(errors="surrogatepass")) + 1 for word in words) > ARGV_BYTES:
+        raise Invalid("spec.runtime.args", f"must have at most {ARGV_BYTES} bytes together with the command")
 
 
 def _cpu_cores(runtime: Mapping[str, Any]) -> float | None:

@@ -49,6 +49,7 @@ BAD: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({}, {"args": ["nul\0"]}, "spec.runtime.args[0]"),
     ({}, {"args": ["x" * 131072]}, "spec.runtime.args[0]"),
     ({}, {"args": ["x"] * 1001}, "spec.runtime.args"),
+    ({}, {"command": ["python"], "args": ["x" * 1000] * 600}, "spec.runtime.args"),
     ({}, {"cpu": -1}, "spec.runtime.cpu"),
     ({}, {"cpu": "2"}, "spec.runtime.cpu"),
     ({}, {"cpu": True}, "spec.runtime.cpu"),

@@ -55,7 +55,7 @@ STARTING, READY, BACKOFF, DRAINING = (
     ReplicaState.BACKOFF,
     ReplicaState.DRAINING,
 )
-BUILT, SERVING = RevisionState.BUILT, RevisionState.SERVING
+BUILT, HELD, SERVING = RevisionState.BUILT, RevisionState.HELD, RevisionState.SERVING
 
 
 def test_a_built_revision_starts_one_replica_or_as_many_as_its_minimum() -> None:
@@ -151,6 +151,11 @@ def test_an_older_built_revision_never_replaces_a_newer_that_serves() -> None:
     assert kinds(found) == [Supersede]
 
 
+def test_a_kept_revision_starts_nothing_and_replaces_nothing() -> None:
+    assert step(LIVE, [rev(1, HELD)], [], NOW).settled
+    assert step(LIVE, [rev(2, HELD), rev(1, SERVING)], [rep(1, READY)], NOW).settled
+
+
 def test_a_disabled_workload_drains_everything_and_returns_when_enabled() -> None:
     disabled = ResourceView(generation=1, enabled=False)
     replicas = [rep(1, READY, ready_at=NOW), rep(1, BACKOFF, ordinal=1), rep(1, STARTING, ordinal=2)]
@@ -203,6 +208,10 @@ def test_five_revisions_are_kept_and_the_serving_one_always() -> None:
             [rep(1, READY)],
             WorkloadStatus.FAILED,
         ),
+        (ResourceView(generation=1), [rev(1, HELD)], [], WorkloadStatus.BUILT),
+        (ResourceView(generation=2), [rev(2, HELD), rev(1, SERVING)], [rep(1, READY)], WorkloadStatus.DEPLOYED),
+        (ResourceView(generation=2), [rev(2, HELD), rev(1, SERVING)], [rep(1, BACKOFF)], WorkloadStatus.DEPLOYING),
+        (ResourceView(generation=2), [rev(2, HELD), rev(1, BUILT)], [], WorkloadStatus.DEPLOYING),
         (ResourceView(generation=1, enabled=False), [rev(1, SERVING)], [rep(1, DRAINING)], WorkloadStatus.DEACTIVATING),
         (ResourceView(generation=1, enabled=False), [rev(1, SERVING)], [], WorkloadStatus.DEACTIVATED),
         (ResourceView(generation=1, deleting=True), [rev(1, SERVING)], [rep(1, READY)], WorkloadStatus.DELETING),

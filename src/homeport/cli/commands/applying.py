@@ -109,8 +109,8 @@ def _apply(client: "Homeport", document: "Document") -> str:
     if stored is not None and _says_nothing_new(document.resource, stored):
         return "unchanged"
     applied = client.apply(document.kind, document.resource)
-    for ignored in applied.ignored:
-        warn(f"{document.kind} {document.name}: {ignored}")
+    for warning in applied.warnings:
+        warn(f"{document.kind} {document.name}: {warning}")
     return "created" if applied.created else "configured"
 
 

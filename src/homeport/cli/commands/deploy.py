@@ -91,8 +91,8 @@ def _deploy(client: "Homeport", order: "Order", archive: "Archive | None", *, wa
     if order.workspace and order.workspace != client.workspace:
         warn(f"blaxel.toml names workspace {order.workspace}; this goes to {client.workspace}. -w chooses another.")
     applied = client.apply(order.kind, order.resource, upload=archive is not None)
-    for ignored in applied.ignored:
-        warn(str(ignored))
+    for warning in applied.warnings:
+        warn(warning)
     _upload(client, applied, archive)
     if wait:
         return _follow(client, order, applied)
