@@ -7,7 +7,9 @@ import argparse
 import importlib
 import json
 import pkgutil
+import signal
 import subprocess
+import sys
 from datetime import UTC
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,7 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := set(options.names) - set(names):
         parser.error(f"there is no scenario {min(unknown)!r}; there are {', '.join(names)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what was started is stopped, too
     console = Console(width=110)
     report: dict[str, Any] = {"commit": _commit(), "machine": machine.describe(), "scenarios": {}}
     started = SystemClock().now()

@@ -10,7 +10,6 @@ from typing import Any
 
 from homeport.core.clock import timestamp
 from homeport.dataplane import headers
-from homeport.dataplane.credentials import WORKLOAD_FORM
 
 SOURCE_HEADER = "X-Blaxel-Source"
 CODE_HEADER = "X-Blaxel-Error-Code"
@@ -154,7 +153,7 @@ _PLATFORM_PATH = r"/(v0|oauth|\.well-known|healthz|readyz)([/?].*)?"
 def local_reply_config() -> dict[str, Any]:
     """Envoy's `local_reply_config`: the first mapper that fits gives the body and the headers."""
     no_credential = [_header(name, present=False) for name in (headers.AUTHORIZATION, headers.BLAXEL_AUTHORIZATION)]
-    workload = _header(":path", regex=WORKLOAD_FORM)
+    workload = _header(":path", regex=headers.WORKLOAD_FORM)
     return {
         "mappers": [
             _control_plane_mapper(),

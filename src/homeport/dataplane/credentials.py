@@ -47,12 +47,9 @@ def token_filter(jwks: dict[str, Any], issuer: str, audience: str) -> Packed:
     )
     # For requests without a route: a path of a workload's form needs a token before it is told that nothing is there.
     rule = config.rules.add()
-    rule.match.safe_regex.regex = WORKLOAD_FORM
+    rule.match.safe_regex.regex = headers.WORKLOAD_FORM
     rule.requires.CopyFrom(_any_of(first, _named("alone")))
     return _filter(headers.JWT_FILTER, config)
-
-
-WORKLOAD_FORM = r"/[^/?]+/(agents|functions|models|jobs|sandboxes)/[^/?]+([/?].*)?"
 
 
 def deny_filter(revoked: frozenset[str]) -> Packed:

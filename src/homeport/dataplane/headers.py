@@ -27,3 +27,6 @@ JWT_PAYLOAD = "jwt"
 # Scopes of the route table that are no workload. No path leads to them by itself, because none holds a blank.
 PLATFORM_SCOPE = ("the platform", "-", "-")
 MODELS_SCOPE = ("all models", "-", "-")
+
+# A path of a workload's form, as a regular expression: whatever is there, or nothing, is a workload's business.
+WORKLOAD_FORM = r"/[^/?]+/(agents|functions|models|jobs|sandboxes)/[^/?]+([/?].*)?"

@@ -7,11 +7,7 @@ import threading
 from contextlib import closing
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
-from alembic.util.exc import CommandError
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, inspect, text
 
 from homeport.core.errors import StoreUnavailable
 from homeport.store.failures import DAMAGED
@@ -54,17 +50,37 @@ def prepare_file(path: Path) -> None:
 
 def migrate(engine: Engine) -> None:
     """Run what is missing of the migrations, all in one transaction."""
-    config = _config()
     with engine.begin() as connection:
+        if _version(connection) == newest_version():
+            return  # ordinarily; without loading what makes changes of the schema, which would stay in memory
+        from alembic import command
+        from alembic.config import Config
+
+        config = Config()
+        # A percent sign has a meaning in this configuration.
+        config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 
 
-def _config() -> Config:
-    config = Config()
-    # A percent sign has a meaning in this configuration.
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-    return config
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def known_versions() -> list[str]:
+    """Of the schema, oldest first: each migration's file begins with its own."""
+    return sorted(path.name.partition("_")[0] for path in (_MIGRATIONS / "versions").glob("[0-9]*_*.py"))
+
+
+def newest_version() -> str:
+    return known_versions()[-1]
+
+
+def _version(connection: Connection) -> str | None:
+    """What the database is at; None for a new one."""
+    if not inspect(connection).has_table(_VERSIONS):
+        return None
+    version: str | None = connection.scalar(text(f"SELECT version_num FROM {_VERSIONS}"))
+    return version
 
 
 def _refuse_damaged(path: Path) -> None:
@@ -96,21 +112,13 @@ def _refuse_foreign(path: Path) -> None:
         raise StoreUnavailable(
             f"The database {path} belongs to another program.", hint="Choose another data directory with --data."
         )
-    scripts = ScriptDirectory.from_config(_config())
     for (version,) in versions:
-        if not _known(scripts, version):
+        if version not in known_versions():
             raise StoreUnavailable(
                 f"The store's database {path} was made by a newer Homeport (schema {version}; this one knows up to "
-                f"{scripts.get_current_head()}).",
+                f"{newest_version()}).",
                 hint="Start the newer version, or put back a backup of the data directory from before the upgrade.",
             )
 
 
 _VERSIONS = "alembic_version"
-
-
-def _known(scripts: ScriptDirectory, version: str) -> bool:
-    try:
-        return scripts.get_revision(version) is not None
-    except CommandError:
-        return False

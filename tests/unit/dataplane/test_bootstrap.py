@@ -9,7 +9,7 @@ import pytest
 
 from homeport.dataplane import answers, headers
 from homeport.dataplane.bootstrap import EnvoySockets, bootstrap, envoy_command
-from homeport.dataplane.credentials import WORKLOAD_FORM
+from homeport.dataplane.headers import WORKLOAD_FORM
 
 SOCKETS = EnvoySockets(xds=Path("/r/x"), server=Path("/r/s"), edge=Path("/r/e"), admin=Path("/r/a"))
 CONFIG = bootstrap(sockets=SOCKETS, host="127.0.0.1", port=8080)
