@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test check contract bench lock clean
+.PHONY: help setup demo test check contract bench fuzz lock clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -38,6 +38,9 @@ contract: setup ## compare our OpenAPI document with another: SPEC=path/to/opena
 
 bench: setup ## measure; one scenario with ONLY=name, see docs/benchmarks.md
 	$(BIN)/python -m bench $(ONLY)
+
+fuzz: setup ## make up requests for longer: EXAMPLES=200 of each operation, SEED= repeats a run
+	HOMEPORT_FUZZ_EXAMPLES=$(or $(EXAMPLES),200) HOMEPORT_FUZZ_SEED=$(or $(SEED),0) $(BIN)/python -m pytest -q tests/integration/test_made_up_requests.py
 
 lock: setup ## pin anew what requirements/*.in name
 	for set in run dev; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url requirements/$$set.in -o requirements/$$set.lock; done

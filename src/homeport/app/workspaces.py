@@ -6,7 +6,7 @@ from homeport.core.ids import Kind
 from homeport.identity.principals import Principal
 from homeport.identity.roles import require
 from homeport.store.contract import Transaction
-from homeport.store.records import ListQuery, Workspace
+from homeport.store.records import Workspace
 
 # What the contract counts; kinds that this version does not serve have nothing to count.
 _NOT_SERVED = (
@@ -50,6 +50,6 @@ async def get_workspace(
 def _counts(tx: Transaction, workspace: str) -> dict[str, int]:
     counts = dict.fromkeys(_NOT_SERVED, 0)
     for kind in Kind:
-        counts[kind.plural] = tx.resources.page(ListQuery(workspace=workspace, kind=kind, limit=1)).total
+        counts[kind.plural] = tx.resources.count(workspace, kind)
     accounts = tx.identities.accounts(workspace)
     return counts | {"serviceaccounts": sum(account.owner_uid is None for account in accounts)}
