@@ -15,7 +15,7 @@ from homeport.testing.system import System, eventually
 
 ROUTES = (
     "env", "other-env", "docker", "configuration", "job-env", "override", "failing", "broken-build", "stored",
-    "refused", "manifest", "replaced",
+    "refused", "manifest", "replaced", "env-file", "applied",
 )  # fmt: skip
 VALUES = {route: f"hush-{route}-{new_id('x', 20)}" for route in ROUTES}
 SEEN = f"seen-{new_id('x', 20)}"  # a variable that is no secret: what finds it would find the others
@@ -67,8 +67,8 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     running.down()
 
 
-def given(own: System) -> dict[str, str]:
-    answer: dict[str, str] = own.gateway.get("/agents/keeper").json()
+def given(own: System, agent: str = "keeper") -> dict[str, str]:
+    answer: dict[str, str] = own.gateway.get(f"/agents/{agent}").json()
     return answer
 
 
@@ -89,9 +89,17 @@ def written(own: System) -> dict[str, list[str]]:
 def told(own: System) -> dict[str, str]:
     """All that the API and the command line tell about what there is, without asking for secrets."""
     told: dict[str, str] = {}
-    for kind, name in (("agents", "keeper"), ("agents", "failing"), ("agents", "unbuilt"), ("jobs", "keeper")):
+    for kind, name in (
+        ("agents", "keeper"),
+        ("agents", "typed"),
+        ("agents", "failing"),
+        ("agents", "unbuilt"),
+        ("jobs", "keeper"),
+    ):
         for path in (f"/{kind}/{name}", f"/{kind}", f"/{kind}/{name}/revisions", f"/homeport/explain/{kind}/{name}"):
             told[path] = own.api.get(path).text
+        search = {"resourceType": kind, "workloadIds": name}
+        told[f"search {kind} {name}"] = own.api.get("/observability/logs", params=search).text
         for source in ("build", "run"):
             told[f"logs {kind} {name} {source}"] = own.api.get(
                 f"/homeport/logs/{kind}/{name}", params={"source": source}
@@ -147,10 +155,32 @@ def used(own: System, tmp_path_factory: pytest.TempPathFactory) -> System:
     unbuilt = {"runtime": {"envs": [secret("ENV", "broken-build")]}}
     sources = {"main.py": AGENT, "requirements.txt": "no-such-package-of-this-name==99\n"}
     assert own.deploy("agents", "unbuilt", sources, unbuilt)["status"] == "FAILED"
-    stored = tmp_path_factory.mktemp("stored") / "value"
-    stored.write_text(VALUES["stored"])
-    assert own.command("secrets", "set", "git", "--from-file", str(stored)).returncode == 0
+    files = tmp_path_factory.mktemp("files")
+    (files / "stored").write_text(VALUES["stored"])
+    assert own.command("secrets", "set", "git", "--from-file", str(files / "stored")).returncode == 0
+    use_the_command_line(own, files)
     return own
+
+
+def use_the_command_line(own: System, files: Path) -> None:
+    """A folder with its `.env`, and a manifest whose secret comes from elsewhere."""
+    folder = files / "typed"
+    folder.mkdir()
+    (folder / "main.py").write_text(AGENT)
+    (folder / ".env").write_text(f"ENV={VALUES['env-file']}\n")
+    deploy = ("deploy", "-d", str(folder), "--env-file", str(folder / ".env"))
+    (files / "values").write_text(f"APPLIED={VALUES['applied']}\n")
+    manifest = files / "manifest.yaml"
+    manifest.write_text(
+        "kind: Agent\nmetadata: {name: typed}\n"
+        "spec: {runtime: {envs: [{name: APPLIED, value: $APPLIED, secret: true}, {name: ENV, value: '********'}]}}\n"
+    )
+    apply = ("apply", "-f", str(manifest), "--env-file", str(files / "values"))
+    for words in ((*deploy, "--dryrun"), (*deploy, "-o", "json"), (*apply, "-o", "json")):
+        done = own.command(*words)
+        assert done.returncode == 0 and not holding((done.stdout + done.stderr).encode()), done.stdout + done.stderr
+    expected = {"ENV": digest("env-file"), "APPLIED": digest("applied")}
+    eventually(lambda: expected.items() <= given(own, "typed").items(), "the applied revision serves")
 
 
 def test_programs_are_given_their_secrets(used: System) -> None:

@@ -48,6 +48,10 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "DeleteApiKeyForServiceAccount": ("apiKey:write",),
     "ListLocations": ("locations:list",),
     "GetConfiguration": ("configurations:list",),
+    "ListSecrets": ("workspaces:get",),
+    "GetSecret": ("workspaces:get",),
+    "PutSecret": ("admin",),
+    "DeleteSecret": ("admin",),
 }
 for _one, _many in (("Agent", "agents"), ("Job", "jobs"), ("Policy", "policies")):
     NEEDS |= {f"{verb}{_one}": (f"{_many}:{verb.lower()}",) for verb in ("Create", "Get", "Update", "Delete")}
