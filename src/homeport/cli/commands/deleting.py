@@ -87,7 +87,8 @@ def _confirm(documents: list["Document"]) -> None:
     for document in losing:
         if document.kind is not None:
             note(f"{document.kind} {document.name} goes with {_LOST[document.kind]}.")
-    if not typer.confirm("Delete?", default=False, err=True):
+    print("Delete? [y/N]: ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         note("Nothing was deleted.")
         raise typer.Exit(1)
 

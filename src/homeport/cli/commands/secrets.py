@@ -29,8 +29,11 @@ def set_secret(
     from_file: _Files = None,
     data: Data = None,
     workspace: Workspace = None,
+    output: Format = Output.TEXT,
 ) -> None:
-    """Store or replace a secret. Without --from-file the value is read from standard input.
+    """Store or replace a secret.
+
+    Without --from-file the value is read from standard input.
 
     \b
     Examples:
@@ -44,13 +47,21 @@ def set_secret(
         raise Invalid("homeport secrets set", rule, hint=hint)
     body = _from_files(from_file) if from_file else {"value": _typed(name)}
     with connect(data, workspace) as client:
-        client.put_secret(name, body)
-    print(f"secret {name} stored")
+        stored = client.put_secret(name, body)
+    if output is not Output.TEXT:
+        emit(stored, output)
+    else:
+        print(f"secret {name} stored")
 
 
 @app.command("list")
 def list_secrets(data: Data = None, workspace: Workspace = None, output: Format = Output.TEXT) -> None:
-    """List the stored secrets by name. Values are never shown."""
+    """List the stored secrets by name. Values are never shown.
+
+    \b
+    Example:
+      homeport secrets list
+    """
     with connect(data, workspace) as client:
         found = [*client.list_secrets()]
     if output is not Output.TEXT:
@@ -63,19 +74,36 @@ def list_secrets(data: Data = None, workspace: Workspace = None, output: Format 
 
 @app.command("delete")
 def delete_secret(
-    name: Annotated[str, typer.Argument(help="Which one.")], data: Data = None, workspace: Workspace = None
+    name: Annotated[str, typer.Argument(help="Which one.")],
+    data: Data = None,
+    workspace: Workspace = None,
+    output: Format = Output.TEXT,
 ) -> None:
-    """Delete a secret, in use or not; builds that need it fail from then on."""
+    """Delete a secret, in use or not.
+
+    Builds that need it fail from then on.
+
+    \b
+    Example:
+      homeport secrets delete git-token
+    """
     with connect(data, workspace) as client:
-        client.delete_secret(name)
-    print(f"secret {name} deleted")
+        gone = client.delete_secret(name)
+    if output is not Output.TEXT:
+        emit(gone, output)
+    else:
+        print(f"secret {name} deleted")
 
 
 @app.command("rotate-key")
 def rotate_key(data: Data = None) -> None:
-    """Put a new sealing key in front of the old ones; the next start seals everything with it.
+    """Put a new sealing key in front of the old ones.
 
-    Works on the data directory of this machine, whether Homeport runs or not.
+    The next start seals everything with it. Works on the data directory of this machine, whether Homeport runs or not.
+
+    \b
+    Example:
+      homeport secrets rotate-key
     """
     from homeport.sealing.keys import SealingKeys
     from homeport.settings import DataDir, default_data
@@ -118,7 +146,9 @@ def _read(path: str) -> str:
 
 def _typed(name: str) -> str:
     if sys.stdin.isatty():
-        return _value(str(typer.prompt(f"Value of {name}", hide_input=True)), "the prompt")
+        import getpass
+
+        return _value(getpass.getpass(f"Value of {name}: "), "the prompt")
     try:
         return _value(sys.stdin.buffer.read().decode("utf-8"), "standard input")
     except UnicodeDecodeError as error:

@@ -34,6 +34,7 @@ def up(
       homeport up --country DE --continent EU
       homeport up --data ./data --port 9000 --detach
     """
+    _warn_of_login(data)
     words = ["--host", host]
     for option, value in (("--data", data), ("--port", port), ("--country", country), ("--continent", continent)):
         words += [option, str(value)] if value is not None else []
@@ -42,6 +43,14 @@ def up(
     sys.stdout.flush()
     # Becomes the supervisor: what stays for days holds nothing of the command line, and signals go straight to it.
     os.execv(sys.executable, [sys.executable, "-m", "homeport.supervise", *words])
+
+
+def _warn_of_login(data: Path | None) -> None:
+    """Whoever is logged in elsewhere would not reach what is being started."""
+    from homeport.client.logins import read_logins
+
+    if data is None and not os.environ.get("HOMEPORT_DATA") and (current := read_logins().chosen) is not None:
+        note(f"You are logged in to {current.url}: commands go there until `homeport logout`, or with --data.")
 
 
 def down(data: Data = None) -> None:
@@ -245,7 +254,12 @@ def _set_up(files: dict[Path, str], commands: tuple[tuple[str, ...], ...]) -> No
 
 
 def version(output: Format = Output.TEXT) -> None:
-    """Print the version."""
+    """Print the version.
+
+    \b
+    Example:
+      homeport version
+    """
     from homeport import __version__
 
     if output is Output.TEXT:
