@@ -18,6 +18,7 @@ from homeport.cli.commands import (
     keys,
     login,
     logs,
+    policies,
     running,
     secrets,
     system,
@@ -60,6 +61,7 @@ app.add_typer(executions.app, name="executions")
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(keys.app, name="keys")
 app.add_typer(secrets.app, name="secrets")
+app.add_typer(policies.app, name="policies")
 
 
 def _print_version(wanted: bool) -> None:

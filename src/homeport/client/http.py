@@ -129,8 +129,12 @@ class Homeport(AccountOperations):
         return self._array(f"/{kind.plural}/{part(name)}/revisions")
 
     def explain(self, kind: Kind, name: str) -> Resource:
-        """How policies and placement decide about a workload now."""
+        """How policies and placement decide about a workload now, or what a policy does."""
         return self._json("GET", f"/homeport/explain/{kind.plural}/{part(name)}")
+
+    def dry_run_policy(self, change: Resource) -> Resource:
+        """What a change of a policy would do: `metadata` and `spec`, or `name` and `delete`; `attach` for all."""
+        return self._json("POST", "/homeport/policies/dry-run", body=change)
 
     def status(self) -> Resource:
         """What runs, and what the operator should know."""

@@ -46,7 +46,7 @@ def test_help_names_every_command_and_every_exit_code(cli: Cli) -> None:
     shown = cli("--help").stdout
     for command in (
         "up", "down", "status", "env", "doctor", "host-setup", "deploy", "apply", "get", "delete", "run",
-        "executions", "secrets", "logs", "explain", "version",
+        "executions", "secrets", "logs", "explain", "policies", "version",
     ):  # fmt: skip
         assert f"  {command} " in shown
     assert "3 refused" in shown and "4 no answer" in shown
@@ -62,7 +62,16 @@ def test_help_needs_none_of_the_slow_imports(cli: Cli) -> None:
 
 
 def test_every_command_teaches_by_example(cli: Cli) -> None:
-    for words in (["deploy"], ["run", "agent"], ["run", "job"], ["executions", "tasks"], ["logs"], ["apply"], ["get"]):
+    for words in (
+        ["deploy"],
+        ["run", "agent"],
+        ["run", "job"],
+        ["executions", "tasks"],
+        ["logs"],
+        ["apply"],
+        ["get"],
+        ["policies", "dry-run"],
+    ):
         assert f"    homeport {' '.join(words)} " in cli(*words, "--help").stdout
 
 
@@ -100,7 +109,9 @@ def test_no_answer_exits_with_4_and_says_how_to_start(tmp_path: Path) -> None:
         ["run", "job", "j", "--data", "not json"],
         ["run", "job", "j", "--data", '{"no": "tasks"}'],
         ["deploy", "-d", "/nowhere"],
-        ["explain", "policy", "p"],
+        ["explain", "sandwich", "m"],
+        ["policies", "dry-run"],
+        ["policies", "dry-run", "-f", "/nowhere"],
         ["nonsense"],
     ],
 )
@@ -220,6 +231,38 @@ def test_explain_exits_with_3_when_refused(api: Any, cli: Cli) -> None:
     done = cli("explain", "agent", "a")
     assert done.returncode == 3
     assert "local is not in EU" in done.stdout and "no region" in done.stdout
+
+
+def test_a_dry_run_prints_who_would_be_refused_and_exits_with_3(api: Any, cli: Cli, tmp_path: Path) -> None:
+    manifest = tmp_path / "policy.yaml"
+    manifest.write_text(
+        "kind: Policy\nmetadata: {name: p}\nspec: {type: location}\n---\nkind: Job\nmetadata: {name: j}\n"
+    )
+    effect = {"kind": "agent", "name": "a", "sentence": "Policy p allows EU.", "hint": "Detach it."}
+    counts = {"refusedTotal": 1, "allowedTotal": 0, "movedTotal": 0, "unaffected": 7}
+    body = {"name": "p", "change": "update", "outcome": "refuses", "refused": [effect], **counts}
+    api.answers["POST /v0/homeport/policies/dry-run"] = api.answer(body=body)
+    done = cli("policies", "dry-run", "-f", str(manifest), "--attach")
+    assert done.returncode == 3
+    assert "update policy p: refuses (1 refused, 0 allowed again, 0 moved, 7 unaffected)" in done.stdout
+    assert "refused   agent  a     Policy p allows EU." in done.stdout and "Detach it." in done.stdout
+    assert "a Job is no policy" in done.stderr
+    sent = [json.loads(request.body) for request in api.requests]
+    assert sent == [{"metadata": {"name": "p"}, "spec": {"type": "location"}, "attach": True}]
+    safe = {**body, "outcome": "safe", "refused": [], "refusedTotal": 0}
+    api.answers["POST /v0/homeport/policies/dry-run"] = api.answer(body=safe)
+    done = cli("policies", "dry-run", "--delete", "p", "-o", "json")
+    assert (done.returncode, json.loads(done.stdout)) == (0, safe)
+    assert json.loads(api.requests[-1].body) == {"name": "p", "delete": True}
+
+
+def test_a_policy_is_explained_with_its_users(api: Any, cli: Cli) -> None:
+    users = [{"kind": "job", "name": "j", "outcome": "allowed", "sentence": "Placed."}]
+    body = {"kind": "policy", "name": "p", "outcome": "allowed", "steps": [], "users": users, "usersTotal": 9}
+    api.answers["GET /v0/homeport/explain/policies/p"] = api.answer(body=body)
+    done = cli("explain", "policy", "p")
+    assert done.returncode == 0
+    assert "named by 9 workload(s), of which the first 1:" in done.stdout and "Placed." in done.stdout
 
 
 def test_env_is_shell_and_prepends_the_hook(cli: Cli, api: Any) -> None:
