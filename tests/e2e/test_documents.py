@@ -40,7 +40,10 @@ NOT_RUN_HERE = {
     "bl delete agent hello-agent": "test_an_agent_is_deployed_read_run_and_deleted",
 }
 # Commands whose failure is what the document shows → their exit code.
-EXIT_CODES = {"homeport deploy -d examples/hello-agent --policy eu-only": 3}
+EXIT_CODES = {
+    "homeport deploy -d examples/hello-agent --policy eu-only": 3,
+    "homeport policies dry-run -f examples/policies/eu-only.yaml --attach": 3,
+}
 
 
 def name_of(document: Path) -> str:
