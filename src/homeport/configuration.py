@@ -14,7 +14,17 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from homeport.core.errors import Unavailable
-from homeport.core.limits import BODY_BYTES, BUILD_TIMEOUT_S, MIB, UNPACKED_BYTES, UNPACKED_FILES, UPLOAD_BYTES
+from homeport.core.limits import (
+    BODY_BYTES,
+    BUILD_TIMEOUT_S,
+    MIB,
+    UNPACKED_BYTES,
+    UNPACKED_FILES,
+    UNPACKED_FILES_MOST,
+    UNPACKED_MB_MOST,
+    UPLOAD_BYTES,
+    UPLOAD_MB_MOST,
+)
 from homeport.policy.inventory import ALIAS, ANYWHERE
 from homeport.policy.rules import CONTINENTS
 from homeport.wire.invalid import problems
@@ -101,9 +111,9 @@ class Limits(Table):
     """[limits]: how much is accepted, and how long things may take. Megabytes are 2**20 bytes."""
 
     body_mb: Annotated[int, Field(ge=1, le=1024)] = BODY_BYTES // MIB
-    upload_mb: Annotated[int, Field(ge=1, le=16 * 1024)] = UPLOAD_BYTES // MIB
-    unpacked_mb: Annotated[int, Field(ge=1, le=256 * 1024)] = UNPACKED_BYTES // MIB
-    unpacked_files: Annotated[int, Field(ge=1, le=200_000)] = UNPACKED_FILES
+    upload_mb: Annotated[int, Field(ge=1, le=UPLOAD_MB_MOST)] = UPLOAD_BYTES // MIB
+    unpacked_mb: Annotated[int, Field(ge=1, le=UNPACKED_MB_MOST)] = UNPACKED_BYTES // MIB
+    unpacked_files: Annotated[int, Field(ge=1, le=UNPACKED_FILES_MOST)] = UNPACKED_FILES
     build_timeout_s: Annotated[int, Field(ge=10, le=24 * 3600)] = BUILD_TIMEOUT_S
 
 

@@ -1,6 +1,7 @@
 """The operator's word about the machine, from config.toml through a real Homeport to what people read at a terminal."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,9 @@ def abroad(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """A machine in Germany that answers to an American name; nobody has said its continent."""
     running = System(tmp_path_factory.mktemp("abroad") / "data")
     running.data.root.mkdir()
-    running.data.config.write_text('[regions.local]\ncountry = "DE"\naliases = ["us-pdx-1"]\n\n[limits]\nbody_mb = 1\n')
+    running.data.config.write_text(
+        '[regions.local]\ncountry = "DE"\naliases = ["us-pdx-1"]\n\n[limits]\nbody_mb = 1\nupload_mb = 1\n'
+    )
     running.up()
     yield running
     running.down()
@@ -80,6 +83,15 @@ def test_a_change_is_tried_explained_and_then_made(abroad: System, tmp_path: Pat
     abroad.api.delete("/policies/na-only")
     assert "deleted by" in abroad.command("explain", "job", "bound").stdout
     abroad.remove("jobs", "bound")
+
+
+def test_a_folder_that_is_too_large_for_the_operator_is_refused_in_words(abroad: System, tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text(PROGRAM["main.py"])
+    (tmp_path / "data.bin").write_bytes(os.urandom(20 * 2**20))
+    refused = abroad.command("deploy", "-d", str(tmp_path), "--name", "large", "--type", "job")
+    assert refused.returncode != 0
+    assert "larger than 1048576 bytes, the most that is accepted here" in refused.stderr, refused.stderr
+    abroad.remove("jobs", "large")
 
 
 def test_the_operators_limit_holds_at_the_gateway(abroad: System) -> None:

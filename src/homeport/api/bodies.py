@@ -112,4 +112,6 @@ def _declared(scope: Scope) -> int:
 
 
 def _too_large(limit: int) -> HTTPException:
-    return HTTPException(413, f"The body is larger than {limit} bytes, the most that is accepted here.")
+    return HTTPException(
+        413, f"The body is larger than {limit} bytes, the most that is accepted here ([limits] in config.toml)."
+    )

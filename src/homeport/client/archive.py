@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from homeport.core.errors import Invalid
-from homeport.core.limits import UNPACKED_BYTES, UNPACKED_FILES, UPLOAD_BYTES
+from homeport.core.limits import MIB, UNPACKED_FILES_MOST, UNPACKED_MB_MOST, UPLOAD_MB_MOST
 
 IGNORE_FILE = ".blaxelignore"
 DEFAULT_IGNORES = (
@@ -57,7 +57,8 @@ class Archive:
 
 
 def pack(folder: Path) -> Archive:
-    """Pack `folder`. Raises `Invalid` when it is not a folder, is empty, or is larger than an upload may be."""
+    """Pack `folder`. Raises `Invalid` when it is not a folder, is empty, or is larger than any upload may be.
+    What this installation takes is the server's to say."""
     if not folder.is_dir():
         raise Invalid("--directory", "must be a folder", value=str(folder))
     # Closed by the caller, who uploads it; here only when there is nothing to give.
@@ -86,14 +87,14 @@ def _packed(folder: Path, root: Path, spool: "tempfile.SpooledTemporaryFile[byte
             if not name.endswith("/"):
                 names.append(name)
                 total += path.stat().st_size
-            if len(names) > UNPACKED_FILES or total > UNPACKED_BYTES:
-                raise _too_large(folder, f"more than {UNPACKED_FILES} files or {UNPACKED_BYTES // 2**20} MB")
+            if len(names) > UNPACKED_FILES_MOST or total > UNPACKED_MB_MOST * MIB:
+                raise _too_large(folder, f"more than {UNPACKED_FILES_MOST} files or {UNPACKED_MB_MOST} MB")
             _add(packed, path, name)
     if not names:
         raise Invalid("--directory", "holds no file to deploy", value=str(folder))
     size = spool.tell()
-    if size > UPLOAD_BYTES:
-        raise _too_large(folder, f"more than {UPLOAD_BYTES // 2**20} MB packed")
+    if size > UPLOAD_MB_MOST * MIB:
+        raise _too_large(folder, f"more than {UPLOAD_MB_MOST} MB packed")
     spool.seek(0)
     digest = hashlib.file_digest(spool, "sha256").hexdigest()
     spool.seek(0)

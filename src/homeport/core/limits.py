@@ -19,6 +19,11 @@ UNPACKED_BYTES = 2048 * MIB  # an archive's content, against bombs
 UNPACKED_FILES = 100_000
 BUILD_TIMEOUT_S = 15 * 60  # public contract: the SDK's image builder gives up then
 
+# The most that an operator may make of them. Clients, who do not know the setting, pack no more.
+UPLOAD_MB_MOST = 16 * 1024
+UNPACKED_MB_MOST = 256 * 1024
+UNPACKED_FILES_MOST = 200_000
+
 START_TIMEOUT_S = 120  # a program that does not listen by then has failed to start
 DRAIN_TIMEOUT_S = 30  # a replaced replica may finish its requests
 IDLE_TIMEOUT_S = 100  # public contract: a synchronous call without a byte
