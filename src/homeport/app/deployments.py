@@ -17,7 +17,7 @@ from homeport.core.ids import Kind, RevisionId, new_id
 from homeport.identity.keys import UPLOAD_AUDIENCE, Claims
 from homeport.identity.principals import Principal, Role
 from homeport.identity.roles import require
-from homeport.jobs.expiry import refuse_past
+from homeport.jobs.expiry import read_expiry, refuse_past
 from homeport.jobs.settings import JobSettings
 from homeport.placement.plan import Plan
 from homeport.reconcile.deletion import begin_deletion
@@ -289,11 +289,13 @@ def upload_token(context: Context, revision: Revision) -> str:
 
 
 def _accepted(context: Context, deployment: Deployment) -> Deployment:
-    if deployment.upload_token and deployment.resource.generation == 1:
-        return deployment  # nothing is to be done before its archive comes
+    resource = deployment.resource
+    if resource.kind is Kind.JOB and read_expiry(resource.spec).due_at(resource.updated_at) is not None:
+        context.signals.expiries.wake()
+    if deployment.upload_token and resource.generation == 1:
+        return deployment  # nothing else is to be done before its archive comes
     context.signals.builds.wake()
     context.signals.rollouts.wake()
-    context.signals.expiries.wake()
     return deployment
 
 
