@@ -57,6 +57,7 @@ class ScriptedDriver:
         self._units: dict[UnitId, _Unit] = {}
         self._ends: list[UnitExit] = []
         self._seq = 0
+        self._written_at = self._clock.now()
         self._news = asyncio.Event()
 
     # For tests
@@ -94,10 +95,11 @@ class ScriptedDriver:
         self._units[unit].ports = frozenset(ports)
 
     def write(self, unit: UnitId, text: str, stream: str = "stdout") -> None:
-        """The unit prints a line."""
-        log, now = self._units[unit].log, self._clock.now()
-        time = max(now, log[-1].time + timedelta(microseconds=1)) if log else now
-        log.append(LogLine(time=time, stream=stream, text=text, offset=len(log) + 1))
+        """The unit prints a line. No two lines have one time, whichever units print them: a clock may read the same
+        twice."""
+        self._written_at = max(self._clock.now(), self._written_at + timedelta(microseconds=1))
+        log = self._units[unit].log
+        log.append(LogLine(time=self._written_at, stream=stream, text=text, offset=len(log) + 1))
 
     # The contract
 
