@@ -101,12 +101,12 @@ async def test_the_answer_has_the_clis_shape_newest_line_first(agent: Printer) -
             "logs": [
                 {"timestamp": "2026-01-02T12:00:02.123456Z", "message": "third", "severity": 9, "trace_id": ""},
                 {
-                    "timestamp": "2026-01-02T12:00:00.123457Z",
+                    "timestamp": "2026-01-02T12:00:00.123458Z",
                     "message": "ERROR: second",
                     "severity": 17,
                     "trace_id": "",
                 },
-                {"timestamp": "2026-01-02T12:00:00.123456Z", "message": "first", "severity": 9, "trace_id": ""},
+                {"timestamp": "2026-01-02T12:00:00.123457Z", "message": "first", "severity": 9, "trace_id": ""},
             ],
             "totalCount": 3,
         }
