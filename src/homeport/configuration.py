@@ -121,6 +121,7 @@ class Sources(Table):
     """[sources]: which repositories are fetched, and how much of them."""
 
     allow_file_repositories: bool = False
+    allow_http_repositories: bool = False
     submodules: bool = False
     repository_mb: Annotated[int, Field(ge=1, le=64 * 1024)] = 1024
     repository_timeout_s: Annotated[int, Field(ge=5, le=3600)] = 300

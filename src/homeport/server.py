@@ -27,7 +27,9 @@ from homeport.app.context import Context
 from homeport.app.first_run import ensure_first_run
 from homeport.app.sealing import seal_at_rest
 from homeport.build.builder import Builder
+from homeport.build.fetch import Fetcher
 from homeport.build.program import Platform
+from homeport.build.toolchain import toolchain
 from homeport.configuration import read_configuration
 from homeport.core import log as logs
 from homeport.core.clock import SystemClock
@@ -39,6 +41,7 @@ from homeport.drivers.process import ProcessDriver
 from homeport.identity.keys import GATEWAY_AUDIENCE, ISSUER, KeyRing
 from homeport.reconcile.builds import Builds
 from homeport.reconcile.expiry import Expiries
+from homeport.reconcile.fetches import Fetches
 from homeport.reconcile.garbage import Garbage
 from homeport.reconcile.launch import ReplicaLauncher
 from homeport.reconcile.replicas import Performer
@@ -93,7 +96,10 @@ class Server:
         authority = Authority(edge_socket=data.socket("edge"), issuer=ISSUER, audience=GATEWAY_AUDIENCE)
         xds = XdsServer(data.socket("xds"), authority, clock)
         routes = Routes(store, clock, keys, xds)
-        builder = Builder(data, driver, clock, limits=configuration.limits)
+        tools = toolchain()
+        builder = Builder(data, driver, clock, tools, configuration.limits)
+        fetcher = Fetcher(data, driver, clock, tools.registry, configuration)
+        fetches = Fetches(store, fetcher, self.context.sealing, configuration.sources)
         performer = Performer(store, clock, driver, ReplicaLauncher(store, data.bundles, platform))
         by_region = {region.name: driver for region in self.context.regions}
         tasks = TaskLauncher(store, clock, keys, data.bundles, platform, by_region)
@@ -102,7 +108,7 @@ class Server:
         self._parts: Sequence[Service] = (
             xds,
             Rollouts(store, clock, driver, performer, routes, xds, signals, data.bundles),
-            Builds(store, clock, builder, data, signals),
+            Builds(store, clock, builder, fetches, data, signals),
             Runner(store, clock, [driver], tasks, slots=slots, wakeup=signals.runner),
             Expiries(store, clock, signals),
             Garbage(store, clock, driver, builder, data, signals.garbage),

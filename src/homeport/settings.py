@@ -51,6 +51,11 @@ class DataDir:
         return self.root / "config.toml"
 
     @property
+    def known_hosts(self) -> Path:
+        """The ssh hosts from which repositories are fetched, in the format of OpenSSH. Optional."""
+        return self.root / "ssh_known_hosts"
+
+    @property
     def state(self) -> Path:
         """What `up` knows of the running system (JSON): port, processes with pid and start time, sandbox facts."""
         return self.root / "up.json"

@@ -91,6 +91,7 @@ def revisions_of(revisions: Sequence[Revision]) -> list[RevisionMetadata]:
             active=known.state is RevisionState.SERVING,
             previous_active=known.id == previous,
             traffic_percent=100 if known.state is RevisionState.SERVING else 0,
+            source_commit=known.source_commit,
         )
         for known in revisions
     ]

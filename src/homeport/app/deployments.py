@@ -11,6 +11,7 @@ from homeport.app.fields import ignored_fields
 from homeport.app.governance import judge
 from homeport.app.resources import fetch, new_resource, updated
 from homeport.app.sealing import seal_intent
+from homeport.app.sources import SOURCES, Source, source_of_new, source_of_update
 from homeport.core.errors import Conflict, DriverUnavailable, Invalid
 from homeport.core.fields import Ignored
 from homeport.core.ids import Kind, RevisionId, new_id
@@ -65,7 +66,8 @@ async def create_workload(
         plan = judge(context, tx, principal.workspace, kind, intent.spec).plan()
         traffic = first_traffic(intent.spec)
         resource = seal_intent(context, new_resource(principal, kind, intent, now))
-        revision = _revision(resource, plan, _source_of_new(intent.spec, upload), traffic)
+        source = source_of_new(context, tx, resource, upload=upload)
+        revision = _revision(resource, plan, source, traffic)
         resource = replace(resource, status=_STATUS_OF_STATE[revision.state])
         tx.resources.insert(resource)
         tx.identities.add_account(_account_of(resource, now))
@@ -80,7 +82,9 @@ async def update_workload(
     context: Context, principal: Principal, kind: Kind, intent: Intent, *, upload: bool
 ) -> Deployment:
     """Replace an agent's or job's specification and deploy it as a new revision; the old one serves until the new one
-    answers. Without `upload` the newest source is used again. Raises as `create_workload`, and `NotFound`."""
+    answers. Without `upload` its repository is fetched again, or the newest source is used.
+
+    Raises as `create_workload`, and `NotFound`."""
     require(principal, f"{kind.plural}:update")
     now = context.clock.now()
     _check(kind, intent.spec, now)
@@ -93,7 +97,8 @@ async def update_workload(
         resource = seal_intent(context, updated(stored, principal, intent, now), stored)
         revisions = tx.revisions.of(stored.uid)
         traffic = next_traffic(intent.spec, stored.spec, [_view(known) for known in revisions])
-        revision = _revision(resource, plan, _source_of_update(revisions, intent.spec, upload), traffic)
+        source = source_of_update(context, tx, resource, stored.spec, upload=upload)
+        revision = _revision(resource, plan, source, traffic)
         resource = replace(resource, status=_STATUS_OF_STATE[revision.state])
         if not tx.resources.replace(resource, stored.generation):
             raise Conflict(f"The {kind} {intent.name!r} was changed at the same moment.", hint="Try again.")
@@ -128,14 +133,6 @@ async def delete_workload(
     return answer
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Source:
-    state: RevisionState
-    source_digest: str | None = None
-    bundle_digest: str | None = None
-    entrypoint: tuple[str, ...] = ()
-
-
 def _check(kind: Kind, spec: dict[str, Any], now: datetime) -> None:
     """Refuse what could never run, before anything is stored."""
     if kind is Kind.AGENT:
@@ -144,38 +141,10 @@ def _check(kind: Kind, spec: dict[str, Any], now: datetime) -> None:
         JobSettings.from_spec(spec)
         refuse_past(spec, now)
     if (spec.get("runtime") or {}).get("image"):
-        raise Invalid("spec.runtime.image", "needs the Docker driver, which this version does not have", hint=_SOURCES)
-    if (spec.get("repository") or {}).get("url"):
-        raise Invalid("spec.repository", "repositories are not served by this version", hint=_SOURCES)
+        raise Invalid("spec.runtime.image", "needs the Docker driver, which this version does not have", hint=SOURCES)
 
 
-_SOURCES = "Upload a folder instead: `homeport deploy -d FOLDER`, or the API's upload=true."
-
-
-def _source_of_new(spec: dict[str, Any], upload: bool) -> _Source:
-    if upload:
-        return _Source(state=RevisionState.UPLOADING)
-    raise Invalid("spec", "names no source to run", hint=_SOURCES)
-
-
-def _source_of_update(revisions: Sequence[Revision], spec: dict[str, Any], upload: bool) -> _Source:
-    """An update without an archive runs the newest source again, built or not."""
-    if upload:
-        return _Source(state=RevisionState.UPLOADING)
-    for revision in revisions:
-        if revision.bundle_digest is not None:
-            return _Source(
-                state=RevisionState.BUILT,
-                source_digest=revision.source_digest,
-                bundle_digest=revision.bundle_digest,
-                entrypoint=revision.entrypoint,
-            )
-        if revision.source_digest is not None:
-            return _Source(state=RevisionState.BUILDING, source_digest=revision.source_digest)
-    return _source_of_new(spec, upload)
-
-
-def _revision(resource: Resource, plan: Plan, source: _Source, traffic: Traffic) -> Revision:
+def _revision(resource: Resource, plan: Plan, source: Source, traffic: Traffic) -> Revision:
     kept = bool(traffic.held) and source.state is RevisionState.BUILT
     return Revision(
         id=RevisionId(new_id("rev")),
@@ -189,6 +158,7 @@ def _revision(resource: Resource, plan: Plan, source: _Source, traffic: Traffic)
         region=plan.region,
         flavor=str(plan.flavor),
         source_digest=source.source_digest,
+        source_commit=source.source_commit,
         bundle_digest=source.bundle_digest,
         entrypoint=source.entrypoint,
         message="",

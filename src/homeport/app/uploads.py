@@ -3,13 +3,12 @@ that commit, the revision still waits and the client's next try finds it so."""
 
 import asyncio
 import hashlib
-import os
-import zipfile
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 from homeport.app.context import Context
+from homeport.build.archive import UnpackLimits, check_archive, keep_archive
 from homeport.core.errors import Conflict, Invalid, NotFound
 from homeport.core.ids import RevisionId, new_id
 from homeport.core.limits import MIB
@@ -30,9 +29,8 @@ async def receive_archive(context: Context, token: str, body: AsyncIterator[byte
     part = context.data.uploads / f"{revision_id}.{new_id('part', 8)}"
     try:
         digest = await _write(part, body, context.configuration.limits.upload_mb)
-        await asyncio.to_thread(_check_zip, part)
-        target = context.data.sources / f"{digest}.zip"
-        await asyncio.to_thread(_keep, part, target)
+        await asyncio.to_thread(check_archive, part, UnpackLimits.of(context.configuration.limits))
+        await asyncio.to_thread(keep_archive, part, context.data.sources, digest)
         await context.store.write(lambda tx: _start_build(context, tx, revision_id, digest))
     finally:
         part.unlink(missing_ok=True)
@@ -50,23 +48,6 @@ async def _write(part: Path, body: AsyncIterator[bytes], most_mb: int) -> str:
             digest.update(chunk)
             file.write(chunk)
     return digest.hexdigest()
-
-
-def _check_zip(part: Path) -> None:
-    if not zipfile.is_zipfile(part):
-        raise Invalid("archive", "must be a zip archive")
-
-
-def _keep(part: Path, target: Path) -> None:
-    """Make the archive durable under its digest before any row names it."""
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
-    part.rename(target)
-    directory = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 def _start_build(context: Context, tx: Transaction, revision_id: RevisionId, digest: str) -> None:

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from homeport.configuration import Limits
 from homeport.core.errors import Invalid
-from homeport.core.limits import UNPACKED_BYTES, UNPACKED_FILES
+from homeport.core.limits import MIB, UNPACKED_BYTES, UNPACKED_FILES
 
 CHUNK_BYTES = 1024 * 1024
 RATIO = (
@@ -29,6 +30,7 @@ RATIO_FREE_BYTES = 64 * 1024 * 1024  # below this much content the ratio does no
 DIRECTORY_BYTES = 16 * 1024 * 1024  # of the list of entries, which zipfile reads whole: 100 000 entries of 160 bytes
 NAME_BYTES = 255  # one segment of a path, as Linux file systems have it
 PATH_BYTES = 2048  # a whole path below the bundle's directory, half of what Linux allows
+DEPTH = 64  # directories in one another; what walks a tree calls itself for each
 
 _FIELD = "archive"
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -46,6 +48,11 @@ class UnpackLimits:
     content_bytes: int = UNPACKED_BYTES
     files: int = UNPACKED_FILES
 
+    @classmethod
+    def of(cls, limits: Limits) -> "UnpackLimits":
+        """What the operator allows."""
+        return cls(content_bytes=limits.unpacked_mb * MIB, files=limits.unpacked_files)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unpacked:
@@ -53,6 +60,33 @@ class Unpacked:
 
     files: int
     content_bytes: int
+
+
+def check_archive(archive: Path, limits: UnpackLimits) -> None:
+    """Refuse at once, by its list of entries, what `unpack` would refuse later; only what an entry holds is not looked
+    at. Raises `Invalid`."""
+    _check_directory_size(archive)
+    with _opened(archive) as source:
+        files, _ = _select(source, limits)
+    stated = 0
+    for entry in files.values():
+        stated += entry.file_size
+        if stated > limits.content_bytes:
+            raise _too_much(limits.content_bytes, entry)
+        if stated > _ratio_limit(archive):
+            raise _bomb(entry)
+
+
+def keep_archive(part: Path, sources: Path, digest: str) -> None:
+    """Move the archive `part` to its place among the `sources`, durable before any row names it."""
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
+    part.rename(sources / f"{digest}.zip")
+    directory = os.open(sources, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 def unpack(archive: Path, target: Path, limits: UnpackLimits | None = None) -> Unpacked:
@@ -69,7 +103,7 @@ def unpack(archive: Path, target: Path, limits: UnpackLimits | None = None) -> U
     with _opened(archive) as source:
         files, directories = _select(source, limits)
         _make_directories(target, directories)
-        writer = _Writer(source, limits.content_bytes, archive.stat().st_size)
+        writer = _Writer(source, limits.content_bytes, _ratio_limit(archive))
         for path, entry in files.items():
             writer.write(entry, target / path)
     return Unpacked(files=len(files), content_bytes=writer.written)
@@ -160,10 +194,24 @@ def _checked_path(entry: zipfile.ZipInfo) -> PurePosixPath:
     path = PurePosixPath(name)
     if not path.parts and not entry.is_dir():
         raise Invalid(_FIELD, "must name every file", value=name)
+    if len(path.parts) > DEPTH:
+        raise Invalid(_FIELD, f"may nest {DEPTH} directories at most", value=name)
     encoded = [len(os.fsencode(part)) for part in path.parts]
     if any(length > NAME_BYTES for length in encoded) or sum(encoded) + len(encoded) > PATH_BYTES:
         raise Invalid(_FIELD, f"may hold names of {NAME_BYTES} and paths of {PATH_BYTES} bytes at most", value=name)
     return path
+
+
+def _ratio_limit(archive: Path) -> int:
+    return max(RATIO_FREE_BYTES, RATIO * archive.stat().st_size)
+
+
+def _too_much(limit: int, entry: zipfile.ZipInfo) -> Invalid:
+    return Invalid(_FIELD, f"may unpack to {limit} bytes at most", value=entry.filename)
+
+
+def _bomb(entry: zipfile.ZipInfo) -> Invalid:
+    return Invalid(_FIELD, f"may unpack to {RATIO} times its own size at most", value=entry.filename)
 
 
 def _make_directories(target: Path, directories: set[Path]) -> None:
@@ -176,10 +224,10 @@ def _make_directories(target: Path, directories: set[Path]) -> None:
 class _Writer:
     """Writes entries and counts what really comes out, whatever the archive says of itself."""
 
-    def __init__(self, source: zipfile.ZipFile, limit_bytes: int, archive_bytes: int) -> None:
+    def __init__(self, source: zipfile.ZipFile, limit_bytes: int, ratio_limit_bytes: int) -> None:
         self._source = source
         self._limit = limit_bytes
-        self._ratio_limit = max(RATIO_FREE_BYTES, RATIO * archive_bytes)
+        self._ratio_limit = ratio_limit_bytes
         self.written = 0
 
     def write(self, entry: zipfile.ZipInfo, path: Path) -> None:
@@ -194,9 +242,9 @@ class _Writer:
     def _count(self, size: int, entry: zipfile.ZipInfo) -> None:
         self.written += size
         if self.written > self._limit:
-            raise Invalid(_FIELD, f"may unpack to {self._limit} bytes at most", value=entry.filename)
+            raise _too_much(self._limit, entry)
         if self.written > self._ratio_limit:
-            raise Invalid(_FIELD, f"may unpack to {RATIO} times its own size at most", value=entry.filename)
+            raise _bomb(entry)
 
     def _chunks(self, entry: zipfile.ZipInfo) -> Iterator[bytes]:
         """The entry's content; errors of the archive become `Invalid`, errors of the disk do not pass through here."""

@@ -25,26 +25,23 @@ from homeport.build.bundle import (
     seal,
     size_of,
 )
-from homeport.build.errors import BuildFailed
+from homeport.build.fetch import fetch_unit_of
 from homeport.build.prepare import Prepared, prepare
 from homeport.build.recipe import APP, CACHE, RECIPE, UV, environment, script, steps
 from homeport.build.report import failure, last_lines
 from homeport.build.toolchain import Toolchain, toolchain
+from homeport.build.watch import STOP_GRACE_S, Watch
 from homeport.configuration import Limits
 from homeport.core.clock import Clock, parse_timestamp, timestamp
-from homeport.core.errors import DriverUnavailable, Internal
+from homeport.core.errors import DriverUnavailable
 from homeport.core.ids import Kind, RevisionId, UnitId
-from homeport.core.limits import MIB
-from homeport.core.units import Mount, UnitKind, UnitSpec, UnitState, UnitStatus
+from homeport.core.units import Mount, UnitKind, UnitSpec, UnitState
 from homeport.drivers.contract import Driver
 from homeport.settings import DataDir
 
 MEMORY_MB = 2048  # what a compiler of one large extension needs
 MAX_PROCESSES = 512
 LOG_BYTES = 8 * 1024 * 1024  # the most talkative build systems stay below
-POLL_S = 0.2  # of the unit's status: a build takes seconds, and following exits would read their journal from its start
-STOP_GRACE_S = 5.0
-SILENT_DRIVER_S = 60.0  # a node that restarts is back in a second; the unit lives on meanwhile
 CACHE_BYTES = 4 * 1024 * 1024 * 1024  # of one workspace's downloads; a cache beyond it is emptied by `sweep`
 
 
@@ -76,10 +73,11 @@ class Builder:
         self._data = data
         self._driver = driver
         self._clock = clock
+        self._watch = Watch(driver, clock)
         self._tools = tools or toolchain()
         limits = limits or Limits()
         self._timeout_s = limits.build_timeout_s
-        self._unpacked = UnpackLimits(content_bytes=limits.unpacked_mb * MIB, files=limits.unpacked_files)
+        self._unpacked = UnpackLimits.of(limits)
         self._active: dict[RevisionId, str] = {}
 
     def digest(self, request: BuildRequest) -> str:
@@ -113,7 +111,8 @@ class Builder:
 
     async def abandon(self, revision: RevisionId) -> None:
         """End the revision's build, if it runs, and remove what it left but its log. For revisions that go away."""
-        await self._ended(unit_of(revision))
+        await self._watch.ended(fetch_unit_of(revision))
+        await self._watch.ended(unit_of(revision))
         await asyncio.to_thread(remove_tree, self._work(revision))
 
     async def sweep(self, known: frozenset[RevisionId]) -> tuple[str, ...]:
@@ -149,16 +148,10 @@ class Builder:
         if draft and draft.digest == digest and status and not interrupted:
             return draft
         if status:
-            await self._ended(unit)
+            await self._watch.ended(unit)
             await self._driver.forget(unit)
         await asyncio.to_thread(remove_tree, self._work(request.revision))
         return None
-
-    async def _ended(self, unit: UnitId) -> None:
-        """Return once `unit` is over, or at once where it never was."""
-        if await self._driver.status(unit):
-            await self._driver.stop(unit, STOP_GRACE_S)
-            await self._wait(unit, STOP_GRACE_S + SILENT_DRIVER_S)
 
     async def _begun(self, request: BuildRequest, digest: str) -> Description:
         work, cache = self._work(request.revision), self._data.cache / request.workspace / "uv"
@@ -210,27 +203,9 @@ class Builder:
     async def _finished(self, revision: RevisionId, draft: Description) -> None:
         """Wait for the unit's end. Raises `BuildFailed` unless it ended well."""
         unit = unit_of(revision)
-        status = await self._wait(unit, self._timeout_s + STOP_GRACE_S + SILENT_DRIVER_S)
+        status = await self._watch.over(unit, self._timeout_s)
         if status.outcome is None or not status.outcome.succeeded:
             raise failure(status, draft.steps, await last_lines(self._driver, unit), MEMORY_MB)
-
-    async def _wait(self, unit: UnitId, limit_s: float) -> UnitStatus:
-        """The status of `unit` once it is over. A driver that is away for a while is waited for."""
-        began = heard = self._clock.monotonic()
-        while (now := self._clock.monotonic()) - began < limit_s:
-            try:
-                status = await self._driver.status(unit)
-            except DriverUnavailable:
-                if now - heard > SILENT_DRIVER_S:
-                    raise
-            else:
-                heard = now
-                if status is None:
-                    raise BuildFailed("Building", "was ended: its unit is gone")
-                if status.state in (UnitState.EXITED, UnitState.LOST):
-                    return status
-            await asyncio.sleep(POLL_S)
-        raise Internal(detail=f"unit {unit} did not end within {limit_s} s, beyond its own timeout")
 
     def _publish(self, revision: RevisionId, draft: Description) -> None:
         """Seal the bundle and move it to its place. May be killed anywhere and repeated."""

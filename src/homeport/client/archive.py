@@ -6,7 +6,6 @@ as the files they point to, but only inside the folder: nothing from outside it 
 
 import hashlib
 import os
-import stat
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from typing import IO
 
 from homeport.core.errors import Invalid
 from homeport.core.limits import MIB, UNPACKED_FILES_MOST, UNPACKED_MB_MOST, UPLOAD_MB_MOST
+from homeport.core.packing import add_entry
 
 IGNORE_FILE = ".blaxelignore"
 DEFAULT_IGNORES = (
@@ -32,7 +32,6 @@ DEFAULT_IGNORES = (
     "__pycache__",
 )
 _ALWAYS = (".env.build",)
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can hold
 _IN_MEMORY = 8 * 1024 * 1024  # most sources fit; larger ones go through a temporary file
 
 
@@ -89,7 +88,7 @@ def _packed(folder: Path, root: Path, spool: "tempfile.SpooledTemporaryFile[byte
                 total += path.stat().st_size
             if len(names) > UNPACKED_FILES_MOST or total > UNPACKED_MB_MOST * MIB:
                 raise _too_large(folder, f"more than {UNPACKED_FILES_MOST} files or {UNPACKED_MB_MOST} MB")
-            _add(packed, path, name)
+            add_entry(packed, path, name)
     if not names:
         raise Invalid("--directory", "holds no file to deploy", value=str(folder))
     size = spool.tell()
@@ -152,22 +151,6 @@ def _refusal(link: Path, root: Path, ignores: tuple[str, ...]) -> str:
     if target.is_dir():
         return "a link to a folder"
     return "a link to an ignored file" if is_ignored(target.relative_to(root).as_posix(), ignores) else ""
-
-
-def _add(packed: zipfile.ZipFile, path: Path, name: str) -> None:
-    info = zipfile.ZipInfo(name, _EPOCH)
-    info.create_system = 3  # unix, so that modes mean something
-    if name.endswith("/"):
-        info.external_attr = (stat.S_IFDIR | 0o755) << 16 | 0x10
-        packed.writestr(info, b"")
-        return
-    # Only whether it may be executed is kept: other bits differ between machines and would change the digest.
-    mode = 0o755 if path.stat().st_mode & stat.S_IXUSR else 0o644
-    info.external_attr = (stat.S_IFREG | mode) << 16
-    info.compress_type = zipfile.ZIP_DEFLATED
-    with path.open("rb") as source, packed.open(info, "w", force_zip64=True) as target:
-        while block := source.read(1024 * 1024):
-            target.write(block)
 
 
 def _too_large(folder: Path, what: str) -> Invalid:

@@ -150,6 +150,10 @@ WORKLOAD = (
     acts("spec.configurations.*.value", "its value"),
     acts("spec.configurations.*.secret", "true masks the value on read"),
     refused("spec.integrationConnections", "400 for any name: this version has no integration connections"),
+    acts("spec.repository", "the source of the program, where none is uploaded"),
+    acts("spec.repository.url", "where the source is fetched from; a branch, tag or commit follows #"),
+    acts("spec.repository.secret", "a stored secret that opens it; 400 for a name that does not exist"),
+    no_effect("spec.repository.type", "its address says all that is needed"),
     acts("spec.revision", "which revision serves"),
     acts(
         "spec.revision.active",

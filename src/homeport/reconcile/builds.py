@@ -15,6 +15,7 @@ from homeport.core.clock import Clock
 from homeport.core.errors import Rejected, Unavailable
 from homeport.core.ids import RevisionId
 from homeport.core.service import Background, Signals
+from homeport.reconcile.fetches import Fetches
 from homeport.settings import DataDir
 from homeport.store.contract import Store, Transaction
 from homeport.store.records import Event, Revision
@@ -32,10 +33,13 @@ INTERNAL = "The build ended with an internal error, which is in the server's log
 class Builds:
     """The service. At most `BUILDS_AT_ONCE` builds run; the rest wait in the store."""
 
-    def __init__(self, store: Store, clock: Clock, builder: Builder, data: DataDir, signals: Signals) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, builder: Builder, fetches: Fetches, data: DataDir, signals: Signals
+    ) -> None:
         self._store = store
         self._clock = clock
         self._builder = builder
+        self._fetches = fetches
         self._data = data
         self._signals = signals
         self._background = Background()
@@ -89,9 +93,15 @@ class Builds:
             self._building.pop(revision.id, None)
 
     async def _outcome(self, revision: Revision) -> Callable[[Transaction], None] | None:
-        """Build, and return what records how it went; None where it is to be tried again."""
-        request = self._request(revision)
+        """Fetch the source where it is not here, build, and return what records how it went; None where it is to be
+        tried again."""
         try:
+            if revision.source_digest is None:
+                fetched = await self._fetched(revision)
+                if fetched is None:
+                    return None  # it went away meanwhile
+                revision = fetched
+            request = self._request(revision)
             await asyncio.to_thread(self._keep_young, request)
             bundle = await self._builder.build(request)
         except Unavailable as error:
@@ -103,6 +113,27 @@ class Builds:
             log.exception("the build of %s failed: %s", revision.id, getattr(error, "detail", ""))
             return partial(self._record_failure, revision, INTERNAL)
         return partial(self._record_bundle, revision, bundle)
+
+    async def _fetched(self, revision: Revision) -> Revision | None:
+        """The revision with its source, which is stored; None where it is not to be built any more."""
+        fetched = await self._fetches.fetch(revision)
+        found = replace(
+            revision,
+            source_digest=fetched.source_digest,
+            source_commit=fetched.commit,
+            updated_at=self._clock.now(),
+        )
+        message = f"Fetched commit {fetched.commit}; building"
+        if fetched.left_out:
+            message += f". Left out, being links to nothing or to directories: {', '.join(fetched.left_out[:10])}"
+
+        def write(tx: Transaction) -> bool:
+            if not tx.revisions.replace_if_state(found, RevisionState.BUILDING):
+                return False
+            self._tell(tx, found, WorkloadStatus.BUILDING, "RepositoryFetched", message)
+            return True
+
+        return found if await self._store.write(write) else None
 
     def _keep_young(self, request: BuildRequest) -> None:
         """A bundle that is there already, and that nothing refers to until this build is recorded, is not collected

@@ -110,7 +110,8 @@ class StoredSecret:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revision:
     """An immutable version of a workload: `spec`, where it was placed, and what was built for it. Only `state`,
-    the digests, `entrypoint`, `message` and `updated_at` change, while it is made."""
+    the digests, `source_commit`, `entrypoint`, `message` and `updated_at` change, while it is made. `source_commit`
+    is what the source was fetched as, None for one that was uploaded."""
 
     id: RevisionId
     resource_uid: str
@@ -129,6 +130,7 @@ class Revision:
     created_at: datetime
     created_by: str
     updated_at: datetime
+    source_commit: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

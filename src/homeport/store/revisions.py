@@ -24,7 +24,7 @@ _REVISION = Codec(
 )
 _NEWEST_FIRST = (revisions.c.generation.desc(), revisions.c.created_at.desc(), revisions.c.id)
 _AT_ONCE = 1000  # resources in one statement; SQLite takes at the least some thousand values
-_CHANGING = ("state", "source_digest", "bundle_digest", "entrypoint", "message", "updated_at")
+_CHANGING = ("state", "source_digest", "source_commit", "bundle_digest", "entrypoint", "message", "updated_at")
 
 
 class SqlRevisions:

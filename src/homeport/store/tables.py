@@ -184,6 +184,7 @@ revisions = Table(
     _moment("created_at"),
     _text("created_by"),
     _moment("updated_at"),
+    Column("source_commit", Text),
     Index(None, "resource_uid", "generation"),
     Index(None, "state", "created_at"),
     Index(None, "kind", "state", "resource_uid"),

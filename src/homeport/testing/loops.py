@@ -19,7 +19,9 @@ from homeport.app.executions import ExecutionIntent, create_execution
 from homeport.app.sealing import seal_at_rest
 from homeport.build.builder import Builder, BuildRequest
 from homeport.build.bundle import Bundle, Description, load_bundle
+from homeport.build.fetch import Fetcher
 from homeport.build.program import Platform
+from homeport.build.registry import registry
 from homeport.core.clock import Clock, SystemClock
 from homeport.core.errors import HomeportError
 from homeport.core.ids import ExecutionId, Kind, RevisionId
@@ -33,6 +35,7 @@ from homeport.identity.principals import Principal, Role
 from homeport.policy.inventory import Flavor, Region
 from homeport.reconcile.builds import Builds
 from homeport.reconcile.expiry import Expiries
+from homeport.reconcile.fetches import Fetches
 from homeport.reconcile.garbage import Garbage
 from homeport.reconcile.launch import ReplicaLauncher
 from homeport.reconcile.replicas import Performer
@@ -176,7 +179,10 @@ class Loops:
         )
 
     def builds(self) -> Builds:
-        return Builds(self.store, self.clock, self.builder, self.context.data, self.context.signals)
+        context = self.context
+        fetcher = Fetcher(context.data, self.driver, self.clock, registry({}), context.configuration)
+        fetches = Fetches(self.store, fetcher, context.sealing, context.configuration.sources)
+        return Builds(self.store, self.clock, self.builder, fetches, context.data, context.signals)
 
     def expiries(self) -> Expiries:
         return Expiries(self.store, self.clock, self.context.signals)

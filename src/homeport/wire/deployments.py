@@ -42,8 +42,11 @@ class PortIn(Kept):
 
 
 class RepositoryIn(Kept):
+    """`secret` is this installation's own: the name of a stored secret that the address asks for."""
+
     type: str | None = None
     url: str | None = None
+    secret: str | None = None
 
 
 class RevisionConfigurationIn(Kept):
@@ -100,3 +103,4 @@ class RevisionMetadata(Reply):
     canary: bool = False
     previous_active: bool = False
     traffic_percent: int = 0
+    source_commit: str | None = None  # this installation's own: what the source was fetched as

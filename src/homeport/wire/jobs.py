@@ -8,6 +8,7 @@ from homeport.wire.deployments import (
     Enabled,
     EnvIn,
     PortIn,
+    RepositoryIn,
     RevisionConfigurationIn,
     Status,
     TriggerIn,
@@ -52,7 +53,8 @@ class GithubRunnerConfigIn(Kept):
 
 
 class JobSpecIn(Kept):
-    """`configurations`, `flavors` and `integration_connections` are the older contract's."""
+    """`configurations`, `flavors` and `integration_connections` are the older contract's, `repository` is this
+    installation's own."""
 
     configurations: dict[str, VariableIn] | None = None
     enabled: Enabled = None
@@ -61,6 +63,7 @@ class JobSpecIn(Kept):
     integration_connections: list[str] | None = None
     policies: list[str] | None = None
     region: str | None = None
+    repository: RepositoryIn | None = None
     revision: RevisionConfigurationIn | None = None
     runtime: JobRuntimeIn | None = None
     triggers: list[TriggerIn] | None = None

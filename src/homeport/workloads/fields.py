@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from homeport.core.fields import METADATA, WORKLOAD, acts, no_effect, refused, registry
+from homeport.core.fields import METADATA, WORKLOAD, acts, refused, registry
 
 
 def _max_scale(spec: Mapping[str, Any]) -> str:
@@ -18,9 +18,6 @@ AGENT_FIELDS = registry(
     WORKLOAD,
     (
         acts("spec.public", "true serves without a key"),
-        acts("spec.repository", "what is known of the source"),
-        refused("spec.repository.url", "400: this version fetches no repositories"),
-        no_effect("spec.repository.type", "its address says all that is needed"),
         acts("spec.runtime.minScale", "so many replicas run, one at the least"),
         acts("spec.runtime.maxScale", "no more replicas run, and a larger minScale is 400", _max_scale),
         refused("spec.runtime.command", "400: for jobs only"),

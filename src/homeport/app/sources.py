@@ -1,0 +1,78 @@
+"""Which source a new revision is made from: an archive that is awaited, a repository, or what the newest one was made
+from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from homeport.app.context import Context
+from homeport.build.credentials import find_secret
+from homeport.build.repository import FIELD, Repository, read_repository
+from homeport.core.errors import Invalid
+from homeport.store.contract import Transaction
+from homeport.store.records import Resource, Revision
+from homeport.workloads.states import RevisionState
+
+SOURCES = (
+    "Upload a folder: `homeport deploy -d FOLDER`, or the API's upload=true; or name a git repository in "
+    "spec.repository.url."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where a revision begins. In state BUILDING without a digest, its repository is fetched first."""
+
+    state: RevisionState
+    source_digest: str | None = None
+    source_commit: str | None = None
+    bundle_digest: str | None = None
+    entrypoint: tuple[str, ...] = ()
+
+
+def source_of_new(context: Context, tx: Transaction, resource: Resource, *, upload: bool) -> Source:
+    """An upload wins over a repository. Raises `Invalid` where there is neither, and for a repository that cannot be
+    fetched."""
+    repository = _repository(context, tx, resource)
+    if upload:
+        return Source(state=RevisionState.UPLOADING)
+    if repository is not None:
+        return Source(state=RevisionState.BUILDING)
+    raise Invalid("spec", "names no source to run", hint=SOURCES)
+
+
+def source_of_update(
+    context: Context, tx: Transaction, resource: Resource, before: Mapping[str, Any], *, upload: bool
+) -> Source:
+    """An update without an upload fetches its repository again, so that it takes the newest commit; it runs the newest
+    source again where there is no repository, where that is a fixed commit, and where the repository only came along
+    with what was read (`before` is the stored specification) while the program is an upload."""
+    revisions = tx.revisions.of(resource.uid)
+    known = next((one for one in revisions if one.bundle_digest or one.source_digest), None)
+    repository = _repository(context, tx, resource)
+    if upload or known is None:
+        return source_of_new(context, tx, resource, upload=upload)
+    if repository is not None:
+        same = before.get("repository") == resource.spec.get("repository")
+        is_upload = known.source_commit is None
+        if not (same and (is_upload or known.source_commit == repository.ref)):
+            return Source(state=RevisionState.BUILDING)
+    return _again(known)
+
+
+def _again(revision: Revision) -> Source:
+    """What `revision` was made from, built or not."""
+    return Source(
+        state=RevisionState.BUILT if revision.bundle_digest else RevisionState.BUILDING,
+        source_digest=revision.source_digest,
+        source_commit=revision.source_commit,
+        bundle_digest=revision.bundle_digest,
+        entrypoint=revision.entrypoint,
+    )
+
+
+def _repository(context: Context, tx: Transaction, resource: Resource) -> Repository | None:
+    found = read_repository(resource.spec, context.configuration.sources)
+    if found is not None and found.secret is not None:
+        find_secret(tx, resource.workspace, found.secret, f"{FIELD}.secret")
+    return found

@@ -1,0 +1,50 @@
+"""The repository of a revision as its source: reads what is to be fetched, opens the secret for it, has it fetched.
+Called by the loop of builds."""
+
+from homeport.build.credentials import open_secret
+from homeport.build.errors import BuildFailed
+from homeport.build.fetch import Fetched, Fetcher, FetchRequest
+from homeport.build.git import STEP
+from homeport.build.repository import FIELD, Repository, read_repository
+from homeport.configuration import Sources
+from homeport.core.errors import Internal
+from homeport.sealing.keys import SealingKeys
+from homeport.store.contract import Store
+from homeport.store.records import Revision
+
+
+class Fetches:
+    """Fetches for revisions."""
+
+    def __init__(self, store: Store, fetcher: Fetcher, sealing: SealingKeys, sources: Sources) -> None:
+        self._store = store
+        self._fetcher = fetcher
+        self._sealing = sealing
+        self._sources = sources
+
+    async def fetch(self, revision: Revision) -> Fetched:
+        """Raises as `Fetcher.fetch`, and `Invalid` where the operator allows the repository no more or its secret is
+        gone."""
+        repository = read_repository(revision.spec, self._sources)
+        if repository is None:
+            raise Internal(detail=f"revision {revision.id} is being built and has no source")
+        request = FetchRequest(
+            revision=revision.id,
+            resource_uid=revision.resource_uid,
+            name=revision.name,
+            repository=repository,
+            secret=await self._secret(revision, repository),
+        )
+        return await self._fetcher.fetch(request)
+
+    async def _secret(self, revision: Revision, repository: Repository) -> str | None:
+        name = repository.secret
+        if name is None:
+            return None
+        place = f"{FIELD}.secret"
+        opened = await self._store.read(
+            lambda tx: open_secret(tx, self._sealing, revision.workspace, name, place),
+        )
+        if opened.value is None:
+            raise BuildFailed(STEP, f"needs one text in the secret {name!r}, which has several parts")
+        return opened.value
