@@ -8,6 +8,7 @@ from homeport.api.patience import BUILD_SHOWN_S
 from homeport.core.ids import Kind
 from homeport.store.contract import Transaction
 from homeport.testing.control_plane import HOME, ControlPlane
+from homeport.testing.system import archive
 from homeport.workloads.states import WorkloadStatus
 
 TERMINAL = {"User-Agent": "blaxel/cli/golang/0.1.108 (linux/amd64) blaxel/c47b38a"}
@@ -19,8 +20,8 @@ async def deploy(plane: ControlPlane, kind: Kind, method: str = "POST") -> None:
     path = f"/v0/{kind.plural}" + ("/one" if method == "PUT" else "")
     accepted = await plane.api.request(method, path, params={"upload": "true"}, json=body, headers=TERMINAL)
     assert (accepted.status_code, accepted.json()["status"]) == (200, "UPLOADING")
-    empty_zip = b"PK\x05\x06" + bytes(18)
-    sent = await plane.http.put(accepted.headers["X-Blaxel-Upload-Url"], content=empty_zip)
+    source = archive({"main.py": ""})
+    sent = await plane.http.put(accepted.headers["X-Blaxel-Upload-Url"], content=source)
     assert sent.status_code == 200, sent.text
 
 

@@ -26,6 +26,8 @@ from homeport.build.bundle import (
     size_of,
 )
 from homeport.build.fetch import fetch_unit_of
+from homeport.build.node import node_identity
+from homeport.build.npm_registry import npm_registry
 from homeport.build.prepare import Prepared, prepare
 from homeport.build.recipe import APP, CACHE, RECIPE, UV, environment, script, steps
 from homeport.build.report import failure, last_lines
@@ -84,6 +86,7 @@ class Builder:
         """The digest of the bundle that `request` leads to. Workspaces share none: a package cache that the code of
         one of them spoilt must not reach another."""
         parts = [RECIPE, request.source_digest, request.workspace, request.kind.value, self._tools.python.identity]
+        parts.append(node_identity())
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     async def build(self, request: BuildRequest) -> Bundle:
@@ -154,14 +157,14 @@ class Builder:
         return None
 
     async def _begun(self, request: BuildRequest, digest: str) -> Description:
-        work, cache = self._work(request.revision), self._data.cache / request.workspace / "uv"
-        prepared = await asyncio.to_thread(self._make_room, request, work, cache)
+        work = self._work(request.revision)
+        prepared = await asyncio.to_thread(self._make_room, request, work)
         plan = prepared.plan
         draft = Description(
             digest=digest,
             language=plan.program.language,
             entrypoint=plan.program.argv,
-            mounts=self._tools.python.mounts,
+            mounts=(*self._tools.python.mounts, *(plan.node[0].mounts if plan.node else ())),
             manifest_toml=prepared.manifest_toml,
             python=self._tools.python.version,
             source_digest=request.source_digest,
@@ -169,29 +172,35 @@ class Builder:
             steps=tuple((step.name, step.title, step.script) for step in steps(plan)),
         )
         await asyncio.to_thread(draft.write, work)
-        await self._driver.start(self._unit(request, prepared, work, cache))
+        await self._driver.start(self._unit(request, prepared, work))
         return draft
 
-    def _make_room(self, request: BuildRequest, work: Path, cache: Path) -> Prepared:
+    def _make_room(self, request: BuildRequest, work: Path) -> Prepared:
         work.mkdir(mode=0o711)
         prepared = prepare(request.source, work / "app", request.kind, self._tools, self._unpacked)
+        cache = self._cache(request, prepared)
         cache.mkdir(parents=True, exist_ok=True)
         cache.parent.chmod(0o711)  # the user of sandboxes passes through it to what it is shown
         return prepared
 
-    def _unit(self, request: BuildRequest, prepared: Prepared, work: Path, cache: Path) -> UnitSpec:
+    def _cache(self, request: BuildRequest, prepared: Prepared) -> Path:
+        return self._data.cache / request.workspace / ("npm" if prepared.plan.node else "uv")
+
+    def _unit(self, request: BuildRequest, prepared: Prepared, work: Path) -> UnitSpec:
+        node = prepared.plan.node
+        registry = npm_registry(self._tools.registry) if node else self._tools.registry
         own = (
             Mount(source=str(work / "app"), target=APP, writable=True),
-            Mount(source=str(cache), target=CACHE, writable=True),
+            Mount(source=str(self._cache(request, prepared)), target=CACHE, writable=True),
             Mount(source=str(self._tools.uv), target=UV),
         )
         return UnitSpec(
             id=unit_of(request.revision),
             kind=UnitKind.BUILD,
             argv=("/bin/sh", "-c", script(prepared.plan)),
-            env=environment(self._tools.registry.env, prepared.build_args),
+            env=environment(registry.env, prepared.build_args),
             workdir=APP,
-            mounts=(*own, *self._tools.python.mounts, *self._tools.registry.mounts),
+            mounts=(*own, *self._tools.python.mounts, *(node[0].mounts if node else ()), *registry.mounts),
             memory_mb=MEMORY_MB,
             max_processes=MAX_PROCESSES,
             timeout_s=self._timeout_s,

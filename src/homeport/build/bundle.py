@@ -20,12 +20,14 @@ from homeport.core.errors import Internal
 from homeport.core.units import Mount
 
 FILE_NAME = "bundle.json"
+_ENV_OF = {"node": {"NODE_ENV": "production"}}  # what programs of a language are told unless they say otherwise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
     """app: the directory for `UnitSpec.bundle`. entrypoint: the argument list, run in /app; an agent's needs HOST and
-    PORT in its environment. mounts: what the program needs besides (its interpreter). env: `[env]` of the manifest.
+    PORT in its environment. mounts: what the program needs besides (its interpreter). env: what programs of its
+    language are told, and `[env]` of the manifest over it.
     """
 
     digest: str
@@ -96,7 +98,7 @@ def find_bundle(data_bundles: Path, digest: str) -> Bundle | None:
         language=described.language,
         entrypoint=described.entrypoint,
         mounts=described.mounts,
-        env=manifest.env,
+        env={**_ENV_OF.get(described.language, {}), **manifest.env},
         manifest=manifest,
         python=described.python,
         source_digest=described.source_digest,

@@ -16,6 +16,8 @@ from pathlib import Path
 
 from homeport.build.asgi import asgi_application, uses_package_imports
 from homeport.build.manifest import FILE_NAME, Manifest
+from homeport.build.npm import FILE_NAME as PACKAGE
+from homeport.build.npm import read_package, start_of
 from homeport.core.errors import Invalid
 from homeport.core.ids import Kind
 
@@ -37,7 +39,7 @@ _OPERATORS = frozenset({"&&", "||", "|", ";", "&", ">", ">>", "<", "2>&1"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """language: "python", or "any" for a source that only has a start command. argv: the command to run in /app.
+    """language: "python", "node", or "any" for a source that only has a start command. argv: the command, run in /app.
 
     served: the ASGI application that uvicorn serves, such as `main:app`; None where the program serves itself.
     why: one sentence for the log.
@@ -52,12 +54,14 @@ class Program:
 def detect(app: Path, manifest: Manifest, kind: Kind) -> Program:
     """How the program in `app` starts. Raises `Invalid` for a source that this version cannot build or start."""
     language = _language(app)
-    if language in ("node", "go"):
-        found = "package.json" if language == "node" else "go.mod"
-        raise Invalid("source", f"this version builds Python sources, and {found} says that this is a {language} one")
+    if language == "go":
+        raise Invalid("source", "this version builds Python and Node.js sources, and go.mod says that this is a Go one")
     if manifest.entrypoint_prod is not None:
         argv = split_command(manifest.entrypoint_prod)
         return Program(language=language or "any", argv=argv, why=f"[entrypoint] prod of {FILE_NAME}")
+    if language == "node":
+        argv, why = start_of(read_package(app), app)
+        return Program(language=language, argv=argv, why=why)
     entry = _entry_file(app)
     if entry is None:
         raise _nothing_to_start(app)
@@ -103,7 +107,7 @@ def _language(app: Path) -> str | None:
 
     if has("pyproject.toml", "requirements.txt"):
         return "python"
-    if has("package.json"):
+    if has(PACKAGE):
         return "node"
     if has("go.mod"):
         return "go"
@@ -117,7 +121,7 @@ def _entry_file(app: Path) -> str | None:
 def _nothing_to_start(app: Path) -> Invalid:
     if (app / "Dockerfile").is_file():
         return Invalid("source", "a Dockerfile alone needs the Docker driver, which is not part of this version")
-    rule = f"must hold one of {', '.join(ENTRY_FILES)}, or {FILE_NAME} with [entrypoint] prod"
+    rule = f"must hold {PACKAGE}, one of {', '.join(ENTRY_FILES)}, or {FILE_NAME} with [entrypoint] prod"
     return Invalid("source", rule, hint='Add the start command: [entrypoint] prod = "python server.py"')
 
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 from homeport.build.errors import BuildFailed
 from homeport.build.recipe import MARK, PATH
+from homeport.build.registry import way_out
 from homeport.build.repository import Repository
 
 PLACE = "/repository"  # in the sandbox: `tree` is the work tree, `commit` what was fetched
 TOOLS = "/fetch"  # in the sandbox: `gitconfig`, `askpass`, `known_hosts`
 STEP = "Fetching the repository"
 _USER = "x-access-token"  # forges take any name beside a token, or want this one
-_PASSED_ON = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 _BLOCK_BYTES = 512  # of `ulimit -f`
 
 CONFIG = """\
@@ -92,7 +92,7 @@ def login(repository: Repository, value: str) -> Login:
 
 def environment(repository: Repository, access: Login | None, registry: Mapping[str, str]) -> dict[str, str]:
     """The whole environment of the unit. registry: the way out of this machine (proxies, certificates)."""
-    env = {name: value for name, value in registry.items() if name.upper() in _PASSED_ON}
+    env = way_out(registry)
     if "SSL_CERT_FILE" in registry:
         env["GIT_SSL_CAINFO"] = registry["SSL_CERT_FILE"]
     env |= {

@@ -7,10 +7,12 @@ from pathlib import Path
 
 from homeport.build.archive import Unpacked, UnpackLimits, unpack
 from homeport.build.bundle import remove_tree
-from homeport.build.dependencies import find_dependencies
+from homeport.build.dependencies import Dependencies, find_dependencies
 from homeport.build.detect import Program, detect
 from homeport.build.interpreter import check_requires_python
 from homeport.build.manifest import FILE_NAME, Manifest, read_manifest
+from homeport.build.node import Node, check_engines, find_node
+from homeport.build.npm import Package, read_package
 from homeport.build.recipe import Plan
 from homeport.build.toolchain import Toolchain
 from homeport.core.errors import Invalid
@@ -19,7 +21,13 @@ from homeport.core.ids import Kind
 ARGUMENTS = ".env.build"  # secrets of the build: given to it as variables, never part of a bundle
 SECRETS = (ARGUMENTS, ".docker")  # .docker holds credentials of image registries
 _ARGUMENTS_BYTES = 1024 * 1024
-_UNREAD = ("Dockerfile", "Pipfile", "environment.yml", "setup.py")  # named in the log where they are not read
+_UNREAD = (
+    "Dockerfile",
+    "Pipfile",
+    "environment.yml",
+    "setup.py",
+    "package.json",
+)  # named in the log where they are not read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +45,8 @@ def prepare(archive: Path, app: Path, kind: Kind, tools: Toolchain, limits: Unpa
     secrets = _take_secrets(app)
     manifest = read_manifest(app)
     program = detect(app, manifest, kind)
-    dependencies = find_dependencies(app)
+    node = _node(app) if program.language == "node" else None
+    dependencies = find_dependencies(app) if node is None else Dependencies(installs=(), names=frozenset())
     check_requires_python(dependencies.requires_python, tools.python.version)
     plan = Plan(
         interpreter=tools.python,
@@ -45,9 +54,16 @@ def prepare(archive: Path, app: Path, kind: Kind, tools: Toolchain, limits: Unpa
         program=program,
         notes=_notes(app, unpacked, manifest, program),
         uv_arguments=tools.registry.arguments,
+        node=node,
     )
     text = (app / FILE_NAME).read_text(encoding="utf-8") if (app / FILE_NAME).is_file() else ""
     return Prepared(plan=plan, manifest_toml=text, build_args={**manifest.build_args, **secrets})
+
+
+def _node(app: Path) -> tuple[Node, Package]:
+    node, package = find_node(), read_package(app)
+    check_engines(package.engines, node.version)
+    return node, package
 
 
 def _take_secrets(app: Path) -> dict[str, str]:
@@ -76,7 +92,7 @@ def _notes(app: Path, unpacked: Unpacked, manifest: Manifest, program: Program) 
     notes.append(f"Start command: {' '.join(program.argv)} ({program.why})")
     if manifest.unknown:
         notes.append(f"Ignored in {FILE_NAME}: {', '.join(manifest.unknown)}")
-    is_read = {"setup.py": (app / "pyproject.toml").is_file()}
+    is_read = {"setup.py": (app / "pyproject.toml").is_file(), "package.json": program.language == "node"}
     if unread := [name for name in _UNREAD if (app / name).is_file() and not is_read.get(name)]:
         notes.append(f"Not used by this build: {', '.join(unread)}")
     return tuple(notes)

@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from homeport.build.dependencies import Dependencies
 from homeport.build.detect import Program
 from homeport.build.interpreter import Interpreter
+from homeport.build.node import SHOWN, Node
+from homeport.build.npm import Package, check_of
 
-RECIPE = 2  # changes whenever the same source would come out differently; part of a bundle's digest
+RECIPE = 3  # changes whenever the same source would come out differently; part of a bundle's digest
 MARK = "==> "
 APP = "/app"
 CACHE = "/cache"
 UV = "/build/bin/uv"
-PATH = "/app/.venv/bin:/usr/local/bin:/usr/bin:/bin"  # of builds and of everything that runs from a bundle
+# Of builds and of everything that runs from a bundle.
+PATH = f"/app/.venv/bin:/app/node_modules/.bin:{SHOWN}/bin:/usr/local/bin:/usr/bin:/bin"
 
 _ENV = "/app/.venv"
 _PYTHON = f"{_ENV}/bin/python"
@@ -35,17 +38,37 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """All that the script is made from. notes: lines for the log before the first step."""
+    """All that the script is made from. notes: lines for the log before the first step. node: the machine's, and what
+    package.json says; None for what is no Node.js source."""
 
     interpreter: Interpreter
     dependencies: Dependencies
     program: Program
     notes: tuple[str, ...] = ()
     uv_arguments: tuple[str, ...] = ()
+    node: tuple[Node, Package] | None = None
 
 
 def steps(plan: Plan) -> tuple[Step, ...]:
     """The steps in their order."""
+    return _node_steps(plan, *plan.node) if plan.node else _python_steps(plan)
+
+
+def _node_steps(plan: Plan, node: Node, package: Package) -> tuple[Step, ...]:
+    result: list[Step] = []
+    if package.install:
+        source = package.lock or "package.json, without a lock file"
+        title = f"Installing packages from {source} ({package.manager}, Node.js {node.version})"
+        result.append(Step(name="Installing packages", title=title, script=package.install))
+    if package.build:
+        title = f"Building: {package.scripts['build']}"
+        result.append(Step(name="Building the program", title=title, script=package.build))
+    title = "Checking the start command"
+    result.append(Step(name=title, title=title, script=check_of(plan.program.argv)))
+    return tuple(result)
+
+
+def _python_steps(plan: Plan) -> tuple[Step, ...]:
     # Relocatable, because without sandboxes a bundle does not stand at /app.
     how = ["--quiet", "--clear", "--no-project", "--relocatable"]
     make = shlex.join([UV, "venv", *how, "--python", plan.interpreter.path, _ENV])
@@ -96,6 +119,11 @@ def environment(registry: Mapping[str, str], build_args: Mapping[str, str]) -> d
         "UV_NO_PROGRESS": "1",
         "UV_PROJECT_ENVIRONMENT": _ENV,
         "UV_PYTHON_DOWNLOADS": "never",
+        "npm_config_cache": CACHE,
+        "npm_config_audit": "false",
+        "npm_config_fund": "false",
+        "npm_config_update_notifier": "false",
+        "npm_config_progress": "false",
     }
     return {**registry, **build_args, **fixed}
 

@@ -9,7 +9,7 @@ an index must be able to read it. Keyrings and .netrc are not handed over: they 
 import configparser
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +70,11 @@ def registry(environ: Mapping[str, str] | None = None, root: Path = Path("/")) -
         env |= {"XDG_CONFIG_HOME": CONFIG_HOME, "XDG_CONFIG_DIRS": CONFIG_DIRS}
     arguments = (_NO_INDEX,) if alone else ()
     return Registry(env=env, arguments=arguments, mounts=(*configs, *_named_paths(env)))
+
+
+def way_out(env: Mapping[str, str]) -> dict[str, str]:
+    """Of a build's variables those that any program understands: proxies and certificates."""
+    return {name: value for name, value in env.items() if name.upper() in _PROXIES or name in _CERTIFICATES}
 
 
 def _is_passed_on(name: str) -> bool:
@@ -133,11 +138,15 @@ def _uv_configs(environ: Mapping[str, str], root: Path) -> tuple[Mount, ...]:
 
 
 def _named_paths(env: Mapping[str, str]) -> tuple[Mount, ...]:
-    """The files and folders that the variables name and that exist, each at its own path. What stands below /usr is
-    shown in every sandbox anyway."""
+    """The files and folders that the variables name."""
     named = [env[name] for name in _CERTIFICATES if name in env]
     for folder in env.get("UV_FIND_LINKS", "").split(","):
         named.append(folder.strip().removeprefix("file://"))
+    return existing_paths(named)
+
+
+def existing_paths(named: Iterable[str]) -> tuple[Mount, ...]:
+    """Each file and folder that exists, at its own path. What stands below /usr is shown in every sandbox anyway."""
     paths = dict.fromkeys(Path(name) for name in named if name.startswith("/"))
     return tuple(
         Mount(source=str(path), target=str(path))

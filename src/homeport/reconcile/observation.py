@@ -106,10 +106,11 @@ def view_revision(revision: Revision, runtime: Mapping[str, Any]) -> RevisionVie
 def view_replicas(
     replicas: Iterable[Replica],
     units: Mapping[UnitId, UnitStatus],
-    listening: Collection[ReplicaId],
+    ports: Mapping[ReplicaId, frozenset[int]],
     idle: Collection[ReplicaId],
 ) -> list[ReplicaView]:
-    """Each replica with its unit's state. `listening` and `idle` hold those of which that is known."""
+    """Each replica with its unit's state. `ports` are those on which it listens, `idle` those without a request; both
+    hold the replicas of which that is known."""
     views = []
     for replica in replicas:
         status = units.get(replica.unit)
@@ -123,7 +124,9 @@ def view_replicas(
                 ready_at=replica.ready_at,
                 restarts=replica.restarts,
                 alive=status is not None and status.state in (UnitState.STARTING, UnitState.RUNNING),
-                listening=replica.id in listening,
+                port=replica.port,
+                listening=replica.port in ports.get(replica.id, ()),
+                elsewhere=tuple(sorted(ports.get(replica.id, frozenset()) - {replica.port})),
                 idle=replica.id in idle,
                 message=_ending(status) or replica.message,
             )
@@ -131,10 +134,10 @@ def view_replicas(
     return views
 
 
-async def listening_replicas(driver: Driver, replicas: Iterable[Replica]) -> set[ReplicaId]:
-    """The starting ones that listen now. Only those are asked for: it is work for the node."""
+async def listening_ports(driver: Driver, replicas: Iterable[Replica]) -> dict[ReplicaId, frozenset[int]]:
+    """Where the starting ones listen now. Only those are asked for: it is work for the node."""
     starting = [replica for replica in replicas if replica.state is ReplicaState.STARTING]
-    return {replica.id for replica in starting if replica.port in await driver.listening(replica.unit)}
+    return {replica.id: await driver.listening(replica.unit) for replica in starting}
 
 
 def _ending(status: UnitStatus | None) -> str:

@@ -41,6 +41,7 @@ class Performer:
             actions.BeginStart: self._begin_start,
             actions.StartReplica: self._start_replica,
             actions.MarkReady: self._mark_ready,
+            actions.NoteReplica: self._note_replica,
             actions.BackOff: self._back_off,
             actions.RestartReplica: self._restart_replica,
             actions.Serve: self._serve,
@@ -105,8 +106,21 @@ class Performer:
 
     async def _mark_ready(self, workload: Workload, action: actions.MarkReady) -> None:
         now = self._clock.now()
-        ready = replace(workload.replica(action.replica_id), state=ReplicaState.READY, ready_at=now, changed_at=now)
+        starting = workload.replica(action.replica_id)
+        ready = replace(starting, state=ReplicaState.READY, message="", ready_at=now, changed_at=now)
         await self._store.write(lambda tx: tx.replicas.replace(ready))
+
+    async def _note_replica(self, workload: Workload, action: actions.NoteReplica) -> None:
+        replica = workload.replica(action.replica_id)
+        noted = replace(replica, message=action.reason)
+
+        def write(tx: Transaction) -> None:
+            if tx.replicas.replace(noted):
+                message = f"Replica {replica.ordinal} starts, and {action.reason}"
+                event = self._event(workload, self._clock.now(), message, "WrongPort", replica.revision_id)
+                tx.events.add(event)
+
+        await self._store.write(write)
 
     async def _back_off(self, workload: Workload, action: actions.BackOff) -> None:
         replica = workload.replica(action.replica_id)

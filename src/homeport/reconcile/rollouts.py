@@ -24,7 +24,7 @@ from homeport.reconcile.job_revisions import roll_out_job, unsettled_jobs
 from homeport.reconcile.observation import (
     Manifests,
     Workload,
-    listening_replicas,
+    listening_ports,
     read_workload,
     read_workloads,
     view_replicas,
@@ -151,7 +151,7 @@ class Rollouts:
         if any(one.state is ReplicaState.STARTING for one in workload.replicas):
             return True
         try:
-            status, actions = self._decide(workload, units, ())
+            status, actions = self._decide(workload, units, {})
         except HomeportError:
             return True  # the work at it meets the same error, and says so
         seen = with_status(workload.resource, status)
@@ -196,18 +196,18 @@ class Rollouts:
                 await self._performer.start_again(workload, replica)
                 units |= await self._units_of([replica])
         self._drains.watch(workload.replicas)
-        status, actions = self._decide(workload, units, await listening_replicas(self._driver, workload.replicas))
+        status, actions = self._decide(workload, units, await listening_ports(self._driver, workload.replicas))
         seen = with_status(workload.resource, status)
         if seen != workload.resource:
             await self._store.write(lambda tx: tx.resources.replace(seen, seen.generation))
         return actions
 
     def _decide(
-        self, workload: Workload, units: Mapping[UnitId, UnitStatus], listening: Iterable[ReplicaId]
+        self, workload: Workload, units: Mapping[UnitId, UnitStatus], ports: Mapping[ReplicaId, frozenset[int]]
     ) -> tuple[WorkloadStatus, tuple[Action, ...]]:
         resource = view_resource(workload.resource)
         revisions = [view_revision(one, self._manifests.runtime_of(one)) for one in workload.revisions]
-        replicas = view_replicas(workload.replicas, units, {*listening}, self._drains.idle)
+        replicas = view_replicas(workload.replicas, units, ports, self._drains.idle)
         actions = step(resource, revisions, replicas, self._clock.now()).actions
         return status_of(resource, revisions, replicas), actions
 

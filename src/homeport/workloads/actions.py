@@ -35,6 +35,14 @@ class MarkReady:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NoteReplica:
+    """Set the replica's message to `reason`, and tell it: it starts and something about it is odd."""
+
+    replica_id: ReplicaId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BackOff:
     """Set the replica to BACKOFF with this count of restarts; no request goes to it. End its unit if it lives."""
 
@@ -111,6 +119,7 @@ Action = (
     BeginStart
     | StartReplica
     | MarkReady
+    | NoteReplica
     | BackOff
     | RestartReplica
     | Serve

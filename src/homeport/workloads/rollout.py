@@ -20,6 +20,7 @@ from homeport.workloads.actions import (
     DrainReplica,
     Fail,
     MarkReady,
+    NoteReplica,
     RemoveResource,
     RestartReplica,
     Serve,
@@ -33,6 +34,7 @@ from homeport.workloads.views import ReplicaView, ResourceView, RevisionView
 START_ATTEMPTS = 3  # a program that ended three times without ever serving will not serve; its log says why
 BACKOFF_BASE_S = 1.0
 BACKOFF_CAP_S = 60.0  # a program whose database was down for an hour is back within a minute
+WRONG_PORT_S = 10  # listening elsewhere for so long is told; some programs open a port for something else first
 STABLE_S = 600  # one that was ready this long before it ended starts its count of restarts anew
 
 PASSED_OVER = "a newer revision took its turn"  # the message of a superseded revision that never served
@@ -165,9 +167,14 @@ class _Plan:
             return
         deadline = replica.changed_at + timedelta(seconds=START_TIMEOUT_S)
         if self.now >= deadline:
-            self.actions.append(self._back_off(replica, f"it did not listen within {START_TIMEOUT_S} s"))
-        else:
-            self.moments.append(deadline)
+            self.actions.append(self._back_off(replica, _late(replica)))
+            return
+        self.moments.append(deadline)
+        told_at = replica.changed_at + timedelta(seconds=WRONG_PORT_S)
+        if replica.elsewhere and self.now < told_at:
+            self.moments.append(told_at)
+        elif replica.elsewhere and replica.message != _wrong_port(replica):
+            self.actions.append(NoteReplica(replica_id=replica.id, reason=_wrong_port(replica)))
 
     def _back_off(self, replica: ReplicaView, reason: str) -> BackOff:
         steady = (
@@ -189,12 +196,22 @@ class _Plan:
         deadline = replica.changed_at + timedelta(seconds=START_TIMEOUT_S)
         late = replica.state is ReplicaState.STARTING and self.now >= deadline
         if late and replica.alive and not replica.listening:
-            return f"its program did not listen on its port within {START_TIMEOUT_S} s"
+            return _late(replica)
         ended = replica.restarts + (0 if replica.alive or replica.state is ReplicaState.BACKOFF else 1)
         if ended >= START_ATTEMPTS:
             how = f": {replica.message}" if replica.message else ""
             return f"its program ended {ended} times before it could serve{how}"
         return ""
+
+
+def _late(replica: ReplicaView) -> str:
+    late = f"its program did not listen on its port within {START_TIMEOUT_S} s"
+    return f"{late}: {_wrong_port(replica)}" if replica.elsewhere else late
+
+
+def _wrong_port(replica: ReplicaView) -> str:
+    ports = " and ".join(str(port) for port in replica.elsewhere)
+    return f"it listens on {ports}, not on $PORT ({replica.port})"
 
 
 def retire(replica: ReplicaView, now: datetime, reason: str, moments: list[datetime]) -> list[Action]:

@@ -40,7 +40,8 @@ class ReplicaView:
 
     `changed_at` is when it took its state; `ready_at` when it last became ready, None if never. `restarts` counts the
     times in a row that it ended by itself. Seen: `alive`, its unit has not ended; `listening`, its unit listens on
-    the replica's port; `idle`, no request is left on it (only asked of draining ones); `message`, how its unit ended.
+    the replica's `port`; `elsewhere`, the other ports on which it listens while it starts; `idle`, no request is left
+    on it (only asked of draining ones); `message`, how its unit ended or what is odd about it.
     """
 
     id: ReplicaId
@@ -51,6 +52,8 @@ class ReplicaView:
     ready_at: datetime | None = None
     restarts: int = 0
     alive: bool = True
+    port: int = 0
     listening: bool = False
+    elsewhere: tuple[int, ...] = ()
     idle: bool = False
     message: str = ""

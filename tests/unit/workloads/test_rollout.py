@@ -15,6 +15,7 @@ from homeport.workloads.actions import (
     DrainReplica,
     Fail,
     MarkReady,
+    NoteReplica,
     RemoveResource,
     RestartReplica,
     Serve,
@@ -133,6 +134,22 @@ def test_a_replica_that_was_steady_starts_its_count_anew() -> None:
     steady = rep(1, READY, alive=False, restarts=9, ready_at=NOW - timedelta(hours=1))
     (back_off,) = step(LIVE, [rev(1, SERVING)], [steady], NOW).actions
     assert isinstance(back_off, BackOff) and back_off.restarts == 1
+
+
+def test_a_program_on_another_port_is_told_once_and_given_up_with_that_port() -> None:
+    odd = replace(rep(1, STARTING), port=20123, elsewhere=(3000, 9229))
+    words = "it listens on 3000 and 9229, not on $PORT (20123)"
+    soon = step(LIVE, [rev(1, RevisionState.STARTING)], [odd], odd.changed_at + timedelta(seconds=9))
+    assert (soon.actions, soon.next_at) == ((), odd.changed_at + timedelta(seconds=10))
+    told = step(LIVE, [rev(1, RevisionState.STARTING)], [odd], odd.changed_at + timedelta(seconds=10))
+    assert told.actions == (NoteReplica(replica_id=odd.id, reason=words),)
+    noted = replace(odd, message=words)
+    again = step(LIVE, [rev(1, RevisionState.STARTING)], [noted], odd.changed_at + timedelta(seconds=11))
+    assert again.actions == ()
+    late = step(LIVE, [rev(1, RevisionState.STARTING)], [noted], odd.changed_at + timedelta(seconds=START_TIMEOUT_S))
+    assert [action.reason for action in late.actions if isinstance(action, Fail)] == [
+        f"its program did not listen on its port within {START_TIMEOUT_S} s: {words}"
+    ]
 
 
 def test_a_serving_replica_that_restarts_without_listening_is_started_again() -> None:
