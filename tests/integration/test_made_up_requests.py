@@ -80,6 +80,7 @@ REFUSED = {
     "expires_in": "a duration of at most ten years",
     "name": "no control characters",
     "description": "no control characters",
+    "client_secret": "must be the one of the account",
     "data": "names and sizes of stored secrets",
     "source": "build or run",
     "revision": "one that there is",

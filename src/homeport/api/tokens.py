@@ -15,6 +15,7 @@ from homeport.api.dependencies import Ctx
 from homeport.app.authentication import issue_token
 from homeport.core.errors import Invalid
 from homeport.wire.errors import TokenError
+from homeport.wire.identities import Token
 
 log = logging.getLogger(__name__)
 
@@ -26,9 +27,19 @@ _NO_REFRESH = "No refresh tokens are given here: ask with the client's id and se
 PARAMETERS_MOST = 20  # a form has four that mean something
 # The field that is wrong, and what OAuth calls such a request.
 _OAUTH_ERRORS = {"grant_type": "unsupported_grant_type", "client_secret": "invalid_client"}
+# Read by hand, because forms are read too: so the document is told.
+_TEXT = {"type": "string"}
+_SHAPE = {
+    "type": "object",
+    "required": ["grant_type"],
+    "properties": {"grant_type": {**_TEXT, "enum": [GRANT]}, "client_id": _TEXT, "client_secret": _TEXT},
+}
+_BODY = {
+    "requestBody": {"required": True, "content": {kind: {"schema": _SHAPE} for kind in ("application/json", FORM)}}
+}
 
 
-@router.post("/v0/oauth/token", operation_id="CreateToken")
+@router.post("/v0/oauth/token", operation_id="CreateToken", responses={200: {"model": Token}}, openapi_extra=_BODY)
 @router.post("/oauth/token", include_in_schema=False)  # some public clients leave out /v0
 async def create_token(
     ctx: Ctx, request: Request, authorization: Annotated[str | None, Header()] = None
@@ -43,8 +54,8 @@ async def create_token(
         token, lifetime_s = await issue_token(ctx, client_id, secret)
     except Invalid as error:
         return _refused(error)
-    answer = {"access_token": token, "refresh_token": "", "expires_in": lifetime_s, "token_type": "Bearer"}
-    return JSONResponse(answer, headers={"Cache-Control": "no-store"})
+    answer = Token(access_token=token, refresh_token="", expires_in=lifetime_s, token_type="Bearer")
+    return JSONResponse(answer.to_json(), headers={"Cache-Control": "no-store"})
 
 
 def _refused(error: Invalid) -> JSONResponse:

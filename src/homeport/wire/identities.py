@@ -77,6 +77,17 @@ class ApiKey(Reply):
     api_key: str | None = None
 
 
+class Token(Reply):
+    """`expires_in` in seconds. `refresh_token` is empty: clients look for it, and there is none."""
+
+    model_config = ConfigDict(alias_generator=None)
+
+    access_token: str
+    refresh_token: str
+    expires_in: int
+    token_type: str
+
+
 class WorkspaceRuntime(Reply):
     generation: str
 
