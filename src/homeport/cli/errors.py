@@ -8,13 +8,14 @@ import os
 import sys
 
 from homeport.cli.output import note
-from homeport.core.errors import Denied, HomeportError, Invalid
+from homeport.core.errors import Denied, HomeportError, Invalid, Unauthenticated
 
 DONE, FAILED, USAGE, REFUSED, NO_ANSWER, INTERRUPTED = 0, 1, 2, 3, 4, 130
 EXIT_CODES = (
     f"Exit codes: {DONE} done · {FAILED} failed · {USAGE} wrong usage · {REFUSED} refused by a policy or for want of a "
     f"right · {NO_ANSWER} no answer · {INTERRUPTED} ended by Ctrl-C"
 )
+_KEY_HINT = "Correct BL_API_KEY where it is set; `homeport login URL` stores another key."
 DEBUG = "HOMEPORT_DEBUG"  # set by `homeport --debug`, or by hand
 
 
@@ -30,8 +31,8 @@ def exit_code(error: HomeportError) -> int:
 def say(error: HomeportError) -> int:
     """Tell the person what is wrong and what to do next; returns the exit code."""
     note(f"Error: {error.message}")
-    if error.hint:
-        note(error.hint)
+    if hint := error.hint or (_KEY_HINT if isinstance(error, Unauthenticated) else ""):
+        note(hint)
     return exit_code(error)
 
 

@@ -126,15 +126,16 @@ def _read_executions(client: "Homeport", wanted: Wanted) -> Found:
     job, *rest = wanted.words
     if rest:
         return Found(items=[client.get_execution(job, rest[0])], one=True)
-    return _taken(client.list_executions(job), wanted)
+    return _taken(client.list_executions(job, q=wanted.q, sort=wanted.sort), wanted)
 
 
 def _read_tasks(client: "Homeport", wanted: Wanted) -> Found:
-    return _taken(client.list_tasks(*wanted.words), wanted)
+    job, execution = wanted.words
+    return _taken(client.list_tasks(job, execution, q=wanted.q, sort=wanted.sort), wanted)
 
 
 def _taken(items: Iterator[Resource], wanted: Wanted) -> Found:
-    """The first of a list that the server cannot narrow."""
+    """The first of a list that the server cannot narrow by status."""
     states = {word.strip().lower() for word in wanted.status.split(",") if word.strip()}
     kept = (item for item in items if not states or str(item.get("status", "")).lower() in states)
     return Found(items=[*islice(kept, wanted.limit)])
@@ -280,7 +281,7 @@ _EXECUTIONS = View(
     columns=("EXECUTION", "STATUS", "TASKS", "AGE"),
     row=_execution_row,
     read=_read_executions,
-    filters=frozenset({"status"}),
+    filters=_LIST_FILTERS,
 )
 _TASKS = View(
     spellings=("tasks", "task"),
@@ -288,7 +289,7 @@ _TASKS = View(
     columns=("TASK", "STATUS", "ATTEMPTS", "SAYS"),
     row=_task_row,
     read=_read_tasks,
-    filters=frozenset({"status"}),
+    filters=_LIST_FILTERS,
 )
 _NESTED = (_REVISIONS, _EXECUTIONS)
 VIEWS = (

@@ -181,8 +181,9 @@ class Homeport(AccountOperations):
         """Start an execution; the answer's `executionId` names it. `body` holds `tasks`, and what the contract adds."""
         return self._json("POST", f"/jobs/{part(job)}/executions", body=body)
 
-    def list_executions(self, job: str) -> Iterator[Resource]:
-        yield from self._pages(f"/jobs/{part(job)}/executions", EXECUTION_PAGE_LIMIT_MAX)
+    def list_executions(self, job: str, *, q: str = "", sort: str = "") -> Iterator[Resource]:
+        path = f"/jobs/{part(job)}/executions"
+        yield from self._pages(path, EXECUTION_PAGE_LIMIT_MAX, _narrowed(q, sort))
 
     def recent_executions(self, job: str) -> list[Resource]:
         """The newest executions, one page of them."""
@@ -191,8 +192,9 @@ class Homeport(AccountOperations):
     def get_execution(self, job: str, execution: str) -> Resource:
         return self._json("GET", f"/jobs/{part(job)}/executions/{part(execution)}")
 
-    def list_tasks(self, job: str, execution: str) -> Iterator[Resource]:
-        yield from self._pages(f"/jobs/{part(job)}/executions/{part(execution)}/tasks", PAGE_LIMIT_MAX)
+    def list_tasks(self, job: str, execution: str, *, q: str = "", sort: str = "") -> Iterator[Resource]:
+        path = f"/jobs/{part(job)}/executions/{part(execution)}/tasks"
+        yield from self._pages(path, PAGE_LIMIT_MAX, _narrowed(q, sort))
 
     def cancel_execution(self, job: str, execution: str) -> Resource:
         return self._json("DELETE", f"/jobs/{part(job)}/executions/{part(execution)}")
@@ -220,6 +222,10 @@ class Homeport(AccountOperations):
         ):
             check(answer)
             yield answer
+
+
+def _narrowed(q: str, sort: str) -> dict[str, str]:
+    return {key: value for key, value in (("q", q), ("sort", sort)) if value}
 
 
 def _ignored(answer: httpx.Response) -> tuple[Ignored, ...]:

@@ -84,8 +84,8 @@ class Transport:
         cursor = str(meta.get("nextCursor") or "") if meta.get("hasMore") else ""
         return Page(items=list(answer.get("data") or ()), cursor=cursor, total=int(meta.get("total") or 0))
 
-    def _pages(self, path: str, limit: int) -> Iterator[Resource]:
-        query = {"limit": str(limit)}
+    def _pages(self, path: str, limit: int, narrowed: Mapping[str, str] | None = None) -> Iterator[Resource]:
+        query = {"limit": str(limit), **(narrowed or {})}
         seen: set[str] = set()
         while True:
             page = self._page(path, query)

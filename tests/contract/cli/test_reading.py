@@ -207,3 +207,24 @@ def test_ctrl_c_exits_with_130(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr("homeport.client.http.Homeport.get", interrupt)
     assert cli("get", "policy", "p").code == 130
+
+
+def test_executions_and_tasks_are_sorted_and_searched_by_the_server(cli: Cli, served: Served) -> None:
+    served.run(served.plane.make_job("nightly"))
+    made = []
+    for seconds in (1, 2):
+        served.plane.clock.move(seconds)
+        started = served.run(served.plane.api.post("/v0/jobs/nightly/executions", json={"tasks": [{}, {}]})).json()
+        made.append(started["executionId"])
+    listed = json.loads(cli("get", "executions", "nightly", "--sort", "createdAt:asc", "-o", "json").out)
+    assert [item["metadata"]["id"] for item in listed] == made
+    found = json.loads(cli("get", "executions", "nightly", "-q", made[0], "-o", "json").out)
+    assert [item["metadata"]["id"] for item in found] == [made[0]]
+    tasks = json.loads(cli("get", "tasks", "nightly", made[0], "--sort", "name:desc", "-o", "json").out)
+    assert [task["metadata"]["name"] for task in tasks] == ["task-1", "task-0"]
+
+
+def test_a_key_that_is_refused_says_where_keys_come_from(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BL_API_KEY", "nonsense")
+    done = cli("get", "agents")
+    assert done.code == 1 and "homeport login URL" in done.err

@@ -16,7 +16,7 @@ def explain(
     workspace: Workspace = None,
     output: Format = Output.TEXT,
 ) -> None:
-    """Show every step of the decision about a workload, or what a policy does.
+    """Show every step of a decision, or what a policy does.
 
     Decisions are made as they would be now. Exit code 3 when the workload, or one that names the policy, is refused.
 
