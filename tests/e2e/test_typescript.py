@@ -145,6 +145,18 @@ def test_the_lines_of_the_document_do_what_it_says(system: System, client: Path)
     assert done.stdout.decode().splitlines() == ['200 {"inputs":"hello"}||', "succeeded"]
 
 
+def test_a_job_whose_program_is_of_the_sdk_runs_its_tasks(system: System) -> None:
+    files = {name: (HERE / name).read_text() for name in ("package-lock.json", "task.mjs")}
+    package = json.loads((HERE / "package.json").read_text())
+    files["package.json"] = json.dumps({**package, "scripts": {"start": "node task.mjs"}})
+    assert system.deploy("jobs", "ts-node-job", files, {"runtime": {"memory": 1024}})["status"] == "DEPLOYED"
+    done = system.execute("ts-node-job", [{"name": "a"}, {"fail": True}, {"name": "c", "list": [1]}])
+    assert [task["status"] for task in done["tasks"]] == ["succeeded", "failed", "succeeded"]
+    lines = [line["text"] for line in system.logs("jobs", "ts-node-job")]
+    assert {'{"heard":{"name":"a"}}', '{"heard":{"name":"c","list":[1]}}'} <= {*lines}
+    system.remove("jobs", "ts-node-job")
+
+
 @pytest.mark.usefixtures("deployed")
 def test_a_task_of_the_sdk_reads_its_arguments_from_its_address(system: System, client: Path) -> None:
     """With the environment that a running attempt has; the program itself runs outside, so that this is about the SDK
