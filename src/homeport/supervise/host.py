@@ -13,7 +13,8 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from homeport.core.errors import Unavailable
+from homeport.build.node import find_node
+from homeport.core.errors import Invalid, Unavailable
 from homeport.dataplane.bootstrap import envoy_binary
 from homeport.node import host
 from homeport.settings import DataDir
@@ -39,7 +40,7 @@ class Finding:
 
 def examine(data: DataDir) -> list[Finding]:
     """Everything that `doctor` shows. Raises nothing."""
-    return [*_machine(data), _envoy(), _directory(data), _disk(data), _running(data)]
+    return [*_machine(data), _envoy(), *_builders(), _directory(data), _disk(data), _running(data)]
 
 
 def check_host(options: UpOptions) -> list[str]:
@@ -82,6 +83,17 @@ def _envoy() -> Finding:
     return _finding("envoy", done.returncode == 0, words[1] if len(words) > 1 else done.stderr.strip()[:200], mend)
 
 
+def _builders() -> list[Finding]:
+    """What builds use besides what Homeport brings along."""
+    git = shutil.which("git")
+    found = [_finding("git", git is not None, git or "not on the PATH", "Install git.", needed=False)]
+    try:
+        node = find_node()
+    except Invalid as error:
+        return [*found, _finding("node", False, error.rule, error.hint, needed=False)]
+    return [*found, _finding("node", True, f"{node.path} {node.version}", "", needed=False)]
+
+
 def _directory(data: DataDir) -> Finding:
     nearest = _nearest(data.root)
     ok = os.access(nearest, os.W_OK | os.X_OK)
@@ -106,6 +118,8 @@ def _running(data: DataDir) -> Finding:
 
 _WHY = {
     "envoy": "it is the gateway",
+    "git": "it fetches repositories",
+    "node": "it builds and runs Node.js sources",
     "data directory": "everything that Homeport keeps is there",
     "disk": "for bundles and logs",
     "state": "it says what runs",
