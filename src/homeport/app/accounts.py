@@ -13,7 +13,7 @@ from homeport.core.ids import new_id, new_key_id
 from homeport.core.spec import parse_duration
 from homeport.identity.keys import GATEWAY_AUDIENCE, Claims
 from homeport.identity.principals import Principal, Role
-from homeport.identity.roles import require
+from homeport.identity.roles import require, scopes_of
 from homeport.store.contract import Transaction
 from homeport.store.records import ApiKey, ServiceAccount
 from homeport.store.revocation import end_account
@@ -158,10 +158,10 @@ async def revoke_key(context: Context, principal: Principal, client_id: str, key
 
 
 def _require_change(principal: Principal, role: Role | None) -> None:
-    """To make an admin takes the whole of an admin: a key narrowed to accounts could else widen itself."""
+    """To give a role takes all that it may do: a key narrowed to accounts could else make itself a wider one."""
     require(principal, "workspaces:update")
-    if role is Role.ADMIN:
-        require(principal, "admin")
+    for scope in sorted(scopes_of(role)) if role else ():
+        require(principal, scope)
 
 
 def _fetch(tx: Transaction, principal: Principal, client_id: str) -> ServiceAccount:
