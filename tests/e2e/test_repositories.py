@@ -139,6 +139,22 @@ def test_a_branch_a_tag_and_commits_long_and_short(home: System, repository: Rep
     home.remove("agents", "refs")
 
 
+def test_a_whole_commit_is_that_commit_whatever_a_branch_or_a_tag_is_called(
+    home: System, repository: Repository
+) -> None:
+    first = repository.git("rev-parse", "HEAD")
+    repository.commit({"answer.txt": "another"})
+    absent = "1" * 40
+    for name in (first, absent):  # git itself makes no branch of such a name; a server may
+        repository.git("update-ref", f"refs/heads/{name}", "HEAD")
+        repository.git("update-ref", f"refs/tags/{name}", "HEAD")
+    with serving_git(repository.path.parent) as address:
+        deploy(home, "pinned", f"{address}/one#{first}")
+        assert (commit_of(home, "pinned"), ask(home, "pinned")[:5]) == (first, "first")
+        assert "there is no branch, tag or commit" in failure_of(deploy(home, "pinned", f"{address}/one#{absent}"))
+    home.remove("agents", "pinned")
+
+
 def test_the_same_files_build_once_and_a_fixed_commit_is_not_fetched_again(
     home: System, repository: Repository
 ) -> None:

@@ -173,17 +173,20 @@ _UNKNOWN = 'fail "there is no branch, tag or commit $ref in $url"'
 
 def _find(repository: Repository) -> str:
     """Shell that leaves what is wanted in refs/homeport/source. A branch comes before a tag, and a tag before a commit
-    of which the ref is a part. A commit that the server gives to nobody by its name is looked for among all."""
+    of which the ref is a part. A whole commit is that commit and nothing else: whoever names one trusts no name of the
+    repository's owner. One that the server gives to nobody by its name is looked for among all."""
     if repository.ref is None:
         return 'fetch --depth=1 "$url" +HEAD:refs/homeport/source || exit 1'
-    if not repository.may_be_commit:
-        return f'{_NAMED}\n[ -n "$want" ] || {_UNKNOWN}\n{_BY_NAME}'
-    whole = 'fetch --depth=1 "$url" "+$ref:refs/homeport/source" 2>/dev/null ||' if repository.is_fixed else ""
-    by_commit = (
-        f"{whole} {{ everything && git update-ref refs/homeport/source "
+    by_part = (
+        "{ everything && git update-ref refs/homeport/source "
         f'"$(git rev-parse --verify --quiet "$ref^{{commit}}" || printf %s missing)" 2>/dev/null || {_UNKNOWN}; }}'
     )
-    return f'{_NAMED}\nif [ -n "$want" ]; then\n{_BY_NAME}\nelse\n{by_commit}\nfi'
+    if repository.is_fixed:
+        by_commit = f'fetch --depth=1 "$url" "+$ref:refs/homeport/source" 2>/dev/null || {by_part}'
+        return f'{by_commit}\n[ "$(git rev-parse refs/homeport/source)" = "$ref" ] || {_UNKNOWN}'
+    if not repository.may_be_commit:
+        return f'{_NAMED}\n[ -n "$want" ] || {_UNKNOWN}\n{_BY_NAME}'
+    return f'{_NAMED}\nif [ -n "$want" ]; then\n{_BY_NAME}\nelse\n{by_part}\nfi'
 
 
 _CHECKOUT = """\

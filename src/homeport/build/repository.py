@@ -81,7 +81,7 @@ def _parsed(address: str) -> Repository:
     if mark:
         _check_ref(ref)
     if url.startswith("-") or re.match(r"[A-Za-z0-9+.-]*::", url):
-        raise Invalid(_URL, "must not choose a transport helper or an option of git", value=url)
+        raise Invalid(_URL, "must not choose a transport helper or an option of git", value=_repeatable(url))
     if "://" not in url:
         return _scp_like(url, ref or None)
     try:
@@ -96,7 +96,13 @@ def _parsed(address: str) -> Repository:
         raise Invalid(_URL, "must not hold a query, a backslash or a zero byte", hint=_STORE_IT)
     _check_place(parts, url)
     host = parts.netloc.rpartition("@")[2] if port or parts.hostname else ""
-    return Repository(url=url, scheme=parts.scheme, host=host, ref=ref or None)
+    # git knows its schemes in small letters only.
+    return Repository(url=parts.scheme + url[len(parts.scheme) :], scheme=parts.scheme, host=host, ref=ref or None)
+
+
+def _repeatable(url: str) -> str | None:
+    """The address for a message, unless a part of it may be a credential."""
+    return None if "@" in url else url
 
 
 def _check_login(parts: SplitResult) -> None:
@@ -122,10 +128,12 @@ def _scp_like(url: str, ref: str | None) -> Repository:
     match = _SCP.fullmatch(url)
     if match is None or url.startswith("/"):
         rule = "must be an address such as https://host/path, ssh://git@host/path or git@host:path"
-        raise Invalid(_URL, rule, value=url if "@" not in url else None)
+        raise Invalid(_URL, rule, value=_repeatable(url))
+    if "@" in match["path"]:  # user:token@host:path, and https:/user:token@host/path
+        raise Invalid(_URL, "must not hold a second @, a password or a token", hint=_STORE_IT)
     user_ok = match["user"] is None or _USER.fullmatch(match["user"])
     if not user_ok or not _HOST.fullmatch(match["host"]) or match["path"].startswith("-"):
-        raise Invalid(_URL, "must be git@host:path", value=None if not user_ok else url)
+        raise Invalid(_URL, "must be git@host:path", value=_repeatable(url))
     return Repository(url=url, scheme="ssh", host=match["host"], ref=ref)
 
 

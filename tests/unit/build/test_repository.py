@@ -97,12 +97,21 @@ def test_addresses_that_are_refused(url: str) -> None:
 @pytest.mark.parametrize(
     "url",
     ["https://user:hidden@host/x", "https://hidden@host/x", "https://hidden@/x", "ssh://git:hidden@host/x",
-     "http://:hidden@host/x", "https://host/x?access_token=hidden", "hid@den@host:x", "git://hidden@host/x"],
+     "http://:hidden@host/x", "https://host/x?access_token=hidden", "hid@den@host:x", "git://hidden@host/x",
+     "user:hidden@host:x", "https:user:hidden@host/x", "https:/user:hidden@host/x", "ext::https://user:hidden@host/x"],
 )  # fmt: skip
 def test_a_credential_in_an_address_is_refused_and_not_repeated(url: str) -> None:
     with pytest.raises(Invalid) as caught:
         read(url)
     assert "hidden" not in caught.value.for_caller() and "hid@" not in caught.value.for_caller()
+
+
+def test_a_scheme_in_capitals_is_the_same_scheme() -> None:
+    for url, written in (("HTTPS://Host/X", "https://Host/X"), ("File:///srv/X", "file:///srv/X")):
+        found = read(url)
+        assert found is not None and (found.url, found.scheme) == (written, written.partition(":")[0])
+    with pytest.raises(Invalid):
+        read("FILE:///srv/x", Sources())
 
 
 def test_http_and_directories_need_the_operators_word() -> None:
