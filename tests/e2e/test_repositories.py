@@ -8,9 +8,10 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
+import asyncssh
 import pytest
 
-from homeport.testing.git_server import Repository, certificate, serving, serving_git, serving_http
+from homeport.testing.git_server import Repository, certificate, serving, serving_git, serving_http, serving_ssh
 from homeport.testing.system import System, eventually
 
 pytestmark = [
@@ -214,6 +215,28 @@ def test_a_stored_secret_opens_a_repository_and_is_seen_nowhere(
         refused = home.api.post("/agents", json=body)
         assert refused.status_code == 400 and "was deleted by" in refused.json()["message"]
     home.remove("agents", "private")
+
+
+@pytest.mark.skipif(shutil.which("ssh") is None, reason="there is no ssh client on this machine")
+def test_a_private_key_opens_a_repository_over_ssh_at_a_known_host(home: System, repository: Repository) -> None:
+    reader = asyncssh.generate_private_key("ssh-ed25519")
+    key = reader.export_private_key().decode()
+    with serving_ssh(repository.path.parent, reader) as (address, known):
+        home.api.put("/homeport/secrets/ssh-key", json={"value": key})
+        said = failure_of(deploy(home, "over-ssh", f"{address}/one", secret="ssh-key"))
+        assert "the host's ssh key is not in DATA/ssh_known_hosts" in said
+        home.data.known_hosts.write_text(known)
+        assert "it needs a login" in failure_of(deploy(home, "over-ssh", f"{address}/one"))
+        found = deploy(home, "over-ssh", f"{address}/one#main", secret="ssh-key")
+        assert found["status"] == "DEPLOYED", found
+        shown = ask(home, "over-ssh") + json.dumps(home.logs("agents", "over-ssh", source="build"))
+        assert shown.startswith("first")
+        line = key.splitlines()[1]
+        assert line not in shown and not any(line.encode() in path.read_bytes() for path in kept(home.data.root))
+        other = asyncssh.generate_private_key("ssh-ed25519").export_private_key().decode()
+        home.api.put("/homeport/secrets/ssh-key", json={"value": other})
+        assert "it needs a login" in failure_of(deploy(home, "over-ssh", f"{address}/one", secret="ssh-key"))
+    home.remove("agents", "over-ssh")
 
 
 def kept(root: Path) -> list[Path]:

@@ -1,5 +1,7 @@
-"""A real git server on loopback for tests: repositories made with git, served by `git http-backend` or `git daemon`."""
+"""A real git server on loopback for tests: repositories made with git, served by `git http-backend`, `git daemon` or
+over ssh."""
 
+import asyncio
 import base64
 import os
 import socket
@@ -13,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import IPv4Address
 from pathlib import Path
 
+import asyncssh
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -169,6 +172,55 @@ def serving_git(root: Path) -> Iterator[str]:
     finally:
         os.killpg(daemon.pid, 15)
         daemon.wait(10)
+
+
+@contextmanager
+def serving_ssh(root: Path, reader: asyncssh.SSHKey) -> Iterator[tuple[str, str]]:
+    """Serve the repositories below `root` over ssh to whoever holds the key `reader`. Yields the address and the line
+    that knows the host."""
+    host_key = asyncssh.generate_private_key("ssh-ed25519")
+    allowed = asyncssh.import_authorized_keys(reader.export_public_key().decode())
+
+    async def run(process: asyncssh.SSHServerProcess[bytes]) -> None:
+        verb, _, path = (process.command or "").partition(" ")
+        if verb != "git-upload-pack":
+            process.exit(127)
+            await process.wait_closed()
+            return
+        command = ("git", "upload-pack", str(root) + path.strip("'"))
+        with subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-1, env=_ENV) as served:
+            await process.redirect(stdin=served.stdin, stdout=served.stdout, stderr=served.stderr)
+            await process.stdout.drain()
+            process.exit(await asyncio.to_thread(served.wait))
+        await process.wait_closed()
+
+    async def listen() -> asyncssh.SSHAcceptor:
+        return await asyncssh.listen(
+            "127.0.0.1",
+            0,
+            server_host_keys=[host_key],
+            authorized_client_keys=allowed,
+            process_factory=run,
+            encoding=None,
+        )
+
+    loop = asyncio.new_event_loop()
+    acceptor = loop.run_until_complete(listen())
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        port = acceptor.get_port()
+        yield f"ssh://git@127.0.0.1:{port}", f"[127.0.0.1]:{port} {host_key.export_public_key().decode()}"
+    finally:
+        asyncio.run_coroutine_threadsafe(_closed(acceptor), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+async def _closed(acceptor: asyncssh.SSHAcceptor) -> None:
+    acceptor.close()
+    await acceptor.wait_closed()
 
 
 def _listens(port: int) -> bool:
