@@ -32,6 +32,8 @@ NOT_RUN_HERE = {
     "homeport up": "test_a_second_start_finds_everything_and_ctrl_c_leaves_nothing",
     "homeport up --data /srv/homeport --port 8080 --detach": "test_detached_it_is_ready_at_once",
     "homeport down --data /srv/homeport": "test_down_stops_a_running_up",
+    "homeport deploy -d examples/node-agent": "test_the_example_answers",
+    'homeport run agent node-agent -d \'{"inputs": "hi"}\'': "test_the_example_answers",
     "bl login default": "test_an_agent_is_deployed_read_run_and_deleted",
     "bl deploy --type agent": "test_an_agent_is_deployed_read_run_and_deleted",
     "bl get agents -o json": "test_an_agent_is_deployed_read_run_and_deleted",

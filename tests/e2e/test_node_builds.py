@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -187,3 +188,12 @@ def test_a_failed_step_says_the_step_the_command_and_its_last_lines(system: Syst
 )
 def test_what_cannot_be_built_says_why(system: System, files: dict[str, str], words: str) -> None:
     assert words in failure(system, "refused", files)
+
+
+def test_the_example_answers(system: System) -> None:
+    example = Path(__file__).parents[2] / "examples" / "node-agent"
+    deployed = system.command("deploy", "-d", str(example))
+    assert deployed.returncode == 0, deployed.stdout + deployed.stderr
+    called = system.command("run", "agent", "node-agent", "-d", '{"inputs": "hi"}')
+    assert json.loads(called.stdout) == {"answer": "Hello from node-agent!", "body": '{"inputs": "hi"}'}
+    system.remove("agents", "node-agent")
