@@ -75,7 +75,7 @@ NEEDS: dict[Route, Needs] = {
     ("GET", "/v0/workspaces"): ["workspaces:list"],
     ("GET", "/v0/workspaces/{workspaceName}"): ["workspaces:get"],
     ("GET", "/v0/service_accounts"): ["workspaces:get"],
-    ("POST", "/v0/service_accounts"): ["workspaces:update"],
+    ("POST", "/v0/service_accounts"): ["workspaces:update", *sorted(scopes_of(Role.MEMBER))],
     ("PUT", "/v0/service_accounts/{clientId}"): ["workspaces:update"],
     ("DELETE", "/v0/service_accounts/{clientId}"): ["workspaces:update"],
     ("GET", "/v0/service_accounts/{clientId}/api_keys"): ["apiKey:list"],

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from homeport.api.versions import KNOWN
-from homeport.identity.roles import SCOPES
+from homeport.identity.roles import SCOPES, Role, scopes_of
 from homeport.wire.errors import Error
 
 Schema = dict[str, Any]
@@ -40,7 +40,8 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "ListWorkspaces": ("workspaces:list",),
     "GetWorkspace": ("workspaces:get",),
     "GetWorkspaceServiceAccounts": ("workspaces:get",),
-    "CreateWorkspaceServiceAccount": ("workspaces:update",),
+    # and all that the account, a member where nothing is said, may do itself
+    "CreateWorkspaceServiceAccount": ("workspaces:update", *sorted(scopes_of(Role.MEMBER))),
     "UpdateWorkspaceServiceAccount": ("workspaces:update",),
     "DeleteWorkspaceServiceAccount": ("workspaces:update",),
     "ListApiKeysForServiceAccount": ("apiKey:list",),
