@@ -61,6 +61,30 @@ async def test_a_deleted_secret_is_gone_and_whoever_needs_it_is_told_who_deleted
     assert again.status_code == 200 and await opened(plane, "git") == Credential(value="hush-again")
 
 
+async def test_a_secret_with_a_host_goes_nowhere_else(plane: ControlPlane) -> None:
+    put = await plane.api.put(f"{ADDRESS}/git", json={"value": "hush", "host": "Git.example.com:8443"})
+    assert put.status_code == 200, put.text
+    member = await plane.key(Role.MEMBER)
+    for number, (url, status) in enumerate(
+        (
+            ("https://git.example.com:8443/x", 200),
+            ("https://GIT.example.com:8443/x", 200),
+            ("https://git.example.com/x", 400),
+            ("https://thief.example/x", 400),
+            ("https://git.example.com:8443.thief.example/x", 400),
+        )
+    ):
+        body = {"metadata": {"name": f"a{number}"}, "spec": {"repository": {"url": url, "secret": "git"}}}
+        answer = await plane.send(member, "POST", "/v0/agents", json=body)
+        assert answer.status_code == status, (url, answer.text)
+        assert "hush" not in answer.text
+    body["spec"]["repository"]["url"] = "https://thief.example/x"
+    refused = (await plane.send(member, "POST", "/v0/agents", json=body)).json()["message"]
+    assert "spec.repository.secret" in refused and "git.example.com:8443 only" in refused
+    for host in ("", "a/b", "user@host", "https://host", 7):
+        assert (await plane.api.put(f"{ADDRESS}/git", json={"value": "x", "host": host})).status_code in (400, 422)
+
+
 async def test_a_workspaces_secrets_are_its_own(plane: ControlPlane) -> None:
     await plane.api.put(f"{ADDRESS}/git", json={"value": "hush"})
     stranger = await plane.key(Role.ADMIN, workspace=AWAY)

@@ -202,7 +202,8 @@ def test_a_stored_secret_opens_a_repository_and_is_seen_nowhere(
     with serving_http(repository.path.parent, f"reader:{PASSWORD}", both) as address:
         said = failure_of(deploy(home, "private", f"{address}/one"))
         assert "it needs a login" in said and "Command: git fetch" in said
-        put = home.api.put("/homeport/secrets/git-token", json={"value": f"reader:{PASSWORD}"})
+        host = address.removeprefix("https://")
+        put = home.api.put("/homeport/secrets/git-token", json={"value": f"reader:{PASSWORD}", "host": host})
         assert put.status_code == 200, put.text
         assert deploy(home, "private", f"{address}/one", secret="git-token")["status"] == "DEPLOYED"
         shown = ask(home, "private") + home.api.get("/agents/private").text + json.dumps(home.logs("agents", "private"))

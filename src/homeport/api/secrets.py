@@ -31,7 +31,8 @@ async def get_secret_route(ctx: Ctx, caller: Caller, name: str) -> Any:
 @router.put("/{name}", operation_id="PutSecret", responses=SHAPE)
 async def put_secret_route(ctx: Ctx, caller: Caller, name: str, body: SecretIn) -> Any:
     """Store or replace."""
-    return _shown(await put_secret(ctx, caller, name, SecretIntent(value=body.value, data=body.data))).to_json()
+    intent = SecretIntent(value=body.value, data=body.data, host=body.host)
+    return _shown(await put_secret(ctx, caller, name, intent)).to_json()
 
 
 @router.delete("/{name}", operation_id="DeleteSecret", responses=SHAPE)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from homeport.app.context import Context
-from homeport.build.credentials import find_secret
+from homeport.build.credentials import check_host, open_secret
 from homeport.build.repository import FIELD, Repository, read_repository
 from homeport.core.errors import Invalid
 from homeport.store.contract import Transaction
@@ -74,5 +74,7 @@ def _again(revision: Revision) -> Source:
 def _repository(context: Context, tx: Transaction, resource: Resource) -> Repository | None:
     found = read_repository(resource.spec, context.configuration.sources)
     if found is not None and found.secret is not None:
-        find_secret(tx, resource.workspace, found.secret, f"{FIELD}.secret")
+        at = f"{FIELD}.secret"
+        credential = open_secret(tx, context.sealing, resource.workspace, found.secret, at)
+        check_host(credential, found.secret, found.host, at)
     return found

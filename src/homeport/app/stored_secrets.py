@@ -21,10 +21,11 @@ READING = "workspaces:get"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretIntent:
-    """What shall be stored: one text, or several by keys."""
+    """What shall be stored: one text, or several by keys; `host` as in `Credential`."""
 
     value: str | None = field(default=None, repr=False)
     data: Mapping[str, str] | None = field(default=None, repr=False)
+    host: str | None = None
 
 
 async def put_secret(context: Context, principal: Principal, name: str, intent: SecretIntent) -> StoredSecret:
@@ -89,7 +90,8 @@ def _fetch(tx: Transaction, principal: Principal, name: str) -> StoredSecret:
 
 
 def _plain(intent: SecretIntent) -> str:
-    plain = json.dumps({"value": intent.value} if intent.value is not None else {"data": dict(intent.data or {})})
+    content = {"value": intent.value} if intent.value is not None else {"data": dict(intent.data or {})}
+    plain = json.dumps(content if intent.host is None else {**content, "host": intent.host.lower()})
     if len(plain) > PLAIN_BYTES:
         raise Invalid("value" if intent.value is not None else "data", f"must have at most {PLAIN_BYTES} bytes as JSON")
     return plain

@@ -1,7 +1,7 @@
 """The repository of a revision as its source: reads what is to be fetched, opens the secret for it, has it fetched.
 Called by the loop of builds."""
 
-from homeport.build.credentials import open_secret
+from homeport.build.credentials import check_host, open_secret
 from homeport.build.errors import BuildFailed
 from homeport.build.fetch import Fetched, Fetcher, FetchRequest
 from homeport.build.git import STEP
@@ -45,6 +45,7 @@ class Fetches:
         opened = await self._store.read(
             lambda tx: open_secret(tx, self._sealing, revision.workspace, name, place),
         )
+        check_host(opened, name, repository.host, place)  # the secret may have been replaced since the deployment
         if opened.value is None:
             raise BuildFailed(STEP, f"needs one text in the secret {name!r}, which has several parts")
         return opened.value

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from homeport.wire.body import Body, Reply
 
+_HOST = r"^[A-Za-z0-9.\[\]:-]{1,255}$"  # with its port where the address has one
 _KEYS_MOST = 64  # a credential has two or three parts
 
 
@@ -19,10 +20,11 @@ def _data(value: dict[str, str] | None) -> dict[str, str] | None:
 
 
 class SecretIn(Body):
-    """Either `value` or `data`."""
+    """Either `value` or `data`. A secret with a `host` is sent to no other one."""
 
     value: Annotated[str | None, Field(min_length=1)] = None
     data: Annotated[dict[str, str] | None, AfterValidator(_data)] = None
+    host: Annotated[str | None, Field(pattern=_HOST)] = None
 
     @model_validator(mode="after")
     def _one_of_both(self) -> "SecretIn":

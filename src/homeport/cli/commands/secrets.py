@@ -20,6 +20,10 @@ _Files = Annotated[
     list[str] | None,
     typer.Option("--from-file", metavar="[KEY=]FILE", help="Read the value here; with KEY=, one of several parts."),
 ]
+_Host = Annotated[
+    str | None,
+    typer.Option("--host", metavar="HOST[:PORT]", help="Send it to this host only, as it stands in the address."),
+]
 
 
 @app.command("set")
@@ -27,17 +31,19 @@ def set_secret(
     name: Annotated[str, typer.Argument(help="Its name.")],
     extra: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
     from_file: _Files = None,
+    host: _Host = None,
     data: Data = None,
     workspace: Workspace = None,
     output: Format = Output.TEXT,
 ) -> None:
     """Store or replace a secret.
 
-    Without --from-file the value is read from standard input.
+    Without --from-file the value is read from standard input. Without --host whoever may deploy may have it sent to any
+    host that they name.
 
     \b
     Examples:
-      homeport secrets set git-token < token.txt
+      homeport secrets set git-token --host github.com < token.txt
       homeport secrets set deploy-key --from-file ~/.ssh/id_ed25519
       homeport secrets set git-login --from-file username=user.txt --from-file password=password.txt
     """
@@ -46,6 +52,8 @@ def set_secret(
         hint = "Send it on standard input or with --from-file, and change this secret: it has been seen."
         raise Invalid("homeport secrets set", rule, hint=hint)
     body = _from_files(from_file) if from_file else {"value": _typed(name)}
+    if host is not None:
+        body["host"] = host
     with connect(data, workspace) as client:
         stored = client.put_secret(name, body)
     if output is not Output.TEXT:
