@@ -56,6 +56,8 @@ def _files(root: Path, left_out: list[str]) -> Iterator[tuple[Path, str]]:
             name = prefix + entry.name
             if entry.name == _GIT:
                 continue
+            if (readable := os.fsencode(name).decode(errors="backslashreplace")) != name:
+                raise Invalid(FIELD, "must name its files in UTF-8", value=readable)
             if name.count("/") > DEPTH:
                 raise Invalid(FIELD, f"may nest {DEPTH} directories at most", value=name)
             if entry.is_symlink():

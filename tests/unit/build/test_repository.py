@@ -193,6 +193,20 @@ def test_a_link_that_leads_out_of_a_tree_is_refused(tmp_path: Path, target: str)
         pack_tree(tmp_path / "one", tmp_path / "one.zip", UnpackLimits())
 
 
+@pytest.mark.parametrize("kind", ["file", "link", "directory"])
+def test_a_name_that_is_no_text_is_refused_and_can_be_read(tmp_path: Path, kind: str) -> None:
+    name = os.fsencode(tree(tmp_path / "tree")) + b"/r\xe9sum\xe9"
+    if kind == "link":
+        os.symlink("nowhere", name)
+    elif kind == "directory":
+        os.mkdir(name)
+    else:
+        os.close(os.open(name, os.O_CREAT))
+    with pytest.raises(Invalid) as caught:
+        pack_tree(tmp_path / "tree", tmp_path / "out.zip", UnpackLimits())
+    assert r"r\\xe9sum\\xe9" in caught.value.for_caller()
+
+
 def test_a_tree_keeps_the_rules_of_archives(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(Invalid, match="at least one file"):
