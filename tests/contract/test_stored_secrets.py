@@ -85,6 +85,14 @@ async def test_a_secret_with_a_host_goes_nowhere_else(plane: ControlPlane) -> No
         assert (await plane.api.put(f"{ADDRESS}/git", json={"value": "x", "host": host})).status_code in (400, 422)
 
 
+async def test_what_stands_where_an_object_belongs_is_not_repeated(plane: ControlPlane) -> None:
+    secret = await plane.api.put(f"{ADDRESS}/git", json={"data": "hush"})
+    body = {"metadata": {"name": "a"}, "spec": {"repository": "https://user:hush@host/x"}}
+    agent = await plane.api.post("/v0/agents", json=body)
+    for answer, field in ((secret, "data"), (agent, "spec.repository")):
+        assert (answer.status_code, answer.json()["message"]) == (400, f"{field}: must be an object.")
+
+
 async def test_a_workspaces_secrets_are_its_own(plane: ControlPlane) -> None:
     await plane.api.put(f"{ADDRESS}/git", json={"value": "hush"})
     stranger = await plane.key(Role.ADMIN, workspace=AWAY)

@@ -14,6 +14,7 @@ from homeport.core.errors import Invalid
 _ALSO_MOST = 5  # further mistakes named in one answer; a caller mends a few at a time
 _PART_LENGTH = 100  # of one name in a path; the contract's own are shorter
 
+_OBJECT = "must be an object"
 _RULES = {
     "missing": "is required",
     "string_type": "must be a string",
@@ -26,10 +27,10 @@ _RULES = {
     "bool_parsing": "must be true or false",
     "list_type": "must be a list",
     "tuple_type": "must be a list",
-    "dict_type": "must be an object",
-    "mapping_type": "must be an object",
-    "model_type": "must be an object",
-    "model_attributes_type": "must be an object",
+    "dict_type": _OBJECT,
+    "mapping_type": _OBJECT,
+    "model_type": _OBJECT,
+    "model_attributes_type": _OBJECT,
     "json_invalid": "must be valid JSON",
     "string_pattern_mismatch": "has characters that are not allowed there",
 }
@@ -90,6 +91,7 @@ def _rule(item: Mapping[str, Any]) -> str:
 
 def _value(item: Mapping[str, Any]) -> object:
     value = item.get("input")
-    if item["type"] == "missing":
+    # Where an object belongs, what came in its place may be a secret, or an address that holds one.
+    if item["type"] == "missing" or _RULES.get(item["type"]) == _OBJECT:
         return None
     return value if isinstance(value, str | int | float) else None
