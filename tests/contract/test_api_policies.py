@@ -102,7 +102,10 @@ async def test_a_refusal_prints_the_line_that_the_operator_has_not_said(tmp_path
         await make(plane, "eu", {"type": "location", "locations": [{"type": "continent", "name": "eu"}]})
         refused = await deploy(plane, "agents", "one", "eu")
         assert refused.status_code == 403
-        assert 'add to DATA/config.toml:\n[regions.local]\ncontinent = "EU"' in refused.json()["message"]
+        assert (
+            'add to DATA/config.toml and start Homeport again:\n[regions.local]\ncontinent = "EU"'
+            in refused.json()["message"]
+        )
 
 
 async def test_the_list_counts_the_users_of_each_policy_of_its_page(plane: ControlPlane) -> None:

@@ -157,6 +157,11 @@ def test_colours_are_for_terminals_that_want_them(system: System, agent: str, te
     assert "\x1b" not in piped.stdout and f"/default/agents/{agent}" in piped.stdout
 
 
+def test_nobody_is_asked_about_what_is_not_there(system: System, terminal: Make) -> None:
+    gone = terminal("delete", "agent", "never-there")
+    assert gone.end() == 1 and "There is no agent 'never-there'" in gone.plain and "Delete?" not in gone.plain
+
+
 def test_deleting_asks_a_person(system: System, terminal: Make) -> None:
     system.deploy("agents", "terminal-gone", AGENT)
     asked = terminal("delete", "agent", "terminal-gone")

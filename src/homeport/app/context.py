@@ -31,11 +31,6 @@ class Context:
     base_url: str
     configuration: Configuration = field(default_factory=Configuration)
 
-    def driver_of(self, region: str) -> Driver:
-        """The driver of a region that placement chose."""
-        by_name = {known.name: known for known in self.regions}
-        return self.drivers[by_name[region].driver]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:

@@ -3,9 +3,11 @@
 import os
 import sys
 from collections.abc import Callable
+from enum import Enum
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from homeport.cli.commands import (
     accounts,
@@ -62,6 +64,22 @@ app.add_typer(accounts.app, name="accounts")
 app.add_typer(keys.app, name="keys")
 app.add_typer(secrets.app, name="secrets")
 app.add_typer(policies.app, name="policies")
+
+
+class Command(TyperCommand):
+    """A command whose help says what to write (`--policy POLICY`), not which of Python's types it becomes."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for param in self.params:
+            chosen = getattr(param, "is_flag", False) or isinstance(param.default, Enum)
+            if param.metavar is None and not chosen:
+                param.metavar = (param.name or "").strip("_").upper()
+
+
+for _group in (app, *(known.typer_instance for known in app.registered_groups)):
+    for _registered in _group.registered_commands if _group else ():
+        _registered.cls = Command
 
 
 def _print_version(wanted: bool) -> None:

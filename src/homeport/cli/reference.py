@@ -79,13 +79,14 @@ def _left_out(option: Any) -> bool:
 
 
 def _shown(argument: Any) -> str:
-    name = argument.metavar or argument.name.upper()
-    return name if argument.required or name.startswith("[") else f"[{name}]"
+    name = argument.metavar
+    more = "..." if argument.nargs != 1 else ""
+    return f"{name if argument.required else f'[{name}]'}{more}"
 
 
 def _option(option: Any) -> str:
     words = [*option.opts, *option.secondary_opts]
-    value = "" if option.is_flag else f" {option.metavar or option.name.strip('_').upper()}"
+    value = "" if option.is_flag else f" {option.metavar}"
     return " ".join(f"`{word}{value if index == len(words) - 1 else ''}`" for index, word in enumerate(words))
 
 

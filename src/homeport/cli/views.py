@@ -92,7 +92,12 @@ def _check_words(view: View, given: Sequence[str]) -> None:
     if not needed <= len(given) <= len(view.words):
         name = view.spellings[0]
         usage = " ".join(("homeport get", name, *view.words))
-        raise Invalid(name, "takes other words", value=" ".join(given) or None, hint=f"Usage: {usage}")
+        raise Invalid(
+            name,
+            "needs other words" if given else "needs more words",
+            value=" ".join(given) or None,
+            hint=f"Usage: {usage}",
+        )
 
 
 def _read_kind(kind: Kind) -> Callable[["Homeport", Wanted], Found]:

@@ -47,7 +47,10 @@ def error_of(status: int, body: object, text: str) -> HomeportError:
     Knows the control plane's shape (`error`, `code`, `message`) and the gateway's (`error` is an object).
     """
     kind = _BY_STATUS.get(status, Rejected if status < 500 else ServerFailed)
-    return kind(_sentence(body) or text.strip()[:500] or f"The server answered {status}.")
+    gateway = body.get("error") if isinstance(body, dict) else None
+    hint = gateway.get("action") if isinstance(gateway, dict) else None
+    message = _sentence(body) or text.strip()[:500] or f"The server answered {status}."
+    return kind(message, hint=hint if isinstance(hint, str) else "")
 
 
 def _sentence(body: object) -> str:
@@ -55,7 +58,5 @@ def _sentence(body: object) -> str:
         return ""
     inner: Any = body.get("error")
     source = inner if isinstance(inner, dict) else body
-    words = [source.get(key) for key in ("message", "action")]
-    if not any(isinstance(word, str) and word for word in words) and isinstance(inner, str):
-        words = [inner]
-    return " ".join(word for word in words if isinstance(word, str) and word)
+    words = (source.get("message"), inner)
+    return next((word for word in words if isinstance(word, str) and word), "")

@@ -46,7 +46,8 @@ def _out_of_place(decision: Decision, candidates: Sequence[RegionVerdict], pinne
     unknown = next((one for one in candidates if one.unknown), None)
     if unknown is not None:
         lines = configuration_lines(unknown.region.name, wanted, unknown.unknown)
-        hint = f"If this is where {unknown.region.name} stands, add to DATA/config.toml:\n{lines}\n{_otherwise(rules)}"
+        there = f"If this is where {unknown.region.name} stands, add to DATA/config.toml and start Homeport again:"
+        hint = f"{there}\n{lines}\n{_otherwise(rules)}"
         return _names(rules), message, hint
     elsewhere = [one.region.name for one in decision.regions if one.allowed]
     if pinned is not None and elsewhere:

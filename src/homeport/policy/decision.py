@@ -36,10 +36,6 @@ class Decision:
             return ()
         return tuple((verdict.region, verdict.flavors) for verdict in self.regions if verdict.allowed)
 
-    @property
-    def refuses_everything(self) -> bool:
-        return not self.allowed
-
     def allows(self, region: str, flavor: Flavor) -> bool:
         """Whether a workload that runs there now still complies; comparison ignores case."""
         return any(

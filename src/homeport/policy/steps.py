@@ -139,7 +139,7 @@ def _out_of_place(verdict: RegionVerdict, places: Sequence[PolicyRule]) -> Step:
     if verdict.unknown:
         sentence = f"Region {region.name} is refused: its {' and '.join(verdict.unknown)} is unknown."
         lines = configuration_lines(region.name, wanted, verdict.unknown)
-        hint = f"If it is true, say so in DATA/config.toml:\n{lines}"
+        hint = f"If it is true, say so in DATA/config.toml and start Homeport again:\n{lines}"
     return Step(subject=f"region {region.name}", verdict=Verdict.REFUSES, sentence=sentence, hint=hint)
 
 

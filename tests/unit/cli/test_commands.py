@@ -224,6 +224,16 @@ def test_run_agent_prints_json_and_streams(api: Any, cli: Cli) -> None:
     assert cli("run", "agent", "a", "--path", "/stream", "--stream").stdout == events.decode()
 
 
+def test_run_agent_points_to_the_output_only_where_a_program_ran(api: Any, cli: Cli) -> None:
+    gone = {"error": {"code": "WORKLOAD_NOT_FOUND", "message": "There is no such workload.", "action": "Deploy it."}}
+    api.answers["POST /default/agents/gone/"] = api.answer(status=404, body=gone)
+    api.answers["POST /default/agents/a/"] = api.answer(status=404, body={"detail": "no such page"})
+    refused, answered = cli("run", "agent", "gone"), cli("run", "agent", "a")
+    assert refused.returncode == answered.returncode == 1
+    assert "There is no such workload. Deploy it." in refused.stderr and "homeport logs" not in refused.stderr
+    assert "no such page" in answered.stderr and "`homeport logs agent a`" in answered.stderr
+
+
 def test_explain_exits_with_3_when_refused(api: Any, cli: Cli) -> None:
     steps = [{"subject": "policy eu-only", "verdict": "refuses", "sentence": "local is not in EU"}]
     body = {"kind": "agent", "name": "a", "outcome": "refused", "steps": steps, "refusal": {"message": "no region"}}

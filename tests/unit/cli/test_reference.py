@@ -52,6 +52,16 @@ def test_the_first_sentence_fits_a_list_of_commands(words: tuple[str, ...]) -> N
     assert first.endswith(".") and len(first) <= 64, first
 
 
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_help_fits_80_columns_and_names_no_type_of_python(words: tuple[str, ...]) -> None:
+    command = COMMANDS[words]
+    with command.make_context(" ".join(("homeport", *words)), ["-h"], resilient_parsing=True) as context:
+        context.terminal_width = 80
+        lines = command.get_help(context).splitlines()
+    assert [line for line in lines if len(line) > 80] == []
+    assert [line for line in lines if line.startswith("  -") and ("<str>" in line or "list[" in line)] == []
+
+
 def test_help_is_there_at_once() -> None:
     start = time.monotonic()
     subprocess.run([*HOMEPORT, "--help"], check=True, capture_output=True, timeout=60)

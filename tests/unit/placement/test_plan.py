@@ -73,7 +73,7 @@ def test_an_unknown_place_is_refused_with_the_configuration_to_add() -> None:
         "local (continent unknown, country unknown; flavors x86/cpu)."
     )
     assert refusal.hint == (
-        "If this is where local stands, add to DATA/config.toml:\n"
+        "If this is where local stands, add to DATA/config.toml and start Homeport again:\n"
         '[regions.local]\ncontinent = "EU"\nOtherwise change the policy or detach it.'
     )
 

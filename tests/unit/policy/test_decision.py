@@ -62,7 +62,7 @@ def test_an_unknown_place_refuses_with_the_lines_to_add() -> None:
     decision = decide(Kind.AGENT, [places("eu", (PlaceType.CONTINENT, "EU"))], [LOCAL])
     refusal = next(step for step in decision.reasons if step.verdict is Verdict.REFUSES)
     assert refusal.sentence == "Region local is refused: its continent is unknown."
-    assert refusal.hint.endswith('DATA/config.toml:\n[regions.local]\ncontinent = "EU"')
+    assert refusal.hint.endswith('DATA/config.toml and start Homeport again:\n[regions.local]\ncontinent = "EU"')
 
 
 def test_a_country_is_never_turned_into_a_continent() -> None:

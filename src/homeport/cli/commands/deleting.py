@@ -27,7 +27,7 @@ _LOST = {
 def delete(
     kind: Annotated[str | None, typer.Argument(help="policy, agent or job.", autocompletion=complete_kind)] = None,
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Which ones.", autocompletion=complete_name)
+        list[str] | None, typer.Argument(metavar="NAME", help="Which ones.", autocompletion=complete_name)
     ] = None,
     file: Annotated[
         list[Path] | None, typer.Option("-f", "--file", help="What the manifests in it name; as for `apply`.")
@@ -53,10 +53,10 @@ def delete(
     from homeport.cli.commands.applying import Results
 
     documents = _documents(kind, names or [], file or [], recursive)
-    if not yes:
-        _confirm(documents)
     results = Results(output)
     with connect(data, workspace) as client:
+        if not yes:
+            _confirm(client, documents)
         for document in documents:
             results.attempt(document, lambda known=document: _delete(client, known, wait=wait))
     results.finish()
@@ -71,7 +71,7 @@ def _documents(kind: str | None, names: list[str], files: list[Path], recursive:
         # Backwards: policies last, when what they bind is gone.
         return read_documents(files, recursive=recursive, given={})[::-1]
     if kind is None or not names:
-        raise Invalid("KIND and NAME", "or -f must be given", hint="Such as `homeport delete agent hello-agent`.")
+        raise Invalid("KIND and NAME, or -f", "must be given", hint="Such as `homeport delete agent hello-agent`.")
     chosen = parse_kind(kind)
     return [
         Document(kind=chosen, written=chosen.value, name=name, resource={}, where="the command line")
@@ -79,18 +79,27 @@ def _documents(kind: str | None, names: list[str], files: list[Path], recursive:
     ]
 
 
-def _confirm(documents: list["Document"]) -> None:
-    """Ask a person, and nobody else: a script has said what it means."""
-    losing = [document for document in documents if document.kind in _LOST]
-    if not losing or not (sys.stdin.isatty() and sys.stderr.isatty()):
+def _confirm(client: "Homeport", documents: list["Document"]) -> None:
+    """Ask a person, and nobody else: a script has said what it means. What is not there loses nothing."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return
-    for document in losing:
-        if document.kind is not None:
-            note(f"{document.kind} {document.name} goes with {_LOST[document.kind]}.")
+    losing = [(one.kind, one.name) for one in documents if one.kind in _LOST and _is_there(client, one.kind, one.name)]
+    if not losing:
+        return
+    for kind, name in losing:
+        note(f"{kind} {name} goes with {_LOST[kind]}.")
     print("Delete? [y/N]: ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         note("Nothing was deleted.")
         raise typer.Exit(1)
+
+
+def _is_there(client: "Homeport", kind: Kind, name: str) -> bool:
+    try:
+        client.get(kind, name)
+    except NotFound:
+        return False
+    return True
 
 
 def _delete(client: "Homeport", document: "Document", *, wait: bool) -> str:

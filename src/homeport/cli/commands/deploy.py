@@ -61,7 +61,7 @@ def deploy(
       homeport deploy -d examples/hello-agent
       homeport deploy -d ./batch --type job --name nightly -e STAGE=test
       homeport deploy --policy eu-only --env-file .env --dryrun
-      homeport deploy --repository https://github.com/acme/agent#main --secret git-token
+      homeport deploy --repository https://example.com/agent#main --secret token
     """
     from homeport.cli.manifest import Flags, read_order, read_repository_order
     from homeport.cli.options import connect

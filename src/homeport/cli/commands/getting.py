@@ -33,7 +33,7 @@ def get(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[NAME]...",
+            metavar="NAME",
             help="Only this one; the job of executions; KIND/NAME of revisions.",
             autocompletion=complete_get_words,
         ),

@@ -15,7 +15,7 @@ _KEY_BYTES = 64 * 1024  # no key is longer; a wrong file is noticed early
 
 def login(
     place: Annotated[
-        str | None, typer.Argument(metavar="[URL|NAME]", help="The address, or a name that you have logged in to.")
+        str | None, typer.Argument(metavar="URL|NAME", help="The address, or a name that you have logged in to.")
     ] = None,
     workspace: Annotated[str | None, typer.Option("-w", "--workspace", help="Default: `default`.")] = None,
     api_key_file: Annotated[

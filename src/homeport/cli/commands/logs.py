@@ -26,9 +26,9 @@ def logs(
     name: Annotated[str, typer.Argument(help="Which one.", autocompletion=complete_name)],
     execution_: Annotated[
         str | None,
-        typer.Argument(metavar="[EXECUTION]", help="Only this execution of a job.", autocompletion=complete_execution),
+        typer.Argument(metavar="EXECUTION", help="Only this execution of a job.", autocompletion=complete_execution),
     ] = None,
-    task_: Annotated[str | None, typer.Argument(metavar="[TASK]", help="Only this task, by its number.")] = None,
+    task_: Annotated[str | None, typer.Argument(metavar="TASK", help="Only this task, by its number.")] = None,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with new lines until Ctrl-C.")] = False,
     build: Annotated[bool, typer.Option("--build", help="The build's output instead of the program's.")] = False,
     execution: Annotated[str | None, typer.Option(help="The same as EXECUTION.")] = None,

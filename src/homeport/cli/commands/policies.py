@@ -44,7 +44,7 @@ def dry_run_policies(
     """
     changes = [*_changes_in(file or [], attach), *({"name": name, "delete": True} for name in delete or ())]
     if not changes:
-        raise Invalid("-f", "or --delete is required")
+        raise Invalid("-f or --delete", "is required")
     with connect(data, workspace) as client:
         results = [client.dry_run_policy(change) for change in changes]
     if output is not Output.TEXT:

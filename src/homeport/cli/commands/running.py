@@ -48,7 +48,8 @@ def run_agent(
                 raise
             # A refusal by the program is the program's word, not a policy's: exit code 1 whatever its status.
             note(f"Error: {verb} {client.agent_url(name, path)} failed ({error.status}): {error.for_caller()}")
-            note(f"Its output: `homeport logs agent {name}`.")
+            if error.status >= 500 or not error.hint:  # else the gateway refused: no program has seen the request
+                note(f"Its output: `homeport logs agent {name}`.")
             raise typer.Exit(1) from error
 
 
@@ -129,7 +130,7 @@ def _execution(text: str | None, file: Path | None) -> dict[str, Any]:
     if text is not None and Path(text).is_dir():
         raise Invalid("--data", "holds the tasks here", value=text, hint="The data directory is --data-dir.")
     if (text is None) == (file is None):
-        raise Invalid("--data", "or --file must be given, and not both")
+        raise Invalid("--data or --file", "must be given, and not both")
     try:
         parsed = json.loads(file.read_text() if file is not None else text or "")
     except OSError as exc:

@@ -45,7 +45,7 @@ def set_secret(
     Examples:
       homeport secrets set git-token --host github.com < token.txt
       homeport secrets set deploy-key --from-file ~/.ssh/id_ed25519
-      homeport secrets set git-login --from-file username=user.txt --from-file password=password.txt
+      homeport secrets set login --from-file user=u.txt --from-file password=p.txt
     """
     if extra:
         rule = "takes no value among its words: the shell's history keeps them, and other users may see them"
