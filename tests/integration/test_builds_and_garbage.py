@@ -14,20 +14,16 @@ from homeport.app.uploads import receive_archive
 from homeport.build.errors import BuildFailed
 from homeport.core.errors import DriverUnavailable, Internal
 from homeport.core.ids import Kind, UnitId
-from homeport.core.units import Outcome, UnitKind, UnitSpec
+from homeport.core.units import Outcome, UnitKind
 from homeport.reconcile.garbage import REPLICA_UNITS_KEPT, UPLOAD_WAIT_S, YOUNG_S
 from homeport.store.contract import Transaction
 from homeport.testing.driver_suite import unit_spec
 from homeport.testing.factories import make_replica
 from homeport.testing.loops import ADMIN, Loops, write_bundle
-from homeport.testing.scripted_driver import Behaviour
+from homeport.testing.scripted_driver import listens
 from homeport.workloads.states import RevisionState, WorkloadStatus
 
 DAY_S = 24 * 3600
-
-
-def listens(spec: UnitSpec) -> Behaviour:
-    return Behaviour(ports=frozenset({int(spec.env["PORT"])}) if "PORT" in spec.env else frozenset())
 
 
 async def archive(text: str) -> AsyncIterator[bytes]:

@@ -13,7 +13,7 @@ from homeport.core.ids import Kind
 from homeport.core.units import UnitKind, UnitSpec
 from homeport.policy.inventory import Flavor
 from homeport.testing.loops import ADMIN, Loops
-from homeport.testing.scripted_driver import Behaviour
+from homeport.testing.scripted_driver import listens
 from homeport.workloads.states import WorkloadStatus
 
 SETTINGS: dict[str, Any] = {"A": {"value": "configured"}, "B": {"value": "hidden", "secret": True}}
@@ -21,9 +21,6 @@ SETTINGS: dict[str, Any] = {"A": {"value": "configured"}, "B": {"value": "hidden
 
 @pytest.fixture(autouse=True)
 def programs_listen(loops: Loops) -> None:
-    def listens(spec: UnitSpec) -> Behaviour:
-        return Behaviour(ports=frozenset({int(spec.env["PORT"])}) if "PORT" in spec.env else frozenset())
-
     loops.driver.decide = listens
 
 

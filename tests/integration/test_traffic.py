@@ -10,10 +10,9 @@ from homeport.app.deployments import create_workload, update_workload
 from homeport.app.executions import ExecutionIntent, create_execution
 from homeport.core.errors import Conflict
 from homeport.core.ids import Kind
-from homeport.core.units import UnitSpec
 from homeport.store.records import Revision
 from homeport.testing.loops import ADMIN, Loops
-from homeport.testing.scripted_driver import Behaviour
+from homeport.testing.scripted_driver import listens
 from homeport.workloads.states import RevisionState, WorkloadStatus
 
 KINDS = pytest.mark.parametrize("kind", [Kind.AGENT, Kind.JOB])
@@ -22,9 +21,6 @@ HELD = {"traffic": 0}
 
 @pytest.fixture(autouse=True)
 def programs_listen(loops: Loops) -> None:
-    def listens(spec: UnitSpec) -> Behaviour:
-        return Behaviour(ports=frozenset({int(spec.env["PORT"])}) if "PORT" in spec.env else frozenset())
-
     loops.driver.decide = listens
 
 

@@ -1,14 +1,13 @@
 """Turns the end of a build's unit into an error that reads well. Called by the builder."""
 
 import re
-import signal
 from collections import deque
 from collections.abc import Sequence
 
 from homeport.build.errors import BuildFailed
 from homeport.build.recipe import MARK
 from homeport.core.ids import UnitId
-from homeport.core.units import Outcome, UnitState, UnitStatus
+from homeport.core.units import Outcome, UnitState, UnitStatus, signal_name
 from homeport.drivers.contract import Driver
 
 LAST_LINES = 30  # of the log, kept with the error: an error of uv has about ten
@@ -62,16 +61,9 @@ def _why(status: UnitStatus, outcome: Outcome, lines: tuple[str, ...], memory_mb
     if status.state is UnitState.LOST or outcome.lost:
         return "ended in a way that nobody saw; deploy again"
     if outcome.signal is not None:
-        return f"was killed by {_signal_name(outcome.signal)}"
+        return f"was killed by {signal_name(outcome.signal)}"
     found = cause(lines)
     return f"failed (exit code {outcome.exit_code})" + (f": {found}" if found else "")
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def cause(lines: Sequence[str]) -> str:

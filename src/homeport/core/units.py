@@ -7,6 +7,7 @@ turns into plain JSON and back. Paths are absolute paths of the host unless a co
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from signal import Signals
 from typing import Any
 
 from homeport.core.clock import parse_timestamp, timestamp
@@ -151,3 +152,11 @@ class LogLine:
     stream: str
     text: str
     offset: int
+
+
+def signal_name(number: int) -> str:
+    """`SIGTERM` for 15; the number where this machine has no name for it."""
+    try:
+        return Signals(number).name
+    except ValueError:
+        return f"signal {number}"

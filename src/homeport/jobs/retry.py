@@ -7,11 +7,10 @@ counted among the starts, but is never the task's last.
 """
 
 import random
-import signal
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from homeport.core.units import Outcome
+from homeport.core.units import Outcome, signal_name
 from homeport.jobs.states import AttemptState, TaskStatus
 
 # The wait before retry n (from 1) is drawn evenly from 0 to min(60, 2^(n-1)) seconds: a task that failed by accident
@@ -110,16 +109,9 @@ def _what(outcome: Outcome, rule: AttemptRule) -> str:
     if outcome.out_of_memory:
         return f"out of memory (limit {rule.memory_mb} MB)"
     if outcome.signal is not None:
-        how = f"killed by {_signal_name(outcome.signal)}"
+        how = f"killed by {signal_name(outcome.signal)}"
     elif outcome.exit_code is not None:
         how = f"exit code {outcome.exit_code}"
     else:  # it never became a process; the reason, which follows, says why
         return "" if outcome.reason else "ended without a reason"
     return f"stopped ({how})" if outcome.stopped else how
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

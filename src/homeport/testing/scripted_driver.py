@@ -28,6 +28,11 @@ class Behaviour:
     obeys: bool = True
 
 
+def listens(spec: UnitSpec) -> Behaviour:
+    """A program that runs, and listens on its PORT where it has one."""
+    return Behaviour(ports=frozenset({int(spec.env["PORT"])}) if "PORT" in spec.env else frozenset())
+
+
 @dataclass(slots=True, kw_only=True)
 class _Unit:
     spec: UnitSpec
