@@ -135,7 +135,7 @@ async def test_a_key_without_a_time_never_ends(plane: ControlPlane) -> None:
 
 
 @pytest.mark.parametrize(
-    "expires_in", ["", "0d", "0", "-1d", "1.5d", "10y", "3651d", "523w", "soon", "999999999w", "1 d"]
+    "expires_in", ["", "0d", "0", "-1d", "1.5d", "10y", "3651d", "523w", "soon", "999999999w", "1 d", "٣d"]
 )
 async def test_a_lifetime_that_is_none_is_refused_by_name(plane: ControlPlane, expires_in: str) -> None:
     client_id = (await make(plane))["client_id"]

@@ -113,6 +113,21 @@ async def test_another_kind_of_body_is_415(plane: ControlPlane, kind: str) -> No
         assert (answer.status_code, check_shape(answer)["error"]) == (415, "UnsupportedMediaType"), path
 
 
+async def test_a_refused_method_is_told_every_one_that_is_served(plane: ControlPlane) -> None:
+    for path, served in (("/v0/agents", "GET, POST"), ("/v0/agents/x", "DELETE, GET, PUT"), ("/v0/locations", "GET")):
+        answer = await plane.api.patch(path, json={})
+        assert (answer.status_code, answer.headers["Allow"]) == (405, served)
+
+
+async def test_a_field_that_may_be_of_two_types_is_named_without_them(plane: ControlPlane) -> None:
+    for field in ("timeout", "ttl"):
+        body = {"metadata": {"name": "one"}, "spec": {"runtime": {field: True}}}
+        answer = await plane.api.post("/v0/jobs?upload=true", json=body)
+        assert (answer.status_code, check_shape(answer)["message"].split(":")[0]) == (400, f"spec.runtime.{field}")
+    answer = await plane.api.post("/v0/jobs/one/executions", json={"executionId": "../x"})
+    assert "executionId: must match ^[A-Za-z0-9]" in check_shape(answer)["message"]
+
+
 async def test_json_is_read_under_its_names_and_under_none(plane: ControlPlane) -> None:
     for index, kind in enumerate(
         ("application/json", "application/json; charset=utf-8", "APPLICATION/JSON", "application/x+json", "")

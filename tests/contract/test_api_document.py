@@ -30,6 +30,11 @@ async def test_every_operation_has_a_name_errors_and_security(document: dict[str
     assert len(names) == len(set(names)) and not [name for name in names if "_" in name]
 
 
+async def test_what_a_body_names_may_be_missing_too(plane: ControlPlane, document: dict[str, Any]) -> None:
+    answer = await plane.api.post("/v0/homeport/policies/dry-run", json={"name": "nobody", "delete": True})
+    assert str(answer.status_code) in document["paths"]["/homeport/policies/dry-run"]["post"]["responses"]
+
+
 async def test_every_reference_leads_somewhere_and_no_shape_is_left_from_the_framework(
     document: dict[str, Any],
 ) -> None:

@@ -48,6 +48,15 @@ async def refused(plane: ControlPlane, field: str, path: str = "/v0/agents", **q
     return str(body["message"])
 
 
+async def test_a_search_for_nul_finds_nothing(plane: ControlPlane) -> None:
+    await plane.make_job("sums")
+    made = await plane.api.post("/v0/jobs/sums/executions", json={"tasks": [{}], "executionId": "one"})
+    assert made.status_code == 200, made.text
+    executions = "/v0/jobs/sums/executions"
+    for path in ("/v0/jobs", executions, f"{executions}/one/tasks"):
+        assert (await plane.api.get(path, params={"q": "\0ab"})).json()["data"] == []
+
+
 @pytest.mark.parametrize("path", [*LISTS.values(), "/v0/models"])
 async def test_the_version_decides_the_shape(plane: ControlPlane, path: str) -> None:
     for version, paged in (

@@ -456,7 +456,7 @@ async def test_a_large_execution_answers_without_its_tasks(plane: ControlPlane) 
     await plane.make_job("many")
     sent = {"tasks": [{"n": n} for n in range(1001)], "executionId": "large"}
     answer = await plane.api.post("/v0/jobs/many/executions", json=sent)
-    assert (answer.status_code, answer.json()["tasks"]) == (200, [])
+    assert (answer.status_code, "tasks" in answer.json()) == (200, False), "an empty list would say that there are none"
     read = (await plane.api.get("/v0/jobs/many/executions/large")).json()
     assert ("tasks" in read, read["stats"]["total"]) == (False, 1001)
     assert {"metadata", "spec"} <= set(read)

@@ -44,7 +44,7 @@ async def test_credentials_become_a_token_in_every_way_that_clients_send_them(pl
         {"data": GRANT, "headers": basic(client_id, secret)},
         {"data": in_body},
         {"json": {**in_body, "client_secret": "ignored"}, "headers": basic(client_id, secret)},
-        {"json": {**GRANT, "scope": "x", "newer": None}, "headers": basic(client_id, secret)},
+        {"json": {**GRANT, "scope": "", "newer": None}, "headers": basic(client_id, secret)},
     )
     for path in ("/oauth/token", "/v0/oauth/token"):
         for way in ways:
@@ -73,6 +73,26 @@ async def test_a_token_lasts_two_hours_and_reaches_what_a_program_may_reach(plan
         assert (await plane.send(token, method, path)).status_code == 403, path
     plane.clock.move(7200)
     assert (await plane.send(token, "GET", "/v0/jobs/sums/executions")).status_code == 401
+
+
+async def test_a_token_is_narrowed_to_the_scopes_that_were_asked_for(plane: ControlPlane) -> None:
+    made = (await plane.api.post("/v0/service_accounts", json={"name": "ci", "role": "admin"})).json()
+    client = basic(made["client_id"], made["client_secret"])
+    answer = await plane.http.post(
+        "/oauth/token", json={**GRANT, "scope": "policies:list  agents:list"}, headers=client
+    )
+    assert (answer.status_code, answer.json()["scope"]) == (200, "agents:list policies:list")
+    key = {"Authorization": f"Bearer {answer.json()['access_token']}"}
+    assert (await plane.http.get("/v0/policies", headers=key)).status_code == 200
+    assert (await plane.http.get("/v0/jobs", headers=key)).status_code == 403
+    for scope in ("policies:list nonsense", "all", 5):
+        wrong = await plane.http.post("/oauth/token", json={**GRANT, "scope": scope}, headers=client)
+        refused(wrong, "invalid_scope", "scope")
+    program = basic(*await credentials(plane))
+    narrow = await plane.http.post("/oauth/token", json={**GRANT, "scope": "jobs:run"}, headers=program)
+    assert narrow.json()["scope"] == "jobs:run"
+    wide = await plane.http.post("/oauth/token", json={**GRANT, "scope": "policies:create"}, headers=program)
+    refused(wide, "invalid_scope", "scope")
 
 
 async def test_another_grant_is_refused_by_its_name(plane: ControlPlane) -> None:

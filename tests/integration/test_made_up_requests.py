@@ -81,6 +81,7 @@ REFUSED = {
     "name": "no control characters",
     "description": "no control characters",
     "client_secret": "must be the one of the account",
+    "scope": "scopes that there are",
     "data": "names and sizes of stored secrets",
     "source": "build or run",
     "revision": "one that there is",

@@ -109,7 +109,7 @@ def _responses(path: str, method: str, operation: Schema) -> Schema:
     codes = {400, 401, 500, 503}
     if operation["tags"][0] not in OPEN_TAGS:
         codes.add(403)
-    if "{" in path:
+    if "{" in path or operation.get("operationId") == "DryRunPolicy":  # which may name a policy to delete
         codes.add(404)
     if method != "get":
         codes |= {409, 413}

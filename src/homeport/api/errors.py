@@ -8,6 +8,8 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match
+from starlette.types import Scope
 
 from homeport.api.versions import UnknownVersion
 from homeport.core.errors import HomeportError, Internal, Unavailable
@@ -16,6 +18,7 @@ from homeport.wire.invalid import invalid_from_items
 
 log = logging.getLogger(__name__)
 
+METHODS = ("DELETE", "GET", "POST", "PUT")  # those of the contract
 PATH_SHOWN = 200  # characters of an unknown address that its refusal repeats
 
 _REASONS = {404: "NotFound", 405: "MethodNotAllowed", 413: "TooLarge", 415: "UnsupportedMediaType"}
@@ -46,7 +49,21 @@ def http_error_response(request: Request, error: HTTPException) -> JSONResponse:
     """The answer to what the framework refuses: an unknown address or method, an unreadable body."""
     reason = _REASONS.get(error.status_code, "Rejected")
     body = Error(code=error.status_code, error=reason, message=_sentence(request, error))
-    return JSONResponse(body.model_dump(), status_code=error.status_code, headers=error.headers)
+    headers = {"Allow": ", ".join(_methods(request))} if error.status_code == 405 else error.headers
+    return JSONResponse(body.model_dump(), status_code=error.status_code, headers=headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """What is served at the address: the framework tells only what the first route of several takes."""
+    routes = request.app.routes
+    served = (
+        method for method in METHODS if any(_takes(route, {**request.scope, "method": method}) for route in routes)
+    )
+    return list(served)
+
+
+def _takes(route: BaseRoute, scope: Scope) -> bool:
+    return route.matches(scope)[0] is Match.FULL
 
 
 async def _on_homeport_error(request: Request, error: Exception) -> JSONResponse:

@@ -80,7 +80,7 @@ async def create_execution_route(ctx: Ctx, caller: Caller, job: JobName, body: C
         allow_queue=body.may_queue(),
     )
     execution = await create_execution(ctx, caller, job, intent)
-    return accepted_execution(execution, tasks if len(tasks) <= TASKS_SHOWN else []).to_json()
+    return accepted_execution(execution, tasks if len(tasks) <= TASKS_SHOWN else None).to_json()
 
 
 @router.get("/{executionId}", operation_id="GetJobExecution", responses=SHAPE)

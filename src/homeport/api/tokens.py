@@ -26,13 +26,18 @@ FORM = "application/x-www-form-urlencoded"  # what OAuth itself prescribes; the 
 _NO_REFRESH = "No refresh tokens are given here: ask with the client's id and secret again."
 PARAMETERS_MOST = 20  # a form has four that mean something
 # The field that is wrong, and what OAuth calls such a request.
-_OAUTH_ERRORS = {"grant_type": "unsupported_grant_type", "client_secret": "invalid_client"}
+_OAUTH_ERRORS = {"grant_type": "unsupported_grant_type", "client_secret": "invalid_client", "scope": "invalid_scope"}
 # Read by hand, because forms are read too: so the document is told.
 _TEXT = {"type": "string"}
 _SHAPE = {
     "type": "object",
     "required": ["grant_type"],
-    "properties": {"grant_type": {**_TEXT, "enum": [GRANT]}, "client_id": _TEXT, "client_secret": _TEXT},
+    "properties": {
+        "grant_type": {**_TEXT, "enum": [GRANT]},
+        "client_id": _TEXT,
+        "client_secret": _TEXT,
+        "scope": _TEXT,
+    },
 }
 _BODY = {
     "requestBody": {"required": True, "content": {kind: {"schema": _SHAPE} for kind in ("application/json", FORM)}}
@@ -44,17 +49,20 @@ _BODY = {
 async def create_token(
     ctx: Ctx, request: Request, authorization: Annotated[str | None, Header()] = None
 ) -> JSONResponse:
-    """An access token for two hours. The client's id and secret come as HTTP Basic or in the body (public contract)."""
+    """An access token for two hours. The client's id and secret come as HTTP Basic or in the body (public contract).
+    `scope` narrows it, as OAuth has it: scopes with blanks between them."""
     try:
         parameters = await _parameters(request)
         if parameters.get("grant_type") != GRANT:
             hint = _NO_REFRESH if parameters.get("grant_type") == "refresh_token" else ""
             raise Invalid("grant_type", f'must be "{GRANT}"', value=parameters.get("grant_type"), hint=hint)
         client_id, secret = _client(authorization, parameters)
-        token, lifetime_s = await issue_token(ctx, client_id, secret)
+        asked = _scopes(parameters)
+        token, lifetime_s, scopes = await issue_token(ctx, client_id, secret, asked)
     except Invalid as error:
         return _refused(error)
-    answer = Token(access_token=token, refresh_token="", expires_in=lifetime_s, token_type="Bearer")
+    scope = " ".join(scopes) if asked else None
+    answer = Token(access_token=token, refresh_token="", expires_in=lifetime_s, token_type="Bearer", scope=scope)
     return JSONResponse(answer.to_json(), headers={"Cache-Control": "no-store"})
 
 
@@ -83,6 +91,13 @@ async def _parameters(request: Request) -> Mapping[str, Any]:
     if not isinstance(parameters, dict):
         raise Invalid("body", "must be an object")
     return parameters
+
+
+def _scopes(parameters: Mapping[str, Any]) -> list[str]:
+    scope = parameters.get("scope")
+    if not isinstance(scope, str | None):
+        raise Invalid("scope", "must be a string", value=scope)
+    return sorted(set((scope or "").split()))
 
 
 def _client(authorization: str | None, parameters: Mapping[str, Any]) -> tuple[str, str]:

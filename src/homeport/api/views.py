@@ -97,7 +97,7 @@ def revisions_of(revisions: Sequence[Revision]) -> list[RevisionMetadata]:
     ]
 
 
-def accepted_execution(execution: Execution, tasks: list[dict[str, object]]) -> CreateJobExecutionOutput:
+def accepted_execution(execution: Execution, tasks: list[dict[str, object]] | None) -> CreateJobExecutionOutput:
     return CreateJobExecutionOutput(
         execution_id=execution.id,
         id=execution.request_id,

@@ -2,6 +2,7 @@
 is for the control plane."""
 
 import hmac
+from collections.abc import Sequence
 from datetime import timedelta
 
 from homeport.app.context import Context
@@ -9,11 +10,13 @@ from homeport.core.errors import Denied, Invalid, Unauthenticated
 from homeport.core.ids import RevisionId
 from homeport.identity.keys import GATEWAY_AUDIENCE, Claims
 from homeport.identity.principals import Principal
+from homeport.identity.roles import SCOPES
 from homeport.identity.tokens import LIFETIME_S, token_jti
 from homeport.store.contract import Transaction
 from homeport.store.records import Revision, ServiceAccount
 
 ALL_SCOPES = ("all",)
+_SCOPE_SHOWN = 60  # characters of an unknown scope that its refusal repeats
 _ACCOUNT_SECRET = "account"  # begins a service account's secret, as its revision begins a program's
 WORKLOAD_SCOPES = ("agents:run", "functions:run", "models:run", "jobs:run", "jobs:get", "jobs:list")
 
@@ -54,9 +57,11 @@ def account_secret(context: Context, client_id: str) -> str:
     return f"{_ACCOUNT_SECRET}.{context.keys.derive(f'account-secret:{client_id}')}"
 
 
-async def issue_token(context: Context, client_id: str, secret: str) -> tuple[str, int]:
-    """An access token for the client credentials of a service account or of a revision's program, and its lifetime in
-    seconds.
+async def issue_token(
+    context: Context, client_id: str, secret: str, asked: Sequence[str] = ()
+) -> tuple[str, int, tuple[str, ...]]:
+    """An access token for the client credentials of a service account or of a revision's program, its lifetime in
+    seconds, and what it is narrowed to: the scopes in `asked`, if there are any.
 
     Raises `Invalid` naming the parameter, as the contract's token endpoint does.
     """
@@ -72,13 +77,23 @@ async def issue_token(context: Context, client_id: str, secret: str) -> tuple[st
     gone = program and (account is None or found is None or account.owner_uid != found.resource_uid)
     if account is None or gone or not genuine:
         raise Invalid("client_secret", "does not belong to this client_id, or its revision is gone")
+    scopes = _narrowed(WORKLOAD_SCOPES if program else ALL_SCOPES, asked)
     now = context.clock.now()
     claims = Claims(
         sub=client_id,
         jti=token_jti(client_id, now),
         workspace=account.workspace,
-        scopes=WORKLOAD_SCOPES if program else ALL_SCOPES,
+        scopes=scopes,
         issued_at=now,
         expires_at=now + timedelta(seconds=LIFETIME_S),
     )
-    return context.keys.sign(claims, GATEWAY_AUDIENCE), LIFETIME_S
+    return context.keys.sign(claims, GATEWAY_AUDIENCE), LIFETIME_S, scopes
+
+
+def _narrowed(has: tuple[str, ...], asked: Sequence[str]) -> tuple[str, ...]:
+    """Never more than was asked for: a token that is given away opens what it was meant to."""
+    known = SCOPES if has == ALL_SCOPES else has
+    for scope in asked:
+        if scope not in known:
+            raise Invalid("scope", "must hold scopes that this client may ask for", value=scope[:_SCOPE_SHOWN])
+    return tuple(asked) or has

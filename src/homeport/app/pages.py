@@ -60,7 +60,8 @@ class PageRequest:
         text = (self.q or "").strip().lower()
         if len(text) > QUERY_LENGTH:
             raise Invalid("q", f"must have at most {QUERY_LENGTH} characters")
-        return text if len(text) >= 2 else None
+        # At NUL the database would stop reading the pattern. No control character is in what is searched.
+        return text.replace("\0", "\1") if len(text) >= 2 else None
 
 
 def page_limit(asked: int | None, default: int, maximum: int) -> int:

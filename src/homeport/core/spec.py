@@ -12,7 +12,7 @@ from typing import Any
 
 from homeport.core.errors import Invalid
 
-_DURATION = re.compile(r"(\d{1,9})(s|m|h|d|w)")
+_DURATION = re.compile(r"(\d{1,9})(s|m|h|d|w)", re.ASCII)
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _WORD_BYTES = 128 * 1024 - 1  # the kernel takes no longer argument
 _TEXT_LENGTH = 1024  # no single-line setting of the contract comes near

@@ -156,6 +156,7 @@ def local_reply_config() -> dict[str, Any]:
     workload = _header(":path", regex=headers.WORKLOAD_FORM)
     return {
         "mappers": [
+            _mapper(BAD_REQUEST, _status("EQ", 501), status=400),  # a Transfer-Encoding that Envoy does not read
             _control_plane_mapper(),
             _mapper(CREDENTIAL_MISSING, _status("EQ", 401), *no_credential),
             _mapper(CREDENTIAL_REFUSED, _status("EQ", 401)),

@@ -108,8 +108,8 @@ def _otherwise(rules: Sequence[PolicyRule]) -> str:
 
 def _change(rules: Sequence[PolicyRule]) -> str:
     if len(rules) == 1:
-        return f'Change policy "{rules[0].name}", detach it, or add a region that fits to DATA/config.toml.'
-    return "Change one of the policies, detach it, or add a region that fits to DATA/config.toml."
+        return f'Change policy "{rules[0].name}" or detach it: there is no other region.'
+    return "Change one of the policies or detach it: there is no other region."
 
 
 def _names(rules: Sequence[PolicyRule]) -> tuple[str, ...]:

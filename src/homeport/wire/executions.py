@@ -59,7 +59,7 @@ class CreateJobExecutionOutput(Reply):
     id: str
     job_id: str
     workspace_id: str
-    tasks: list[dict[str, Any]]
+    tasks: list[dict[str, Any]] | None = None
 
 
 class JobExecutionMetadata(Reply):

@@ -78,7 +78,8 @@ class ApiKey(Reply):
 
 
 class Token(Reply):
-    """`expires_in` in seconds. `refresh_token` is empty: clients look for it, and there is none."""
+    """`expires_in` in seconds. `refresh_token` is empty: clients look for it, and there is none. `scope` answers one
+    that was asked for."""
 
     model_config = ConfigDict(alias_generator=None)
 
@@ -86,6 +87,7 @@ class Token(Reply):
     refresh_token: str
     expires_in: int
     token_type: str
+    scope: str | None = None
 
 
 class WorkspaceRuntime(Reply):

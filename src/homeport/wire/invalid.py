@@ -15,6 +15,7 @@ _ALSO_MOST = 5  # further mistakes named in one answer; a caller mends a few at 
 _PART_LENGTH = 100  # of one name in a path; the contract's own are shorter
 
 _OBJECT = "must be an object"
+_TRIED = {"int": "int_", "float": "float_", "str": "string_type"}
 _RULES = {
     "missing": "is required",
     "string_type": "must be a string",
@@ -32,13 +33,12 @@ _RULES = {
     "model_type": _OBJECT,
     "model_attributes_type": _OBJECT,
     "json_invalid": "must be valid JSON",
-    "string_pattern_mismatch": "has characters that are not allowed there",
 }
 
 
 def problems(items: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Every (field path, rule) that the body breaks, in the order of the body's fields."""
-    return [(_path(item["loc"]), _rule(item)) for item in items]
+    return [(_path(_location(item)), _rule(item)) for item in items]
 
 
 def invalid_from(error: ValidationError) -> Invalid:
@@ -54,6 +54,13 @@ def invalid_from_items(items: Sequence[Mapping[str, Any]]) -> Invalid:
     more = f"; and {len(others) - _ALSO_MOST} more" if len(others) > _ALSO_MOST else ""
     hint = f"Also: {shown}{more}." if others else ""
     return Invalid(field, rule, value=_value(items[0]), hint=hint)
+
+
+def _location(item: Mapping[str, Any]) -> Sequence[int | str]:
+    """Where it is, for callers: of a field that may be of two types, pydantic adds which of them it tried."""
+    *above, last = item["loc"] or ("",)
+    tried = _TRIED.get(str(last))
+    return above if tried and item["type"].startswith(tried) else item["loc"]
 
 
 def _path(location: Sequence[int | str]) -> str:
@@ -80,6 +87,8 @@ def _rule(item: Mapping[str, Any]) -> str:
         return f"must have at most {context.get('max_length')} {unit}"
     if kind == "too_short":
         return f"must have at least {context.get('min_length')} element(s)"
+    if kind == "string_pattern_mismatch":
+        return f"must match {context.get('pattern')}"
     if kind == "string_too_short":
         return "must not be empty"
     limits = {"greater_than_equal": ("at least", "ge"), "less_than_equal": ("at most", "le")}

@@ -88,7 +88,7 @@ def test_several_location_policies_are_named_together() -> None:
 def test_a_known_place_elsewhere_is_refused_without_a_configuration_line() -> None:
     refusal = refused(US, inventory=(PARIS,))
     assert "paris (continent EU, country FR; flavors x86/cpu)" in refusal.message
-    assert refusal.hint == 'Change policy "us-only", detach it, or add a region that fits to DATA/config.toml.'
+    assert refusal.hint == 'Change policy "us-only" or detach it: there is no other region.'
 
 
 def test_a_pin_into_a_forbidden_region_names_the_allowed_one() -> None:
