@@ -730,3 +730,11 @@ async def test_the_edge_process_serves_and_ends_cleanly_on_sigterm() -> None:
             process.kill()
             await process.wait()
         shutil.rmtree(data.root)
+
+
+async def test_a_body_coded_in_a_way_that_envoy_does_not_read_is_the_callers_mistake(system: System) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", system.port)
+    writer.write(b"POST /v0/agents HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n")
+    assert b" 400 " in await asyncio.wait_for(reader.readline(), WAIT_S)
+    writer.close()
+    await writer.wait_closed()
