@@ -22,12 +22,12 @@ from homeport.jobs.expiry import read_expiry, refuse_past
 from homeport.jobs.settings import JobSettings
 from homeport.placement.plan import Plan
 from homeport.reconcile.deletion import begin_deletion
+from homeport.reconcile.job_revisions import place_of
 from homeport.store.contract import Transaction
 from homeport.store.records import Event, Resource, Revision, ServiceAccount
 from homeport.workloads.settings import AgentSettings
 from homeport.workloads.states import RevisionState, WorkloadStatus
 from homeport.workloads.traffic import Traffic, first_traffic, next_traffic, with_share
-from homeport.workloads.views import RevisionView
 
 UPLOAD_LIFETIME_S = 3600  # room for a slow line; the sweep of abandoned uploads waits longer than this
 
@@ -96,7 +96,7 @@ async def update_workload(
         plan = judge(context, tx, principal.workspace, kind, intent.spec).plan()
         resource = seal_intent(context, updated(stored, principal, intent, now), stored)
         revisions = tx.revisions.of(stored.uid)
-        traffic = next_traffic(intent.spec, stored.spec, [_view(known) for known in revisions])
+        traffic = next_traffic(intent.spec, stored.spec, [place_of(known) for known in revisions])
         source = source_of_update(context, tx, resource, stored.spec, upload=upload)
         revision = _revision(resource, plan, source, traffic)
         resource = replace(resource, status=_STATUS_OF_STATE[revision.state])
@@ -166,10 +166,6 @@ def _revision(resource: Resource, plan: Plan, source: Source, traffic: Traffic) 
         created_by=resource.updated_by,
         updated_at=resource.updated_at,
     )
-
-
-def _view(revision: Revision) -> RevisionView:
-    return RevisionView(id=revision.id, generation=revision.generation, state=revision.state)
 
 
 def _redirect(tx: Transaction, resource: Resource, revisions: Sequence[Revision], traffic: Traffic) -> None:

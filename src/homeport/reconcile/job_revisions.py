@@ -33,7 +33,7 @@ def unsettled_jobs(tx: Transaction) -> list[str]:
 
 def _unsettled(job: Resource, revisions: list[Revision]) -> bool:
     waits = any(known.state is RevisionState.BUILT for known in revisions)
-    surplus = surplus_revisions([_view(known) for known in revisions])
+    surplus = surplus_revisions([place_of(known) for known in revisions])
     return job.deleting or waits or bool(surplus) or _seen(job, revisions) != job
 
 
@@ -51,14 +51,15 @@ def roll_out_job(uid: str, now: datetime, tx: Transaction) -> bool:
         _serve(tx, job, built, revisions, now, newest_serving)
         revisions = tx.revisions.of(uid)
     used = {execution.revision_id for execution in tx.executions.unfinished()}
-    for revision_id in surplus_revisions([_view(known) for known in revisions], used):
+    for revision_id in surplus_revisions([place_of(known) for known in revisions], used):
         tx.revisions.delete(revision_id)
     if (seen := _seen(job, revisions)) != job:
         tx.resources.replace(seen, job.generation)
     return False
 
 
-def _view(revision: Revision) -> RevisionView:
+def place_of(revision: Revision) -> RevisionView:
+    """What the decisions about the order of revisions look at: no settings, which only replicas need."""
     return RevisionView(id=revision.id, generation=revision.generation, state=revision.state)
 
 
