@@ -1,9 +1,7 @@
 """Agents from the folder to the last byte: real sandboxes, the real Envoy, the public contract."""
 
 import base64
-import concurrent.futures
 import json
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,8 @@ import httpx
 import pytest
 from websockets.sync.client import connect
 
+from homeport.load.plan import Plan
+from homeport.load.thread import running_load
 from homeport.testing.system import System, eventually
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "hello-agent"
@@ -177,35 +177,18 @@ def test_a_program_gets_the_contracts_variables_and_its_own(system: System) -> N
     system.remove("agents", "variables")
 
 
+def load_on(system: System, name: str) -> Plan:
+    headers = {"Authorization": f"Bearer {system.key}"}
+    return Plan(url=f"{system.url}/default/agents/{name}", method="POST", headers=headers, body=b"{}", concurrency=4)
+
+
 def test_an_update_drops_no_request(system: System) -> None:
     system.deploy("agents", "green", files("1"))
-    stop = threading.Event()
-    failures: list[str] = []
-    versions: set[str] = set()
-
-    def load() -> int:
-        count = 0
-        with httpx.Client(headers=system.gateway.headers, timeout=30) as client:
-            while not stop.is_set():
-                answer = client.post(f"{system.url}/default/agents/green", json={})
-                count += 1
-                if answer.status_code == 200:
-                    versions.add(answer.json()["version"])
-                else:
-                    failures.append(f"{answer.status_code} {answer.text}")
-        return count
-
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        loads = [pool.submit(load) for _ in range(4)]
-        try:
-            agent = system.deploy("agents", "green", files("2"))
-            eventually(lambda: "2" in versions, "the new revision answers")
-        finally:
-            stop.set()
-        assert sum(each.result() for each in loads) > 20
+    with running_load(load_on(system, "green")) as load:
+        agent = system.deploy("agents", "green", files("2"))
+        eventually(lambda: ask(system, "green")["version"] == "2", "the new revision answers")
     assert agent["status"] == "DEPLOYED"
-    assert failures == []
-    assert versions == {"1", "2"}
+    assert load.report.sound and load.report.ok > 20, load.report
     revisions = system.api.get("/agents/green/revisions").json()
     assert [(known["active"], known["previousActive"]) for known in revisions] == [(True, False), (False, True)]
     system.remove("agents", "green")

@@ -31,6 +31,8 @@ from homeport.dataplane.routes import Endpoint, Gateway, RevisionRoute, Workload
 from homeport.dataplane.snapshot import Authority
 from homeport.dataplane.xds import XdsServer
 from homeport.edge import Edge
+from homeport.load.plan import Plan
+from homeport.load.run import Run
 from homeport.settings import DataDir
 
 WAIT_S = 20
@@ -527,21 +529,14 @@ async def test_requests_split_by_weight(system: System) -> None:
 async def test_changes_of_routes_under_load_lose_no_request(system: System) -> None:
     programs = [await system.program(name) for name in ("one", "two")]
     await system.publish(agent("a1", revision("r0", programs[0])))
-    statuses: Counter[tuple[int, str]] = Counter()
-    ended = asyncio.Event()
-
-    async def load() -> None:
-        while not ended.is_set():
-            answer = await system.get("/acme/agents/a1")
-            statuses[answer.status, answer.text if answer.status != 200 else ""] += 1
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(4):
-            group.create_task(load())
-        for number in range(1, 40):  # each time another cluster, while the last one goes; every third name comes back
-            await system.publish(agent("a1", revision(f"r{number % 3}", programs[number % 2])))
-        ended.set()
-    assert set(statuses) == {(200, "")}, statuses
+    plan = Plan(url=f"{system.url}/acme/agents/a1", headers=bearer(token()), concurrency=4, rate=500.0)
+    run = Run(plan)
+    ending = asyncio.create_task(run.run())
+    for number in range(1, 40):  # each time another cluster, while the last one goes; every third name comes back
+        await system.publish(agent("a1", revision(f"r{number % 3}", programs[number % 2])))
+    run.stop()
+    report = await ending
+    assert report.sound and report.statuses == {200: report.started}, report
 
 
 async def test_a_revoked_token_is_refused_as_soon_as_it_is_acknowledged(system: System) -> None:

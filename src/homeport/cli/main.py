@@ -18,6 +18,7 @@ from homeport.cli.commands import (
     explain,
     getting,
     keys,
+    load,
     login,
     logs,
     policies,
@@ -54,6 +55,7 @@ _COMMANDS: tuple[tuple[str, Callable[..., Any]], ...] = (
     ("delete", deleting.delete),
     ("logs", logs.logs),
     ("explain", explain.explain),
+    ("load", load.load),
     ("version", system.version),
 )
 for _name, _command in _COMMANDS:

@@ -205,14 +205,18 @@ class Homeport(AccountOperations):
         """Where an agent answers."""
         return f"{self.url}/{part(self.workspace)}/agents/{part(name)}/{path.lstrip('/')}"
 
+    def call_headers(self, body: bytes = b"") -> dict[str, str]:
+        """What a call of an agent carries: who calls, and that the body, if there is one, is JSON."""
+        headers = {"Authorization": self._headers["Authorization"], "X-Blaxel-Workspace": self.workspace}
+        return headers | ({"Content-Type": "application/json"} if body else {})
+
     @contextmanager
     def call_agent(
         self, name: str, *, path: str = "", method: str = "POST", body: bytes = b"", stream: bool = False
     ) -> Iterator[httpx.Response]:
         """The agent's answer, to be read or iterated inside the `with`. Raises for 400 and above, with what the agent
         or the gateway said."""
-        headers = {"Authorization": self._headers["Authorization"], "X-Blaxel-Workspace": self.workspace}
-        headers |= {"Content-Type": "application/json"} if body else {}
+        headers = self.call_headers(body)
         headers |= {"Accept": "text/event-stream", "Cache-Control": "no-cache"} if stream else {}
         timeout = httpx.Timeout(REQUEST_TIMEOUT_S, connect=CONNECT_S)
         url = self.agent_url(name, path)

@@ -35,8 +35,8 @@ def run_agent(
       homeport run agent hello-agent -d '{"inputs": "Good morning"}'
       homeport run agent hello-agent --path stream --stream
     """
-    content = _body(body)
-    verb = (method or ("GET" if path and body is None else "POST")).upper()
+    content = read_body(body)
+    verb = verb_of(method, path, body)
     with connect(data, workspace) as client:
         try:
             with client.call_agent(name, path=path, method=verb, body=content, stream=stream) as answer:
@@ -113,7 +113,13 @@ def _summarise(name: str, ended: dict[str, Any], output: Output) -> None:
         raise typer.Exit(1)
 
 
-def _body(text: str | None) -> bytes:
+def verb_of(method: str | None, path: str, body: str | None) -> str:
+    """The method that `--method`, `--path` and `--body` mean together."""
+    return (method or ("GET" if path and body is None else "POST")).upper()
+
+
+def read_body(text: str | None) -> bytes:
+    """The bytes that `--body` means: its own, or those of the file behind an @."""
     if text is None:
         return b""
     if not text.startswith("@"):
