@@ -9,6 +9,7 @@ import pytest
 from homeport.core.ids import ExecutionId
 from homeport.core.units import Outcome, UnitSpec
 from homeport.jobs.states import AttemptState, ExecutionStatus, TaskStatus
+from homeport.runner.verification import examine_execution
 from homeport.testing.loops import WAIT_S, Killer, Loops
 from homeport.testing.scripted_driver import Behaviour
 
@@ -67,6 +68,8 @@ async def _check(loops: Loops, execution_id: ExecutionId) -> None:
         assert task.status is (TaskStatus.FAILED if task.index == 2 else TaskStatus.SUCCEEDED)
         units |= {attempt.unit for attempt in attempts}
     assert units == set(starts)
+    report = await loops.store.read(lambda tx: examine_execution(tx, execution))
+    assert (report.violations, report.complete, report.starts) == ([], True, 5)
 
 
 async def test_a_runner_stopped_again_and_again_in_the_middle_ends_every_task_once(fast: Loops) -> None:

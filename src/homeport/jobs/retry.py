@@ -2,8 +2,9 @@
 
 Called by the runner once an attempt's outcome is durable. It waits for nothing and starts nothing. Every ended
 attempt counts, a lost one too: nobody can know how much of its work it did, and a limit that only counts what was
-seen to fail is no limit. The one exception is an attempt that Homeport ended because it was stopped itself: it is
-counted among the starts, but is never the task's last.
+seen to fail is no limit. The one exception is an attempt that Homeport ended because it was stopped itself: it counts
+against nothing, and its task starts again at once. So a task starts at most 1 + maxRetries times, and once more for
+each time that Homeport was stopped while it ran.
 """
 
 import random
@@ -50,19 +51,21 @@ def after_attempt(
     jitter: float,
     cancelling: bool = False,
 ) -> Next:
-    """What follows attempt number `attempts` (from 1) that ended with `outcome`.
+    """What follows an attempt that ended with `outcome`; `attempts` of its task count so far, this one included.
 
     `jitter` is from 0 up to 1 (`jitter_of` gives a repeatable one). A success counts even while the execution is
-    `cancelling`; a failure is then not tried again and its task is CANCELLED, since it was not allowed its retries.
+    `cancelling`; a failure is then not tried again and its task is CANCELLED, since it was not allowed its retries. So
+    is the task of an attempt that was stopped to cancel it at once.
     """
     state = attempt_state(outcome)
     if state is AttemptState.SUCCEEDED:
         return Next(task_status=TaskStatus.SUCCEEDED, attempt_state=state, not_before=None, message="")
     message = describe(outcome, rule)
-    if outcome.stopped and not outcome.timed_out and not cancelling:
+    interrupted = state is AttemptState.STOPPED
+    if interrupted and not cancelling:
         # Homeport itself was stopped: no fault of the task's, so it never ends by that, and waits for nothing.
-        return Next(task_status=TaskStatus.PENDING, attempt_state=AttemptState.LOST, not_before=now, message=message)
-    if attempts > rule.max_retries:
+        return Next(task_status=TaskStatus.PENDING, attempt_state=state, not_before=now, message=message)
+    if attempts > rule.max_retries and not interrupted:
         return Next(task_status=TaskStatus.FAILED, attempt_state=state, not_before=None, message=message)
     if cancelling:
         return Next(task_status=TaskStatus.CANCELLED, attempt_state=state, not_before=None, message=message)
@@ -76,11 +79,13 @@ def attempt_state(outcome: Outcome) -> AttemptState:
         return AttemptState.SUCCEEDED
     if outcome.lost:
         return AttemptState.LOST
-    return AttemptState.TIMED_OUT if outcome.timed_out else AttemptState.FAILED
+    if outcome.timed_out:
+        return AttemptState.TIMED_OUT
+    return AttemptState.STOPPED if outcome.stopped else AttemptState.FAILED
 
 
 def backoff_s(attempts: int, jitter: float) -> float:
-    """Seconds before the retry that follows attempt number `attempts`."""
+    """Seconds before the retry that follows the `attempts`-th attempt that counts."""
     exponent = min(attempts - 1, 30)  # the cap is reached at 6; without this a large number overflows
     return jitter * min(BACKOFF_CAP_S, BACKOFF_BASE_S * BACKOFF_FACTOR**exponent)
 

@@ -35,7 +35,8 @@ class TaskStatus(StrEnum):
 
 
 class AttemptState(StrEnum):
-    """STARTING: durable, its unit may or may not exist. RUNNING: its unit exists. The others are how it ended."""
+    """STARTING: durable, its unit may or may not exist. RUNNING: its unit exists. The others are how it ended; STOPPED:
+    by Homeport, which was stopped itself or cancelled its execution at once, so through no fault of the program."""
 
     STARTING = "starting"
     RUNNING = "running"
@@ -43,6 +44,7 @@ class AttemptState(StrEnum):
     FAILED = "failed"
     TIMED_OUT = "timed_out"
     LOST = "lost"
+    STOPPED = "stopped"
 
     @property
     def open(self) -> bool:

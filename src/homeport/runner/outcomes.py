@@ -14,6 +14,7 @@ from homeport.core.units import Outcome, UnitExit, UnitKind
 from homeport.drivers.contract import Driver
 from homeport.jobs.execution import Counts, status_of
 from homeport.jobs.retry import AttemptRule, after_attempt, jitter_of
+from homeport.jobs.states import AttemptState
 from homeport.store.contract import Store, Transaction
 from homeport.store.records import Attempt, Execution, Task, TaskFinish
 
@@ -60,14 +61,23 @@ def finish_attempt(tx: Transaction, unit: UnitId, outcome: Outcome, now: datetim
     if task is None or execution is None or task.lease is None:
         log.error("attempt %s has no running task; left alone", unit)
         return
-    tx.executions.finish_task_if_running(_finish(attempt, task, execution, outcome, now), now)
+    counted = task.attempts - _interrupted(tx, task)
+    tx.executions.finish_task_if_running(_finish(attempt, task, counted, execution, outcome, now), now)
     settle(tx, execution.id, now)
 
 
-def _finish(attempt: Attempt, task: Task, execution: Execution, outcome: Outcome, now: datetime) -> TaskFinish:
+def _interrupted(tx: Transaction, task: Task) -> int:
+    """How often Homeport was stopped while the task ran; a task of one attempt is the usual one, and is not asked."""
+    earlier = tx.executions.attempts(task.execution_id, task.index) if task.attempts > 1 else []
+    return sum(attempt.state is AttemptState.STOPPED for attempt in earlier)
+
+
+def _finish(
+    attempt: Attempt, task: Task, counted: int, execution: Execution, outcome: Outcome, now: datetime
+) -> TaskFinish:
     rule = AttemptRule(max_retries=execution.max_retries, timeout_s=execution.timeout_s, memory_mb=execution.memory_mb)
     cancelling = execution.cancel_requested_at is not None
-    verdict = after_attempt(outcome, task.attempts, rule, now, jitter_of(attempt.unit), cancelling)
+    verdict = after_attempt(outcome, counted, rule, now, jitter_of(attempt.unit), cancelling)
     return TaskFinish(
         unit=attempt.unit,
         lease=task.lease or "",
@@ -84,7 +94,15 @@ def settle(tx: Transaction, execution_id: ExecutionId, now: datetime) -> None:
     execution = tx.executions.get(execution_id)
     if execution is None or execution.status.terminal:
         return
-    counts = Counts(
+    status = status_of(
+        execution.status, counts_of(execution), cancel_requested=execution.cancel_requested_at is not None
+    )
+    if status is not execution.status:
+        tx.executions.set_status(execution_id, status, now)
+
+
+def counts_of(execution: Execution) -> Counts:
+    return Counts(
         pending=execution.pending,
         running=execution.running,
         succeeded=execution.succeeded,
@@ -93,6 +111,3 @@ def settle(tx: Transaction, execution_id: ExecutionId, now: datetime) -> None:
         timed_out=execution.timed_out,
         retried=execution.retried,
     )
-    status = status_of(execution.status, counts, cancel_requested=execution.cancel_requested_at is not None)
-    if status is not execution.status:
-        tx.executions.set_status(execution_id, status, now)

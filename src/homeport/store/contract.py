@@ -7,11 +7,12 @@ thread and may be run again, so it has no side effects of its own. A `Conflict` 
 written before it in the same work stays, so catch it around `write`, not inside.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 from homeport.core.ids import ExecutionId, Kind, ReplicaId, RevisionId, UnitId
+from homeport.jobs.entries import Entry, StoredTask
 from homeport.jobs.states import ExecutionStatus
 from homeport.store.records import (
     ApiKey,
@@ -300,6 +301,20 @@ class Executions(Protocol):
         when it becomes CANCELLING. A terminal status never changes again: then this does nothing."""
         ...
 
+    def ask_stop(self, execution_id: ExecutionId, grace_s: int, now: datetime) -> None:
+        """Of an execution that is CANCELLING: what runs shall be stopped, and killed after so many seconds. Does
+        nothing to any other, nor for a grace that is not shorter than the one asked for before."""
+        ...
+
+    def entries(self, execution_id: ExecutionId, after: int, limit: int) -> Iterator[Entry]:
+        """At most `limit` entries of its history after number `after`, in order. Each of the changes above of a visible
+        execution is in it, written in the same commit; it is never changed, and goes with its execution."""
+        ...
+
+    def stored_tasks(self, execution_id: ExecutionId) -> Iterator[StoredTask]:
+        """Every task with how its attempts stand, in order."""
+        ...
+
     def cancel_pending_tasks(self, execution_id: ExecutionId, now: datetime) -> int:
         """Set every PENDING task to CANCELLED; returns how many."""
         ...
@@ -308,7 +323,9 @@ class Executions(Protocol):
         self, execution_id: ExecutionId, limit: int, now: datetime, lease: str, lease_until: datetime
     ) -> list[Task]:
         """Take up to `limit` pending tasks whose `not_before` has come, lowest index first: RUNNING, leased,
-        attempts + 1, with an `Attempt` row in state STARTING each (its unit id is `attempt_unit(...)`)."""
+        attempts + 1, with an `Attempt` row in state STARTING each (its unit id is `attempt_unit(...)`). Never more than
+        the execution's parallelism leaves room for, and none once it is being cancelled. A `not_before` further ahead
+        than the longest back-off has come, too: the clock was set back meanwhile."""
         ...
 
     def start_attempt(self, unit: UnitId, lease: str, now: datetime) -> bool:
@@ -319,7 +336,7 @@ class Executions(Protocol):
     def finish_task_if_running(self, finish: TaskFinish, now: datetime) -> bool:
         """End the attempt and move its task. False, nothing written, unless the attempt is open and the task still
         holds this lease. A task that goes back to PENDING counts as retried, one that FAILED by an attempt
-        that TIMED_OUT as timed out. Raises `Internal` for an end that is
+        that TIMED_OUT as timed out, an attempt that is LOST as lost. Raises `Internal` for an end that is
         none: an open attempt state, or a task that stays RUNNING."""
         ...
 

@@ -5,10 +5,12 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, Text, cast, delete, func, insert, literal, select, update
+from sqlalchemy import Select, Text, cast, delete, func, insert, literal, or_, select, update
 
 from homeport.core.ids import TASK_PREFIX, ExecutionId
+from homeport.jobs.entries import EntryKind
 from homeport.jobs.states import ExecutionStatus
+from homeport.store.history import STATUS_CODES, add_entry
 from homeport.store.pages import Keyset
 from homeport.store.records import Execution, ExecutionPage, ExecutionQuery, Task, TaskQuery
 from homeport.store.rows import MOMENT, OBJECT, Codec, conflict, dump, maybe, micros, named
@@ -48,7 +50,10 @@ class SqlExecutions(SqlTasks):
     def publish(self, execution_id: ExecutionId, now: datetime) -> None:
         staged = update(executions).where(executions.c.id == execution_id, executions.c.visible.is_(False))
         with conflict("The same request was accepted a moment ago.", "Read its execution instead."):
-            self._connection.execute(staged.values(visible=True, updated_at=micros(now)))
+            published = self._connection.execute(staged.values(visible=True, updated_at=micros(now))).rowcount
+        if published:
+            total = self._connection.scalar(select(executions.c.total).where(executions.c.id == execution_id))
+            add_entry(self._connection, execution_id, EntryKind.ACCEPTED, now, amount=total)
 
     def discard_staged(self, before: datetime) -> int:
         # The tables of tasks and attempts say ON DELETE CASCADE.
@@ -117,8 +122,17 @@ class SqlExecutions(SqlTasks):
             values["cancel_requested_at"] = func.coalesce(executions.c.cancel_requested_at, micros(now))
         elif status.terminal:
             values["completed_at"] = micros(now)
-        changing = update(executions).where(executions.c.id == execution_id, executions.c.status.in_(_UNFINISHED))
-        self._connection.execute(changing.values(values))
+        open_ = (executions.c.status.in_(_UNFINISHED), executions.c.status != status.value)
+        changing = update(executions).where(executions.c.id == execution_id, *open_)
+        if self._connection.execute(changing.values(values)).rowcount:
+            add_entry(self._connection, execution_id, EntryKind.STATUS, now, state=STATUS_CODES[status])
+
+    def ask_stop(self, execution_id: ExecutionId, grace_s: int, now: datetime) -> None:
+        sooner = or_(executions.c.stop_grace_s.is_(None), executions.c.stop_grace_s > grace_s)
+        cancelling = executions.c.status == ExecutionStatus.CANCELLING.value
+        asked = update(executions).where(executions.c.id == execution_id, cancelling, sooner)
+        if self._connection.execute(asked.values(stop_grace_s=grace_s, updated_at=micros(now))).rowcount:
+            add_entry(self._connection, execution_id, EntryKind.STOP_ASKED, now, amount=grace_s)
 
     def _one(self, chosen: Select[Any]) -> Execution | None:
         row = self._connection.execute(chosen).mappings().first()

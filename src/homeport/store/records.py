@@ -171,7 +171,8 @@ class Execution:
 
     Invisible (`visible` False) while its tasks are staged. `request_id` and `request_digest` make creation
     repeatable. The counts always add up: total = pending + running + succeeded + failed + cancelled. `timed_out` are
-    those of `failed` whose last attempt timed out.
+    those of `failed` whose last attempt timed out; `lost` counts attempts whose end cannot be known. `stop_grace_s` is
+    set once what runs shall be stopped: seconds from SIGTERM to SIGKILL.
     """
 
     id: ExecutionId
@@ -203,6 +204,8 @@ class Execution:
     cancelled: int = 0
     retried: int = 0
     timed_out: int = 0
+    lost: int = 0
+    stop_grace_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

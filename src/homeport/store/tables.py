@@ -256,6 +256,8 @@ executions = Table(
     _count("cancelled"),
     _count("retried"),
     _count("timed_out"),
+    Column("stop_grace_s", Integer),  # set: what runs of it shall be stopped
+    Column("lost", Integer, nullable=False, server_default=text("0")),
     Index(None, "workspace", "job", "created_at", "id"),
     Index(None, "status", "created_at"),
 )
@@ -308,6 +310,25 @@ attempts = Table(
     Column("ended_at", BigInteger),
     Column("outcome", Text),
     PrimaryKeyConstraint("execution", "index", "number"),
+    sqlite_with_rowid=False,
+)
+
+# What happened to executions (`homeport.jobs.entries`). Only ever added to; it goes with its execution.
+# `code`, `amount` and `then` mean what the kind says; `homeport.store.history` writes and reads them.
+history = Table(
+    "history",
+    metadata,
+    _of_execution(),
+    _count("seq"),
+    _moment("at"),
+    Column("kind", SmallInteger, nullable=False),
+    Column("index", Integer),
+    Column("number", Integer),
+    Column("state", SmallInteger),
+    Column("then", SmallInteger),
+    Column("code", Integer),
+    Column("amount", BigInteger),
+    PrimaryKeyConstraint("execution", "seq"),
     sqlite_with_rowid=False,
 )
 

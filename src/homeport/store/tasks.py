@@ -5,37 +5,30 @@ Every change is a guarded statement: it names the state and the lease that it ex
 The statements are built once, because they run for each of millions of tasks.
 """
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, exists, func, insert, literal_column, select, update
+from sqlalchemy import Connection, bindparam, exists, func, insert, literal_column, or_, select, update
 
 from homeport.core.errors import Internal, NotFound
 from homeport.core.ids import ExecutionId, UnitId
 from homeport.core.units import Outcome
+from homeport.jobs.entries import Entry, EntryKind, StoredTask
+from homeport.jobs.retry import BACKOFF_CAP_S
 from homeport.jobs.states import AttemptState, TaskStatus
 from homeport.store.contract import attempt_unit
+from homeport.store.history import (
+    ATTEMPT_CODES,
+    TASK_CODES,
+    add_claims,
+    add_entry,
+    read_entries,
+    read_stored_tasks,
+)
 from homeport.store.records import Attempt, Task, TaskFinish
 from homeport.store.rows import MOMENT, OBJECT, Codec, Form, coded, conflict, maybe, micros
 from homeport.store.tables import attempts, executions, open_attempts, pending_tasks, tasks
-
-# Never renumber: these stand in databases, and two of them in `tables` as constants of an index.
-TASK_CODES = {
-    TaskStatus.PENDING: 0,
-    TaskStatus.RUNNING: 1,
-    TaskStatus.SUCCEEDED: 2,
-    TaskStatus.FAILED: 3,
-    TaskStatus.CANCELLED: 4,
-}
-ATTEMPT_CODES = {
-    AttemptState.STARTING: 0,
-    AttemptState.RUNNING: 1,
-    AttemptState.SUCCEEDED: 2,
-    AttemptState.FAILED: 3,
-    AttemptState.TIMED_OUT: 4,
-    AttemptState.LOST: 5,
-}
 
 _NOT_BEFORE = Form(
     lambda moment: 0 if moment is None else micros(moment),
@@ -84,13 +77,18 @@ _HELD = exists().where(
     tasks.c.lease == bindparam("holder"),
 )
 
-# A retry whose time has come waits like any other task from then on: so a claim reads a short run of one index, in
-# order of task, however many retries wait.
-_RELEASE_DUE = (
-    update(tasks)
-    .where(_OF_EXECUTION, pending_tasks, tasks.c.not_before > 0, tasks.c.not_before <= bindparam("now"))
-    .values(not_before=0)
+# How many tasks of an execution may start: none while it is staged, being cancelled or over.
+_ROOM = select(executions.c.parallelism - executions.c.running).where(
+    executions.c.id == bindparam("execution_id"),
+    executions.c.visible,
+    executions.c.cancel_requested_at.is_(None),
+    executions.c.completed_at.is_(None),
 )
+# A retry whose time has come waits like any other task from then on: so a claim reads a short run of one index, in
+# order of task, however many retries wait. None waits longer than the longest back-off: one that is to begin later than
+# that was written before the clock was set back.
+_OVERDUE = or_(tasks.c.not_before <= bindparam("now"), tasks.c.not_before > bindparam("at_most"))
+_RELEASE_DUE = update(tasks).where(_OF_EXECUTION, pending_tasks, tasks.c.not_before > 0, _OVERDUE).values(not_before=0)
 _waiting = tasks.alias("waiting")
 _NEXT = (
     select(_waiting.c.index)
@@ -163,10 +161,11 @@ _COUNT = (
         cancelled=executions.c.cancelled + bindparam("more_cancelled"),
         retried=executions.c.retried + bindparam("more_retried"),
         timed_out=executions.c.timed_out + bindparam("more_timed_out"),
+        lost=executions.c.lost + bindparam("more_lost"),
         updated_at=bindparam("now"),
     )
 )
-_COUNTS = ("total", "pending", "running", "succeeded", "failed", "cancelled", "retried", "timed_out")
+_COUNTS = ("total", "pending", "running", "succeeded", "failed", "cancelled", "retried", "timed_out", "lost")
 _UNCHANGED = {f"more_{count}": 0 for count in _COUNTS}
 
 _TASKS = (
@@ -217,20 +216,26 @@ class SqlTasks:
         cancelled = self._connection.execute(_CANCEL_PENDING, values).rowcount
         if cancelled:
             self._count(execution_id, now, pending=-cancelled, cancelled=cancelled)
+            add_entry(self._connection, execution_id, EntryKind.CANCELLED, now, amount=cancelled)
         return cancelled
 
     def claim(
         self, execution_id: ExecutionId, limit: int, now: datetime, lease: str, lease_until: datetime
     ) -> list[Task]:
+        room = min(limit, self._connection.scalar(_ROOM, {"execution_id": execution_id}) or 0)
+        if room <= 0:
+            return []
         values = {"execution_id": execution_id, "now": micros(now)}
-        self._connection.execute(_RELEASE_DUE, values)
-        values |= {"most": limit, "holder": lease, "held_until": micros(lease_until)}
+        at_most = micros(now + timedelta(seconds=BACKOFF_CAP_S))
+        self._connection.execute(_RELEASE_DUE, values | {"at_most": at_most})
+        values |= {"most": room, "holder": lease, "held_until": micros(lease_until)}
         rows = sorted(self._connection.execute(_CLAIM, values).mappings(), key=lambda row: row["index"])
         if not rows:
             return []
         begun = [_new_attempt(row["execution"], row["index"], row["attempts"], micros(now)) for row in rows]
         self._connection.execute(_OPEN_ATTEMPT, begun)
         self._count(execution_id, now, pending=-len(rows), running=len(rows))
+        add_claims(self._connection, execution_id, rows, now)
         return [TASK.record(row, execution_id=execution_id) for row in rows]
 
     def start_attempt(self, unit: UnitId, lease: str, now: datetime) -> bool:
@@ -240,6 +245,8 @@ class SqlTasks:
         if not self._connection.execute(_START_ATTEMPT, values).rowcount:
             return False
         self._connection.execute(_START_TASK, values)
+        where = {"index": place["at"], "number": place["nth"]}
+        add_entry(self._connection, place["execution_id"], EntryKind.STARTED, now, **where)
         return True
 
     def finish_task_if_running(self, finish: TaskFinish, now: datetime) -> bool:
@@ -258,8 +265,25 @@ class SqlTasks:
         self._connection.execute(_FINISH_TASK, place | moved)
         late = finish.task_status is TaskStatus.FAILED and finish.attempt_state is AttemptState.TIMED_OUT
         changes = {"running": -1, finish.task_status.value: 1, "retried": int(again), "timed_out": int(late)}
+        changes |= {"lost": int(finish.attempt_state is AttemptState.LOST)}
         self._count(place["execution_id"], now, **changes)
+        self._log_end(place, finish, now)
         return True
+
+    def _log_end(self, place: dict[str, Any], finish: TaskFinish, now: datetime) -> None:
+        outcome = finish.outcome
+        add_entry(
+            self._connection,
+            place["execution_id"],
+            EntryKind.ENDED,
+            now,
+            index=place["at"],
+            number=place["nth"],
+            state=ATTEMPT_CODES[finish.attempt_state],
+            then=TASK_CODES[finish.task_status],
+            code=outcome.exit_code if outcome.signal is None else -outcome.signal,
+            amount=None if finish.not_before is None else micros(finish.not_before),
+        )
 
     def task(self, execution_id: ExecutionId, index: int) -> Task | None:
         found = self.tasks(execution_id, index, 1)
@@ -283,6 +307,12 @@ class SqlTasks:
     def open_attempts(self) -> list[tuple[Attempt, str]]:
         rows = self._connection.execute(_OPEN).mappings()
         return [(_attempt(row["execution_id"], row), row["lease"]) for row in rows]
+
+    def entries(self, execution_id: ExecutionId, after: int, limit: int) -> Iterator[Entry]:
+        return read_entries(self._connection, execution_id, after, limit)
+
+    def stored_tasks(self, execution_id: ExecutionId) -> Iterator[StoredTask]:
+        return read_stored_tasks(self._connection, execution_id)
 
     def _count(self, execution_id: ExecutionId, now: datetime, **changes: int) -> None:
         more = {f"more_{count}": change for count, change in changes.items()}

@@ -149,7 +149,7 @@ class TaskSuite:
 
     @pytest.fixture(autouse=True)
     async def execution(self, store: Store) -> None:
-        await store.write(lambda tx: tx.executions.insert(make_execution()))
+        await store.write(lambda tx: tx.executions.insert(make_execution(parallelism=100)))
         await store.write(lambda tx: tx.executions.add_tasks(ONE, 0, ['{"n":0}', '{"n":1}'], NOON))
         await store.write(lambda tx: tx.executions.add_tasks(ONE, 2, ['{"n":2}'], NOON))
 

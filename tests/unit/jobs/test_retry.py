@@ -54,7 +54,7 @@ def test_a_failure_while_cancelling_is_not_tried_again() -> None:
 def test_a_task_never_ends_because_homeport_was_stopped(attempts: int) -> None:
     verdict = after_attempt(Outcome(signal=15, stopped=True), attempts, RULE, NOW, 0.5)
     assert (verdict.task_status, verdict.not_before) == (TaskStatus.PENDING, NOW)
-    assert (verdict.attempt_state, verdict.message) == (AttemptState.LOST, "stopped (killed by SIGTERM)")
+    assert (verdict.attempt_state, verdict.message) == (AttemptState.STOPPED, "stopped (killed by SIGTERM)")
 
 
 def test_a_timeout_or_a_cancellation_that_a_stop_overtakes_still_counts() -> None:
