@@ -82,8 +82,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="homeport.edge", description="The edge process of Homeport.")
     parser.add_argument("--data", type=Path, default=None, help="the data directory")
     chosen = parser.parse_args(arguments)
-    logs.configure("edge")
-    asyncio.run(serve(DataDir((chosen.data or default_data()).absolute())))
+    data = DataDir((chosen.data or default_data()).absolute())
+    logs.configure("edge", file=data.log("edge"))
+    asyncio.run(serve(data))
 
 
 if __name__ == "__main__":

@@ -195,10 +195,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--host", default="127.0.0.1", help="where the gateway listens")
     parser.add_argument("--port", type=int, required=True, help="the gateway's port")
     options = parser.parse_args(arguments)
-    logs.configure("server")
+    data = DataDir(options.data)
+    logs.configure("server", file=data.log("server"))
     os.umask(0o022)
     try:
-        asyncio.run(Server(DataDir(options.data), options.host, options.port).run())
+        asyncio.run(Server(data, options.host, options.port).run())
     except HomeportError as error:
         log.error("%s %s", error.for_caller(), error.detail)
         return 1

@@ -65,8 +65,17 @@ class DataDir:
         return self.root / "up.lock"
 
     @property
+    def stop_request(self) -> Path:
+        """How many seconds `homeport down` lets what is under way go on."""
+        return self.sockets / "drain"
+
+    @property
     def logs(self) -> Path:
         return self.root / "logs"
+
+    def log(self, process: str) -> Path:
+        """The log of `up` or of a component."""
+        return self.logs / f"{process}.log"
 
     @property
     def uploads(self) -> Path:

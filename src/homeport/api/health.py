@@ -17,7 +17,7 @@ async def healthz() -> dict[str, str]:
 @router.get("/readyz")
 async def readyz(ctx: Ctx, response: Response) -> dict[str, object]:
     """The store and every driver answer, so requests will be carried out; 503 and what is missing otherwise."""
-    missing: list[str] = []
+    missing: list[str] = ["Homeport is about to stop"] if ctx.signals.paused else []
     await ctx.store.read(lambda tx: tx.note("ready"))
     for driver in ctx.drivers.values():
         try:

@@ -1,4 +1,7 @@
-"""What the edge asks of the server, on a socket of its own that no client and no workload can reach."""
+"""What the edge and `homeport up` ask of the server, on a socket of its own that no client and no workload can
+reach."""
+
+from dataclasses import asdict
 
 from fastapi import FastAPI, Response
 from pydantic import BaseModel
@@ -7,6 +10,7 @@ from homeport.api.dependencies import Ctx
 from homeport.api.errors import install_error_handlers
 from homeport.app.activation import activate_replica
 from homeport.app.context import Context
+from homeport.app.status import read_work
 from homeport.core.errors import HomeportError
 
 
@@ -33,5 +37,16 @@ def internal_app(context: Context) -> FastAPI:
             response.status_code = error.status
             return {"reason": error.message}
         return {"address": address, "port": port}
+
+    @app.post("/internal/pause")
+    async def pause(ctx: Ctx) -> dict[str, object]:
+        """Start nothing new: the system is about to stop. What is accepted from now on waits for the next start."""
+        ctx.signals.pause()
+        return {}
+
+    @app.get("/internal/work")
+    async def work(ctx: Ctx) -> dict[str, int]:
+        """What is under way, of all workspaces."""
+        return asdict(await read_work(ctx))
 
     return app

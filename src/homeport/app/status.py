@@ -6,10 +6,12 @@ from typing import Any
 from homeport.app.context import Context
 from homeport.core.errors import DriverUnavailable
 from homeport.core.ids import Kind
+from homeport.core.open_files import connections, hard_limit, is_low
 from homeport.identity.principals import Principal
 from homeport.identity.roles import require
 from homeport.store.contract import Transaction
 from homeport.store.records import Execution, Replica, Resource
+from homeport.workloads.states import ReplicaState, RevisionState
 
 _NOTE_LOOPBACK = (
     "Workloads share the machine's loopback interface: a program can connect to other programs' ports there. "
@@ -34,6 +36,41 @@ class Status:
     notes: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What is under way in the whole installation: agents with their replicas, tasks of executions that run, tasks that
+    wait for their turn, builds."""
+
+    agents: int
+    replicas: int
+    tasks: int
+    executions: int
+    waiting_tasks: int
+    builds: int
+
+
+async def read_work(context: Context) -> Work:
+    """What a stop of the system would interrupt."""
+
+    def read(tx: Transaction) -> Work:
+        replicas = [replica for replica in tx.replicas.every() if replica.state in _RUNNING]
+        executions = tx.executions.unfinished()
+        waiting = (one.pending for one in executions if one.cancel_requested_at is None)
+        return Work(
+            agents=len({replica.resource_uid for replica in replicas}),
+            replicas=len(replicas),
+            tasks=sum(one.running for one in executions),
+            executions=sum(one.running > 0 for one in executions),
+            waiting_tasks=sum(waiting),
+            builds=len(tx.revisions.in_states([RevisionState.BUILDING])),
+        )
+
+    return await context.store.read(read)
+
+
+_RUNNING = (ReplicaState.STARTING, ReplicaState.READY, ReplicaState.DRAINING)
+
+
 async def read_status(context: Context, principal: Principal) -> Status:
     """Resources and work of the caller's workspace; facts of the whole installation."""
     for kind in (Kind.AGENT, Kind.JOB):
@@ -51,6 +88,11 @@ async def read_status(context: Context, principal: Principal) -> Status:
 
     status = await context.store.read(read)
     status.notes.append(_NOTE_LOOPBACK)
+    if is_low(limit := hard_limit()):
+        status.notes.append(
+            f"This machine lets a process open {limit} files: the gateway serves about {connections(limit)} "
+            "connections at once. Raise the hard limit (nofile) to serve more."
+        )
     for driver in context.drivers.values():
         try:
             facts = await driver.info()

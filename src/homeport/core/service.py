@@ -47,9 +47,11 @@ class Background:
 
 
 class Wakeup:
-    """A signal that a loop sleeps on: many calls of `wake` before a pass make one pass."""
+    """A signal that a loop sleeps on: many calls of `wake` before a pass make one pass. paused: the loop shall start
+    nothing new, since the system is about to stop."""
 
     def __init__(self) -> None:
+        self.paused = False
         self._event = asyncio.Event()
 
     def wake(self) -> None:
@@ -77,3 +79,12 @@ class Signals:
         self.runner = Wakeup()
         self.garbage = Wakeup()
         self.expiries = Wakeup()
+
+    @property
+    def paused(self) -> bool:
+        return self.runner.paused
+
+    def pause(self) -> None:
+        """From now on nothing new starts: no task, no replica, no build. What runs goes on to its end."""
+        for loop in (self.builds, self.rollouts, self.runner):
+            loop.paused = True

@@ -100,6 +100,8 @@ def envoy_command(config: Path, *, concurrency: int | None = None, log_level: st
         "--disable-hot-restart",
         "--drain-time-s",
         str(DRAIN_S),
+        "--drain-strategy",  # at a stop connections close with their present request
+        "immediate",
         "--log-level",
         log_level,
     ]

@@ -15,7 +15,6 @@ import fcntl
 import hashlib
 import logging
 import os
-import resource
 import signal
 import sys
 import time
@@ -23,6 +22,7 @@ from pathlib import Path
 
 from homeport.core import log as logs
 from homeport.core.clock import SystemClock
+from homeport.core.open_files import raise_open_files
 from homeport.node import cgroups, host, sandbox
 from homeport.node.cgroups import Groups
 from homeport.node.launch import Launcher
@@ -40,7 +40,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 def run(words: list[str] | None = None) -> int:
     """Run the node; returns its exit code."""
     options = _options(words)
-    logs.configure("node")
+    logs.configure("node", file=options.data / "logs" / "node.log")
     root = os.geteuid() == 0
     uid = options.sandbox_uid if root else None
     if uid == 0:
@@ -64,7 +64,7 @@ def run(words: list[str] | None = None) -> int:
         stage.leave()
         cgroups.remove(groups)
         return NO_SANDBOX
-    _raise_file_limit()
+    raise_open_files()
     asyncio.run(_serve(options, launcher))
     stage.leave()
     cgroups.remove(groups)
@@ -155,11 +155,6 @@ def _lock(path: Path) -> int | None:
                 os.close(handle)
                 return None
         time.sleep(0.05)
-
-
-def _raise_file_limit() -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _options(words: list[str] | None) -> argparse.Namespace:

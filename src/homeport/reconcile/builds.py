@@ -69,7 +69,7 @@ class Builds:
         for revision_id in [known for known in self._building if known not in wanted]:
             await self._abandon(revision_id)
         for revision in waiting:
-            if len(self._building) >= BUILDS_AT_ONCE:
+            if len(self._building) >= BUILDS_AT_ONCE or self._signals.builds.paused:
                 return
             if revision.id not in self._building:
                 work = self._build(revision)

@@ -123,6 +123,8 @@ class Rollouts:
             await self._restore()
         if self._to_publish or await self._routes.revocations_changed():
             await self._publish()
+        if self._signals.rollouts.paused:
+            return
         workloads = await self._store.read(read_workloads)
         units = await self._units()
         self._manifests.keep(revision for workload in workloads for revision in workload.revisions)
@@ -170,7 +172,7 @@ class Rollouts:
 
     async def _roll_out_agent(self, uid: str) -> None:
         acted = 0
-        while acted < ACTING_STEPS:
+        while acted < ACTING_STEPS and not self._signals.rollouts.paused:
             workload = await self._store.read(partial(_read, uid))
             if workload is None:
                 await self._publish()
@@ -185,7 +187,8 @@ class Rollouts:
                 await asyncio.sleep(pause_s)
             else:
                 return
-        log.error("agent %s does not settle after %d steps", uid, ACTING_STEPS)
+        if acted == ACTING_STEPS:
+            log.error("agent %s does not settle after %d steps", uid, ACTING_STEPS)
 
     async def _next_actions(self, workload: Workload) -> tuple[Action, ...]:
         """What to do now. Starts of units that were interrupted are completed first."""

@@ -117,7 +117,8 @@ class Runner:
     async def _dispatch(self) -> None:
         executions = await self._store.read(lambda tx: tx.executions.unfinished())
         free = self._slots - sum(execution.running for execution in executions)
-        claimed = await self._claim_shares(executions, min(max(0, free), STARTS_A_PASS))
+        room = 0 if self._wakeup.paused else min(max(0, free), STARTS_A_PASS)
+        claimed = await self._claim_shares(executions, room)
         await self._start_all(claimed)
         now = self._clock.now()
         for execution in executions:

@@ -17,8 +17,11 @@ from pathlib import Path
 from homeport.core import log
 from homeport.core.clock import SystemClock
 from homeport.core.errors import Denied, HomeportError, Internal, Invalid
+from homeport.core.open_files import raise_open_files
 from homeport.settings import DataDir, default_data
+from homeport.supervise.drain import DRAIN_S
 from homeport.supervise.interrupts import Interrupts
+from homeport.supervise.logs import bound_idle_log
 from homeport.supervise.processes import Handle, identify
 from homeport.supervise.progress import PlainProgress, progress_here
 from homeport.supervise.real import REAL
@@ -41,6 +44,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     arguments = _parse(argv)
     resource.setrlimit(resource.RLIMIT_CORE, _NO_CORE)
+    raise_open_files()
     options = UpOptions(
         data=DataDir(Path(arguments.data).absolute()),
         port=arguments.port,
@@ -48,6 +52,7 @@ def main(argv: list[str] | None = None) -> int:
         sandboxed=not arguments.insecure_no_sandbox,
         country=arguments.country,
         continent=arguments.continent,
+        drain_s=arguments.drain,
     )
     try:
         if arguments.detach:
@@ -73,6 +78,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--insecure-no-sandbox", action="store_true")
     parser.add_argument("--country")
     parser.add_argument("--continent")
+    parser.add_argument("--drain", type=float, default=DRAIN_S)
     parser.add_argument("--report-fd", type=int, help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
@@ -80,7 +86,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 def _stay(options: UpOptions, report_fd: int | None) -> int:
     """The supervisor itself. With `report_fd`, one line of JSON there says how the start ended."""
     # On a terminal the progress says it; in a file each start of a component has its time.
-    log.configure("up", "WARNING" if sys.stdout.isatty() else "INFO")
+    log.configure("up", "WARNING" if sys.stdout.isatty() else "INFO", file=options.data.log("up"))
     interrupts = Interrupts()
     interrupts.install()
     progress = progress_here() if report_fd is None else PlainProgress()
@@ -108,7 +114,8 @@ def _report(fd: int | None, message: dict[str, object]) -> None:
 def _detach(options: UpOptions, arguments: list[str]) -> int:
     """Start the same program in a session of its own and return when it is ready, or say why it is not."""
     prepare(options.data)
-    path = options.data.logs / "up.log"
+    path = options.data.log("up")
+    bound_idle_log(path)
     start = path.stat().st_size if path.exists() else 0
     reading, writing = os.pipe()
     with path.open("ab") as output:

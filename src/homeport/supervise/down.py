@@ -5,72 +5,125 @@ the one that was written down.
 """
 
 import signal
+import time
+from dataclasses import replace
+from typing import Any
 
 from homeport.core.clock import SystemClock
 from homeport.core.errors import Unavailable
 from homeport.settings import DataDir
+from homeport.supervise.drain import DRAIN_S, Patience, Plant, Work, drain, show_waiting
 from homeport.supervise.processes import Handle
 from homeport.supervise.progress import Progress
-from homeport.supervise.state import Lock, read_state, write_state
-from homeport.supervise.supervisor import Grace, end
+from homeport.supervise.state import Lock, UpState, read_state, write_state
+from homeport.supervise.takeover import end_component, stop_rank
 
-_STOP_BOUND_S = 120.0  # the sum of the components' graces, and some more
-_ORDER = ("envoy", "edge", "server", "node")
-_GRACE_S = {"node": 40.0}  # it stops its units first
-_GRACE_OTHERS_S = 10.0
-_TURN_S = 0.5
+_STOP_BOUND_S = 120.0  # the sum of the components' graces, and some more; the time to drain comes on top
+_TURN_S = 0.2
+_HURRY = "Ctrl-C: stop now"
 
 
-def down(data: DataDir, progress: Progress) -> bool:
-    """Stop the installation at `data`. Returns whether anything ran. Raises `Unavailable` if it did not end in time."""
+def down(data: DataDir, progress: Progress, plant: Plant, drain_s: float | None = None) -> dict[str, Any] | None:
+    """Stop the installation at `data`. drain_s: how long what is under way may go on, None for what `up` was told.
+    Returns what was stopped (`Stopped.to_json`, empty when `up` was starting only), None when nothing ran. Raises
+    `Unavailable` if it did not end in time."""
     if not data.state.exists():
-        return False
+        return None
+    state = _read(data)
+    supervisor = Handle.open(state.supervisor) if state.supervisor else None
+    if supervisor is None:
+        return _stop_leftovers(data, progress, plant, DRAIN_S if drain_s is None else drain_s)
+    with supervisor:
+        _ask(data, supervisor, progress, drain_s)
+    # One that was killed meanwhile has left its components.
+    left = _stop_leftovers(data, progress, plant, 0.0)
+    return left if left is not None else _read(data).stopped or {}
+
+
+def _read(data: DataDir) -> UpState:
     try:
-        state = read_state(data)
+        return read_state(data)
     except ValueError as exc:
         raise Unavailable(f"{exc}.", hint=f"Remove {data.state} once nothing of Homeport runs here.") from exc
-    ran = False
-    supervisor = Handle.open(state.supervisor) if state.supervisor else None
-    if supervisor is not None:
-        with supervisor:
-            ran = True
-            _ask(supervisor, state.supervisor.pid if state.supervisor else 0, progress)
-    return _stop_leftovers(data, progress) or ran
 
 
-def _ask(supervisor: Handle, pid: int, progress: Progress) -> None:
-    clock = SystemClock()
-    deadline = clock.monotonic() + _STOP_BOUND_S
+def _ask(data: DataDir, supervisor: Handle, progress: Progress, drain_s: float | None) -> None:
+    """Have the supervisor stop, and follow how far it is. Ctrl-C hurries it, a second one leaves it alone."""
+    pid = supervisor.identity.pid
     progress.step(f"stopping Homeport, process {pid}")
-    supervisor.send(signal.SIGTERM)
-    while not supervisor.ended(_TURN_S):
-        if clock.monotonic() > deadline:
-            raise Unavailable(
-                f"Homeport, process {pid}, did not stop within {_STOP_BOUND_S:.0f} s.",
-                hint="Look at its log, or send it SIGINT twice.",
-            )
+    if drain_s is not None:
+        data.stop_request.write_text(f"{drain_s}\n")
+    _signal(supervisor)
+    try:
+        _follow(data, supervisor, progress)
+    except KeyboardInterrupt:
+        progress.warn("stopping now, without waiting for what is under way")
+        _signal(supervisor)
+        _follow(data, supervisor, progress)
     progress.done(f"Homeport, process {pid}, stopped")
 
 
-def _stop_leftovers(data: DataDir, progress: Progress) -> bool:
+def _signal(supervisor: Handle) -> None:
+    supervisor.send(signal.SIGTERM)
+    supervisor.send(signal.SIGCONT)  # one that is halted could not obey
+
+
+def _follow(data: DataDir, supervisor: Handle, progress: Progress) -> None:
+    """Until the supervisor has ended. The bound holds from the last time on that it said how far it is."""
+    clock = SystemClock()
+    deadline = clock.monotonic() + _STOP_BOUND_S
+    seen: object = None
+    while not supervisor.ended(_TURN_S):
+        stopping = read_state(data).stopping
+        if stopping and stopping != seen:
+            seen, deadline = stopping, clock.monotonic() + _STOP_BOUND_S
+            show_waiting(progress, stopping, stopping["leftSeconds"], _HURRY)
+        elif stopping == {} and seen:
+            progress.step("stopping what is left")
+        if clock.monotonic() > deadline:
+            raise Unavailable(
+                f"Homeport, process {supervisor.identity.pid}, did not stop within {_STOP_BOUND_S:.0f} s.",
+                hint="Look at its log, or send it SIGINT twice.",
+            )
+
+
+def _stop_leftovers(data: DataDir, progress: Progress, plant: Plant, drain_s: float) -> dict[str, Any] | None:
     """Stop components without a living supervisor. Another `up` that starts meanwhile holds the lock and owns them."""
     lock = Lock(data.lock)
     if not lock.take():
-        return False
-    found = False
-    clock = SystemClock()
+        return None
     try:
-        state = read_state(data)
-        for name in sorted(state.components, key=lambda name: _ORDER.index(name) if name in _ORDER else -1):
-            handle = Handle.open(state.components[name])
-            if handle is not None:
-                found = True
-                progress.step(f"stopping {name}")
-                with handle:
-                    end(handle, Grace(seconds=_GRACE_S.get(name, _GRACE_OTHERS_S)), clock)
-                progress.done(f"{name} stopped")
+        state = _read(data)
+        living = {name: Handle.open(held) for name, held in state.components.items()}
+        if not any(living.values()):
+            write_state(data, replace(state, components={}, versions={}, stopping=None))
+            return None
+        # Should this be killed, the next `up` knows that these take nothing new any more.
+        write_state(data, replace(state, ready=False, stopping={}))
+        stopped = _drain(plant, progress, drain_s)
+        for name in sorted(living, key=stop_rank):
+            if (handle := living[name]) is not None:
+                end_component(name, handle, progress)
             state = state.with_component(name, None)
-            write_state(data, state)
+            write_state(data, replace(state, ready=False, stopping={}))
+        write_state(data, replace(state, ready=False, supervisor=None, stopping=None, stopped=stopped))
+        return stopped
     finally:
         lock.release()
-    return found
+
+
+def _drain(plant: Plant, progress: Progress, drain_s: float) -> dict[str, Any]:
+    hurried = False
+
+    def wait(seconds: float) -> None:
+        nonlocal hurried
+        try:
+            time.sleep(seconds)
+        except KeyboardInterrupt:
+            hurried = True
+
+    def tell(work: Work, left_s: float) -> None:
+        show_waiting(progress, work.to_json(), left_s, _HURRY)
+
+    patience = Patience(seconds=drain_s, wait=wait, hurried=lambda: hurried)
+    return drain(plant, patience, SystemClock(), tell).to_json()

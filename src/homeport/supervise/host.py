@@ -15,6 +15,7 @@ from pathlib import Path
 
 from homeport.build.node import find_node
 from homeport.core.errors import Invalid, Unavailable
+from homeport.core.open_files import LOW, connections, hard_limit, is_low
 from homeport.dataplane.bootstrap import envoy_binary
 from homeport.node import host
 from homeport.settings import DataDir
@@ -40,13 +41,13 @@ class Finding:
 
 def examine(data: DataDir) -> list[Finding]:
     """Everything that `doctor` shows. Raises nothing."""
-    return [*_machine(data), _envoy(), *_builders(), _directory(data), _disk(data), _running(data)]
+    return [*_machine(data), _envoy(), *_builders(), _directory(data), _disk(data), _open_files(), _running(data)]
 
 
 def check_host(options: UpOptions) -> list[str]:
     """Refuse to start where something needed is missing: `Unavailable` with the causes and the mends. Returns what an
     operator should know all the same. Without a sandbox, what only the sandbox needs is not looked at."""
-    looked = [*(_machine(options.data) if options.sandboxed else []), _envoy(), _disk(options.data)]
+    looked = [*(_machine(options.data) if options.sandboxed else []), _envoy(), _disk(options.data), _open_files()]
     missing = [finding for finding in looked if finding.needed and not finding.ok]
     if missing:
         causes = "\n".join(f"  {finding.what}: {finding.found} ({finding.why})" for finding in missing)
@@ -107,6 +108,13 @@ def _disk(data: DataDir) -> Finding:
     return _finding("disk", free_mb >= _DISK_MB, f"{free_mb} MB free", mend, needed=False)
 
 
+def _open_files() -> Finding:
+    limit = hard_limit()
+    found = f"{limit}: about {connections(limit)} connections at once"
+    mend = f"Raise the hard limit of open files (`ulimit -Hn`, LimitNOFILE= of a systemd unit) to {LOW} or more."
+    return _finding("open files", not is_low(limit), found, mend, needed=False)
+
+
 def _running(data: DataDir) -> Finding:
     try:
         state = read_state(data)
@@ -122,6 +130,7 @@ _WHY = {
     "node": "it builds and runs Node.js sources",
     "data directory": "everything that Homeport keeps is there",
     "disk": "for bundles and logs",
+    "open files": "each connection takes two of the gateway's",
     "state": "it says what runs",
     "homeport": "for your information",
 }

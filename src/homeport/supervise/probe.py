@@ -38,6 +38,21 @@ def accepts(path: Path) -> bool:
     return True
 
 
+def ask(path: Path, method: str, address: str) -> bytes:
+    """What an HTTP server on the unix socket at `path` answers. Raises OSError or HTTPException, also for an answer
+    other than 200."""
+    connection = UnixConnection(path)
+    try:
+        connection.request(method, address)
+        answer = connection.getresponse()
+        body = answer.read()
+    finally:
+        connection.close()
+    if answer.status != 200:
+        raise http.client.HTTPException(f"{method} {address}: {answer.status}")
+    return body
+
+
 def ready(url: str) -> tuple[bool, str]:
     """Whether GET `url`/readyz answers 200, and otherwise what it answered, for people."""
     parts = urlsplit(url)

@@ -39,14 +39,24 @@ class ProcessId:
 
 def identify(pid: int) -> ProcessId | None:
     """The identity of the living process `pid`; None when it is gone or a zombie."""
-    try:
-        # The name, second field, may hold spaces and brackets: count from behind it.
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    if fields[0] in ("Z", "X"):
+    fields = _fields(pid)
+    if not fields or fields[0] in ("Z", "X"):
         return None
     return ProcessId(pid=pid, started=int(fields[_START_TIME_FIELD - 3]), boot=_boot())
+
+
+def is_halted(pid: int) -> bool:
+    """Whether a signal (SIGSTOP, or Ctrl-Z on a terminal) holds the process."""
+    return _fields(pid)[:1] == ["T"]
+
+
+def _fields(pid: int) -> list[str]:
+    """Those of /proc/PID/stat from the state on; none when it is gone."""
+    try:
+        # The name, second field, may hold spaces and brackets: count from behind it.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 class Handle:

@@ -3,14 +3,22 @@
 Given to the supervisor, which knows nothing of terminals.
 """
 
+import contextlib
 import sys
-from typing import Protocol
+from typing import Protocol, TextIO
+
+from homeport.core.clock import SystemClock
+
+_SAID_AGAIN_S = 10.0  # a wait that does not change is mentioned so often where lines stay
 
 
 class Progress(Protocol):
-    """step: what is being waited for now. done: the step's end. say: a line that stays. warn: one that matters."""
+    """step: what is being waited for now. waiting: the same for a wait of bounded length, told again and again; `left`
+    says how much of it is left. done: the step's end. say: a line that stays. warn: one that matters."""
 
     def step(self, text: str) -> None: ...
+
+    def waiting(self, text: str, left: str) -> None: ...
 
     def done(self, text: str) -> None: ...
 
@@ -22,19 +30,36 @@ class Progress(Protocol):
 
 
 class PlainProgress:
-    """One line an event on standard output, flushed at once: for logs, pipes and scripts."""
+    """One line an event on `output`, by default standard output, flushed at once: for logs, pipes and scripts. A line
+    that cannot be written (a full disk, a reader that is gone) is dropped: what is told about goes on."""
+
+    def __init__(self, output: TextIO | None = None) -> None:
+        self._output = output or sys.stdout
+        self._clock = SystemClock()
+        self._said = ("", 0.0)
 
     def step(self, text: str) -> None:
         """Nothing: its end will be a line."""
 
+    def waiting(self, text: str, left: str) -> None:
+        said, at = self._said
+        now = self._clock.monotonic()
+        if text != said or now - at >= _SAID_AGAIN_S:
+            self._said = (text, now)
+            self._line(f"... {text}{left}")
+
     def done(self, text: str) -> None:
-        print(f"ok  {text}", flush=True)
+        self._line(f"ok  {text}")
 
     def say(self, text: str) -> None:
-        print(text, flush=True)
+        self._line(text)
 
     def warn(self, text: str) -> None:
-        print(f"!   {text}", flush=True)
+        self._line(f"!   {text}")
+
+    def _line(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            print(text, file=self._output, flush=True)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -57,6 +82,9 @@ class TerminalProgress:
         if not self._spinning:
             self._status.start()
             self._spinning = True
+
+    def waiting(self, text: str, left: str) -> None:
+        self.step(text + left)
 
     def done(self, text: str) -> None:
         self._rest()

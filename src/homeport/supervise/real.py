@@ -3,26 +3,27 @@
 The only file here that knows them. Used by `homeport.supervise.__main__`.
 """
 
-import http.client
+import hashlib
 import json
 import sys
-import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from homeport.core.clock import SystemClock
+from homeport import __version__
 from homeport.dataplane.bootstrap import EnvoySockets, bootstrap, envoy_command
 from homeport.settings import DataDir
 from homeport.supervise import probe
+from homeport.supervise.drain import RealPlant
 from homeport.supervise.host import check_host
+from homeport.supervise.pulse import Question
 from homeport.supervise.supervisor import Component
 from homeport.supervise.up import Parts, UpOptions
 
 NODE_STOP_S = 40.0  # it stops every unit first, and each of those has a grace of its own
 _NODE_HURRY_S = 15.0  # even in a hurry: a killed node would leave its units running, by design
-_DRAIN_S = 3.0  # for requests under way when the system stops; longer ones are cut, as at any stop
-_DRAIN_TURN_S = 0.05
-# Envoy needs a descriptor for each connection; the others keep the modest limit, which workloads inherit.
-_MANY_FILES = 'ulimit -n "$(ulimit -H -n)"; exec "$@"'
+_NODE_SILENT_S = 180.0  # it has the most to do under load, and while it is away nothing starts
+_PING = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"  # any answer is a sign of life
+_NODE_PING = b'{"method": "info"}\n'
 
 
 def components(options: UpOptions, port: int) -> tuple[Component, ...]:
@@ -34,69 +35,59 @@ def components(options: UpOptions, port: int) -> tuple[Component, ...]:
     node = [*python, "homeport.node", "--data", root, "--socket", str(data.socket("node")), *insecure]
     server = [*python, "homeport.server", "--data", root, "--port", str(port), "--host", options.host]
     edge = [*python, "homeport.edge", "--data", root]
-    envoy = ["/bin/sh", "-c", _MANY_FILES, "envoy", *envoy_command(_write_bootstrap(data, options.host, port))]
+    configured = _write_bootstrap(data, options.host, port)
+    envoy = envoy_command(configured)
     return (
         Component(
             name="node",
             argv=node,
-            log=data.logs / "node.log",
+            log=data.log("node"),
+            bounds_log=True,
+            version=_version(node),
+            question=Question(socket=data.socket("node"), text=_NODE_PING),
             ready=lambda: _accepts(data, "node"),
             stop_grace_s=NODE_STOP_S,
             hurry_s=_NODE_HURRY_S,
+            silent_s=_NODE_SILENT_S,
         ),
         Component(
             name="server",
             argv=server,
-            log=data.logs / "server.log",
+            log=data.log("server"),
+            bounds_log=True,
+            version=_version([*server, data.config.read_text() if data.config.exists() else ""]),
+            question=Question(socket=data.socket("server"), text=_PING),
             ready=lambda: probe.ready_on(data.socket("server")),
             stop_grace_s=15.0,
         ),
         Component(
             name="edge",
             argv=edge,
-            log=data.logs / "edge.log",
+            log=data.log("edge"),
+            bounds_log=True,
+            version=_version(edge),
+            question=Question(socket=data.socket("edge"), text=_PING),
             ready=lambda: _accepts(data, "edge"),
             stop_grace_s=15.0,  # it lets requests go on for ten
         ),
         Component(
             name="envoy",
             argv=envoy,
-            log=data.logs / "envoy.log",
+            log=data.log("envoy"),
+            version=_version([*envoy, configured.read_text()]),
+            question=Question(socket=data.socket("envoy-admin"), text=_PING),
             ready=lambda: _accepts(data, "envoy-admin"),
-            drain=lambda: drain_envoy(data.socket("envoy-admin")),
             stop_grace_s=5.0,
         ),
     )
 
 
-REAL = Parts(components=components, check_host=check_host)
+REAL = Parts(components=components, check_host=check_host, plant=RealPlant)
 
 
-def drain_envoy(admin: Path) -> None:
-    """Have Envoy accept nothing new and wait briefly for the requests under way. Never raises: what follows is the
-    end of Envoy either way."""
-    clock = SystemClock()
-    deadline = clock.monotonic() + _DRAIN_S
-    try:
-        _admin(admin, "POST", "/drain_listeners")
-        while clock.monotonic() < deadline and _active_requests(admin):
-            time.sleep(_DRAIN_TURN_S)
-    except (OSError, http.client.HTTPException, ValueError):
-        return
-
-
-def _active_requests(admin: Path) -> int:
-    answer = _admin(admin, "GET", "/stats?format=json&filter=^http.gateway.downstream_rq_active$")
-    return sum(int(stat.get("value", 0)) for stat in json.loads(answer).get("stats", ()))
-
-
-def _admin(admin: Path, method: str, path: str) -> bytes:
-    connection = probe.UnixConnection(admin)
-    try:
-        connection.request(method, path)
-        return connection.getresponse().read()
-    finally:
-        connection.close()
+def _version(words: Sequence[str]) -> str:
+    """Names what is run and how: a component of an earlier start goes on only if this is the same."""
+    return hashlib.sha256("\0".join((__version__, *words)).encode()).hexdigest()[:16]
 
 
 def _accepts(data: DataDir, socket: str) -> tuple[bool, str]:

@@ -19,8 +19,9 @@ WORKSPACE = "default"  # the workspace that the server makes at its first start
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpState:
     """port, host: the public listener, None before the first start. supervisor: the `up` that wrote this, None after
-    it stopped. components: what it started and has not seen end, by name. sandboxed: False under
-    `--insecure-no-sandbox`."""
+    it stopped. components: what it started and has not seen end, by name; versions: which version each of them is.
+    sandboxed: False under `--insecure-no-sandbox`. stopping: how far a stop is that is under way: what is waited for
+    still; None ordinarily. stopped: what the last stop ended."""
 
     port: int | None = None
     host: str = "127.0.0.1"
@@ -29,16 +30,22 @@ class UpState:
     sandboxed: bool = True
     supervisor: ProcessId | None = None
     components: dict[str, ProcessId] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    stopping: dict[str, Any] | None = None
+    stopped: dict[str, Any] | None = None
 
     @property
     def url(self) -> str:
         """Where clients on this machine reach it."""
         return local_url(self.host, self.port or 0)
 
-    def with_component(self, name: str, identity: ProcessId | None) -> "UpState":
-        """The state after the component `name` started as `identity`, or ended (None)."""
-        others = {other: held for other, held in self.components.items() if other != name}
-        return replace(self, components=others if identity is None else {**others, name: identity})
+    def with_component(self, name: str, identity: ProcessId | None, version: str = "") -> "UpState":
+        """The state after the component `name` of `version` started as `identity`, or ended (None)."""
+        components = {other: held for other, held in self.components.items() if other != name}
+        versions = {other: held for other, held in self.versions.items() if other != name}
+        if identity is not None:
+            components[name], versions[name] = identity, version
+        return replace(self, components=components, versions=versions)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -50,6 +57,9 @@ class UpState:
             "sandboxed": self.sandboxed,
             "supervisor": self.supervisor.to_json() if self.supervisor else None,
             "components": {name: held.to_json() for name, held in self.components.items()},
+            "versions": self.versions,
+            "stopping": self.stopping,
+            "stopped": self.stopped,
         }
 
     @classmethod
@@ -63,6 +73,9 @@ class UpState:
             sandboxed=bool(data.get("sandboxed", True)),
             supervisor=ProcessId.from_json(supervisor) if supervisor else None,
             components={name: ProcessId.from_json(held) for name, held in data.get("components", {}).items()},
+            versions={name: str(version) for name, version in data.get("versions", {}).items()},
+            stopping=data.get("stopping"),
+            stopped=data.get("stopped"),
         )
 
 

@@ -7,26 +7,32 @@ are, of ports or of terminals. Stopping is bounded: SIGKILL is the last word.
 import logging
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from select import POLLIN, poll
+from typing import Protocol
 
 from homeport.core.clock import Clock
 from homeport.core.errors import Unavailable
 from homeport.supervise.interrupts import Interrupts
+from homeport.supervise.logs import bound_idle_log, bound_written_log
 from homeport.supervise.processes import Handle, ProcessId, spawn
 from homeport.supervise.progress import Progress
+from homeport.supervise.pulse import Pulse, Question
 
 log = logging.getLogger(__name__)
 
-_BACKOFF_FIRST_S = 0.1  # a component is worth a quick second try
+_BACKOFF_FIRST_S = 0.1  # before the second restart; the first one comes at once
 _BACKOFF_MAX_S = 10.0  # and a broken one may not burn the processor
-_STEADY_S = 30.0  # after this long without a death the back-off begins anew
+_STEADY_S = 10.0  # one that lived so long ran well: its next start is a first one again
 _DEATHS_AT_START = 3  # a component that dies as often before it was ever ready will not become ready
 _START_BOUND_S = 60.0  # the slowest start of a component seen is a few seconds; a loaded machine is ten times slower
 _TURN_S = 0.05  # between two looks at whether a component answers
-_WATCH_S = 60.0  # between two looks at the size of the logs
-_LOG_BYTES = 64 * 1024 * 1024  # of one component, kept twice: the present one and the one before
+_ADOPT_BOUND_S = 15.0  # one that was taken over and does not answer by then hangs
+_WATCH_S = 1.0  # between two looks at what does not show by itself: silence, the size of logs
+_WARN_SILENT_S = 15.0  # a component that answers later than this is worth a word
+SILENT_S = 60.0  # and one that has not by then hangs; a machine under load is slow, not silent
+_KILL_BOUND_S = 5.0  # the kernel needs milliseconds
 HURRY_S = 1.0  # what a component gets when the operator asks for a stop a second time
 
 _ALWAYS: tuple[bool, str] = (True, "")
@@ -34,28 +40,47 @@ _ALWAYS: tuple[bool, str] = (True, "")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Component:
-    """One long-lived process. ready: whether it answers, and if not why. drain: called before it is asked to end;
-    returns within a few seconds. stop_grace_s: from SIGTERM to SIGKILL; hurry_s: the same once the operator has asked a
-    second time."""
+    """One long-lived process. ready: whether it answers, and if not why. stop_grace_s: from SIGTERM to SIGKILL;
+    hurry_s: the same once the operator has asked a second time. question: what it answers while it lives; silent_s:
+    after so long without an answer it is killed. bounds_log: whether it keeps its log below a bound by itself. version:
+    of its program and settings; one of another version is not taken over."""
 
     name: str
     argv: Sequence[str]
     log: Path
     env: Mapping[str, str] | None = None
     ready: Callable[[], tuple[bool, str]] = lambda: _ALWAYS
-    drain: Callable[[], None] | None = None
     stop_grace_s: float = 10.0
     hurry_s: float = HURRY_S
+    question: Question | None = None
+    silent_s: float = SILENT_S
+    bounds_log: bool = False
+    version: str = ""
 
 
 @dataclass(slots=True)
 class _Watched:
     component: Component
     handle: Handle | None = None
+    adopted: bool = False
     deaths: int = 0
     started_at: float = 0.0
     restart_at: float | None = None
-    log_start: int = field(default=0)
+    log_start: int = 0
+    pulse: Pulse | None = None
+    warned: bool = False
+
+
+class Book(Protocol):
+    """Where the supervisor writes down what it starts."""
+
+    def record(self, name: str, identity: ProcessId | None, version: str = "") -> None:
+        """The component runs as `identity`, or has ended (None). Never raises: what cannot be written now is kept."""
+        ...
+
+    def keep(self) -> None:
+        """Write what could not be written."""
+        ...
 
 
 class StopAsked(Exception):
@@ -69,36 +94,34 @@ class Supervisor:
         self,
         components: Sequence[Component],
         *,
-        record: Callable[[str, ProcessId | None], None],
+        book: Book,
         interrupts: Interrupts,
         progress: Progress,
         clock: Clock,
     ) -> None:
-        """`record` is told of each start, before the component runs, and of each end."""
+        """`book` is told of each start, before the component runs, and of each end."""
         self._watched = {component.name: _Watched(component) for component in components}
-        self._record = record
+        self._book = book
         self._interrupts = interrupts
         self._progress = progress
         self._clock = clock
-        self._stopping = False
 
     def adopt(self, name: str, handle: Handle) -> None:
         """Take over a living component of an earlier supervisor instead of starting one."""
         watched = self._watched[name]
-        watched.handle = handle
+        watched.handle, watched.adopted = handle, True
         watched.started_at = self._clock.monotonic()
-        self._record(name, handle.identity)
+        self._book.record(name, handle.identity, watched.component.version)
 
     def start(self) -> None:
         """Start every component in order, each after the one before answers. Raises `Unavailable` with the end of its
         log when one cannot start, `StopAsked` when asked to stop; the caller then calls `stop`."""
         for watched in self._watched.values():
             self._progress.step(f"starting {watched.component.name}")
-            adopted = watched.handle is not None
-            if not adopted:
+            if watched.handle is None:
                 self._spawn(watched)
             self._await_ready(watched)
-            self._progress.done(f"{watched.component.name} {'goes on' if adopted else 'is up'}")
+            self._progress.done(f"{watched.component.name} {'goes on' if watched.adopted else 'is up'}")
 
     def wait_for(self, what: str, ready: Callable[[], tuple[bool, str]]) -> None:
         """Watch over the components until `ready` says so. Raises `Unavailable` after a bound, or `StopAsked`."""
@@ -111,26 +134,59 @@ class Supervisor:
 
     def watch(self) -> None:
         """Watch over the components until asked to stop."""
-        while not self._interrupts.count:
-            try:
+        for watched in self._watched.values():
+            if watched.component.question is not None:
+                watched.pulse = Pulse(watched.component.name, watched.component.question)
+                watched.pulse.start()
+        try:
+            while True:
                 self._turn(_WATCH_S)
-            except StopAsked:
-                return
+                self._book.keep()
+                for watched in self._watched.values():
+                    self._look_at(watched)
+        except StopAsked:
+            return
+        finally:
             for watched in self._watched.values():
-                _bound_log(watched.component.log)
+                if watched.pulse is not None:
+                    watched.pulse.stop()
 
     def stop(self) -> None:
         """Stop what runs, the last started first, each within its grace. Idempotent; never raises."""
-        self._stopping = True
         for watched in reversed(self._watched.values()):
             if watched.handle is not None:
                 self._stop_one(watched, watched.handle)
 
+    def _look_at(self, watched: _Watched) -> None:
+        """What no event tells."""
+        if not watched.component.bounds_log:
+            bound_written_log(watched.component.log)
+        if watched.pulse is None or watched.handle is None:
+            return
+        name, silent_s = watched.component.name, watched.pulse.silent_s
+        if silent_s >= watched.component.silent_s:
+            self._progress.warn(f"{name} has not answered for {silent_s:.0f} s and is killed")
+            watched.pulse.silent_s = 0.0
+            watched.handle.send(signal.SIGKILL)
+        elif silent_s >= _WARN_SILENT_S and not watched.warned:
+            watched.warned = True
+            left_s = watched.component.silent_s - silent_s
+            self._progress.warn(f"{name} has not answered for {silent_s:.0f} s; it is killed in {left_s:.0f} s")
+        elif silent_s == 0 and watched.warned:
+            watched.warned = False
+            self._progress.done(f"{name} answers again")
+
     def _await_ready(self, watched: _Watched) -> None:
-        deadline = self._clock.monotonic() + _START_BOUND_S
+        began = self._clock.monotonic()
+        deadline = began + _START_BOUND_S
         answer = (False, "it has not been asked")
         while watched.handle is None or not (answer := watched.component.ready())[0]:
             self._turn(_TURN_S)
+            if watched.adopted and watched.handle and self._clock.monotonic() > began + _ADOPT_BOUND_S:
+                # Not asked to end: a node that is asked ends its programs first.
+                self._progress.warn(f"{watched.component.name} of the earlier start does not answer and is killed")
+                watched.adopted = False
+                watched.handle.send(signal.SIGKILL)
             if watched.deaths >= _DEATHS_AT_START:
                 raise self._failed(watched, f"ended {watched.deaths} times before it was ready")
             if self._clock.monotonic() > deadline:
@@ -163,12 +219,18 @@ class Supervisor:
 
     def _spawn(self, watched: _Watched) -> None:
         component = watched.component
-        _bound_log(component.log)
+        bound_idle_log(component.log)
         watched.log_start = component.log.stat().st_size if component.log.exists() else watched.log_start
-        starting = spawn(component.argv, log=component.log, env=component.env)
+        try:
+            starting = spawn(component.argv, log=component.log, env=component.env)
+        except OSError as exc:  # no process, no memory, no room for the log: it may pass
+            watched.restart_at = self._clock.monotonic() + _BACKOFF_MAX_S
+            self._progress.warn(f"{component.name} cannot be started: {exc}; tried again in {_BACKOFF_MAX_S:.0f} s")
+            return
         watched.handle, watched.restart_at = starting.handle, None
         watched.started_at = self._clock.monotonic()
-        self._record(component.name, starting.handle.identity)
+        watched.warned = False
+        self._book.record(component.name, starting.handle.identity, component.version)
         starting.admit()
         log.info("%s started, pid %d", component.name, starting.handle.identity.pid)
 
@@ -176,19 +238,22 @@ class Supervisor:
         now = self._clock.monotonic()
         how = handle.how()
         handle.close()
-        watched.handle = None
-        self._record(watched.component.name, None)
+        watched.handle, watched.adopted = None, False
+        self._book.record(watched.component.name, None)
         watched.deaths = 1 if now - watched.started_at > _STEADY_S else watched.deaths + 1
-        wait_s = min(_BACKOFF_MAX_S, _BACKOFF_FIRST_S * 2 ** min(watched.deaths - 1, 10))
-        watched.restart_at = now + wait_s
-        name = watched.component.name
-        self._progress.warn(f"{name} {how}; starting it again in {wait_s:.1f} s (log: {watched.component.log})")
+        wait_s = (
+            0.0 if watched.deaths == 1 else min(_BACKOFF_MAX_S, _BACKOFF_FIRST_S * 2 ** min(watched.deaths - 2, 10))
+        )
+        name, again = watched.component.name, f"in {wait_s:.1f} s" if wait_s else "now"
+        if wait_s:
+            watched.restart_at = now + wait_s
+        else:
+            self._spawn(watched)
+        self._progress.warn(f"{name} {how}; starting it again {again} (log: {watched.component.log})")
 
     def _stop_one(self, watched: _Watched, handle: Handle) -> None:
         component = watched.component
         self._progress.step(f"stopping {component.name}")
-        if component.drain is not None and self._interrupts.count < 2 and not handle.ended():
-            component.drain()
         grace = Grace(
             seconds=component.stop_grace_s,
             hurried_s=component.hurry_s,
@@ -197,7 +262,7 @@ class Supervisor:
         killed = not end(handle, grace, self._clock)
         handle.close()
         watched.handle, watched.restart_at = None, None
-        self._record(component.name, None)
+        self._book.record(component.name, None)
         if killed:
             self._progress.warn(f"{component.name} did not stop in time and was killed")
         else:
@@ -216,17 +281,22 @@ class Grace:
 def end(handle: Handle, grace: Grace, clock: Clock) -> bool:
     """SIGTERM, then SIGKILL after the grace. Returns whether it ended without SIGKILL, and only after its end."""
     handle.send(signal.SIGTERM)
+    handle.send(signal.SIGCONT)  # one that is stopped could not obey
     deadline = clock.monotonic() + grace.seconds
     hurried = False
     while not handle.ended(_TURN_S):
         if not hurried and grace.hurry():
             hurried, deadline = True, min(deadline, clock.monotonic() + grace.hurried_s)
         if clock.monotonic() > deadline:
-            handle.send(signal.SIGKILL)
-            # A killed process can be held in the kernel by a dead disk; then nobody can do more.
-            handle.ended(5.0)
+            kill(handle)
             return False
     return True
+
+
+def kill(handle: Handle) -> None:
+    """SIGKILL, and wait for the end: not for ever, since a dead disk can hold a process in the kernel."""
+    handle.send(signal.SIGKILL)
+    handle.ended(_KILL_BOUND_S)
 
 
 def _tail(path: Path, start: int, lines: int = 12, width: int = 16 * 1024) -> str:
@@ -238,21 +308,3 @@ def _tail(path: Path, start: int, lines: int = 12, width: int = 16 * 1024) -> st
     except OSError:
         return ""
     return "\n".join(f"  {line}" for line in text.strip().splitlines()[-lines:])
-
-
-def _bound_log(path: Path) -> None:
-    """Move a grown log aside. Its writer holds it open for appending, so it is emptied in place, not renamed; lines
-    written between the copy and the emptying are lost, which a log may."""
-    try:
-        if path.stat().st_size <= _LOG_BYTES:
-            return
-        previous = path.with_suffix(path.suffix + ".1")
-        with path.open("rb") as old, previous.open("wb") as kept:
-            while block := old.read(1024 * 1024):
-                kept.write(block)
-        with path.open("r+b") as emptied:
-            emptied.truncate(0)
-    except FileNotFoundError:
-        return  # nothing written yet
-    except OSError as exc:
-        log.warning("cannot bound %s: %s", path, exc)

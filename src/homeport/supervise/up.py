@@ -14,25 +14,25 @@ from homeport.core.clock import SystemClock
 from homeport.core.errors import Conflict, HomeportError, Invalid, Unavailable
 from homeport.settings import DataDir
 from homeport.supervise import probe
+from homeport.supervise.drain import DRAIN_S, Patience, Plant, Stopped, Work, drain, show_waiting
 from homeport.supervise.interrupts import Interrupts
-from homeport.supervise.ports import choose_port
-from homeport.supervise.processes import Handle, ProcessId, identify
+from homeport.supervise.processes import Handle, ProcessId, identify, is_halted
 from homeport.supervise.progress import Progress
 from homeport.supervise.region import set_local_region
 from homeport.supervise.state import Lock, UpState, read_state, write_state
-from homeport.supervise.supervisor import Component, Grace, StopAsked, Supervisor, end
+from homeport.supervise.supervisor import Component, StopAsked, Supervisor
+from homeport.supervise.takeover import Wanted, take_over
 
 log = logging.getLogger(__name__)
 
 STOPPED_BEFORE_READY = 130  # the exit code of a program that Ctrl-C ended
-_GRACE_S = {"node": 40.0}  # what a component of a dead `up` gets to end by itself: the node stops its units first
-_GRACE_OTHERS_S = 10.0
-_ADOPTED = "node"  # it owns running replicas and tasks, so it is taken over alive
+_TOLD_EVERY_S = 0.5  # between two writings of how far a stop is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpOptions:
-    """What the operator asked for. port None: the last one, or 8080, or the next free one."""
+    """What the operator asked for. port None: the last one, or 8080, or the next free one. drain_s: how long a stop
+    waits for what is under way."""
 
     data: DataDir
     port: int | None = None
@@ -40,30 +40,44 @@ class UpOptions:
     sandboxed: bool = True
     country: str | None = None
     continent: str | None = None
+    drain_s: float = DRAIN_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """What differs between the real system and a test of the supervision: the components for a port and host, and the
-    check of the host, which raises `HomeportError` with the cause and the mend, and returns remarks for people."""
+    check of the host, which raises `HomeportError` with the cause and the mend, and returns remarks for people. plant:
+    what is drained before a stop."""
 
     components: Callable[[UpOptions, int], Sequence[Component]]
     check_host: Callable[[UpOptions], Sequence[str]]
+    plant: Callable[[DataDir], Plant]
 
 
 class _Book:
-    """The state file, kept as things happen."""
+    """The state file, kept as things happen. While the disk takes nothing, what is new stays in memory."""
 
     def __init__(self, data: DataDir, state: UpState) -> None:
         self._data = data
+        self._kept = True
         self.state = state
 
     def change(self, state: UpState) -> None:
         self.state = state
-        write_state(self._data, state)
+        self._kept = False
+        self.keep()
 
-    def record(self, name: str, identity: ProcessId | None) -> None:
-        self.change(self.state.with_component(name, identity))
+    def keep(self) -> None:
+        if self._kept:
+            return
+        try:
+            write_state(self._data, self.state)
+            self._kept = True
+        except OSError as exc:
+            log.warning("cannot write %s: %s", self._data.state, exc)
+
+    def record(self, name: str, identity: ProcessId | None, version: str = "") -> None:
+        self.change(self.state.with_component(name, identity, version))
 
 
 def up(
@@ -79,6 +93,7 @@ def up(
     data = options.data
     lock = _take_place(data)
     try:
+        data.stop_request.unlink(missing_ok=True)  # to a stop that did not come about
         before = _read(data)
         own = identify_self()
         # Written down before anything takes time, so that `down` finds this start from its first moment on.
@@ -87,28 +102,34 @@ def up(
         for remark in parts.check_host(options):
             progress.warn(remark)
         set_local_region(data.config, options.country, options.continent)
-        read_configuration(
-            data.config
-        )  # refused here, where somebody reads it, and not by a server that starts in vain
-        adopted = _take_over(before, options, progress)
-        port, moved = choose_port(options.host, options.port, before.port)
-        if moved:
-            progress.warn(moved)
-        # An adopted component stays written down from the first moment on.
-        kept = {_ADOPTED: adopted.identity} if adopted is not None else {}
-        state = UpState(port=port, host=options.host, sandboxed=options.sandboxed, supervisor=own, components=kept)
+        # Refused here, where somebody reads it, and not by a server that starts in vain.
+        read_configuration(data.config)
+        wanted = Wanted(
+            host=options.host,
+            port=options.port,
+            sandboxed=options.sandboxed,
+            components=lambda port: parts.components(options, port),
+        )
+        taken = take_over(before, wanted, progress)
+        # What was taken over stays written down from the first moment on.
+        kept = {name: handle.identity for name, handle in taken.handles.items()}
+        state = UpState(
+            port=taken.port,
+            host=options.host,
+            sandboxed=options.sandboxed,
+            supervisor=own,
+            components=kept,
+            versions={name: version for name, version in before.versions.items() if name in kept},
+        )
         book = _Book(data, state)
         book.change(state)
         supervisor = Supervisor(
-            parts.components(options, port),
-            record=book.record,
-            interrupts=interrupts,
-            progress=progress,
-            clock=SystemClock(),
+            taken.components, book=book, interrupts=interrupts, progress=progress, clock=SystemClock()
         )
-        if adopted is not None:
-            supervisor.adopt(_ADOPTED, adopted)
-        return _live(supervisor, book, progress, on_ready)
+        for name, handle in taken.handles.items():
+            supervisor.adopt(name, handle)
+        run = _Run(options, supervisor, book, interrupts, progress)
+        return run.live(parts.plant(data), on_ready)
     finally:
         progress.close()
         lock.release()
@@ -121,23 +142,66 @@ def identify_self() -> ProcessId:
     return own
 
 
-def _live(supervisor: Supervisor, book: _Book, progress: Progress, on_ready: Callable[[UpState], None]) -> int:
-    url = book.state.url
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One life, from the start of the components to their end."""
+
+    options: UpOptions
+    supervisor: Supervisor
+    book: _Book
+    interrupts: Interrupts
+    progress: Progress
+
+    def live(self, plant: Plant, on_ready: Callable[[UpState], None]) -> int:
+        url = self.book.state.url
+        stopped: Stopped | None = None
+        try:
+            self.supervisor.start()
+            self.supervisor.wait_for("the gateway's first answer", lambda: probe.ready(url))
+            self.book.change(replace(self.book.state, ready=True))
+            self.progress.close()
+            on_ready(self.book.state)
+            self.supervisor.watch()
+            stopped = self._drain(plant)
+            return 0
+        except StopAsked:
+            return STOPPED_BEFORE_READY
+        finally:
+            self.book.change(replace(self.book.state, ready=False, stopping=self.book.state.stopping or {}))
+            self.supervisor.stop()
+            told = stopped.to_json() if stopped else None
+            self.book.change(replace(self.book.state, supervisor=None, stopping=None, stopped=told))
+            for line in stopped.sentences() if stopped else ():
+                self.progress.say(line)
+            self.progress.close()
+
+    def _drain(self, plant: Plant) -> Stopped:
+        clock = SystemClock()
+        patience = Patience(
+            seconds=_asked_to_wait_s(self.options),
+            wait=self.interrupts.wait,
+            hurried=lambda: self.interrupts.count >= 2,
+        )
+        told_at = -_TOLD_EVERY_S
+
+        def tell(work: Work, left_s: float) -> None:
+            nonlocal told_at
+            show_waiting(self.progress, work.to_json(), left_s, "Ctrl-C: stop now")
+            if clock.monotonic() - told_at >= _TOLD_EVERY_S:
+                told_at = clock.monotonic()
+                awaited = {**work.to_json(), "leftSeconds": round(left_s, 1)}
+                self.book.change(replace(self.book.state, stopping=awaited))
+
+        self.book.change(replace(self.book.state, ready=False, stopping={}))
+        return drain(plant, patience, clock, tell)
+
+
+def _asked_to_wait_s(options: UpOptions) -> float:
+    """What `down` asked for, else what `up` was told at its start."""
     try:
-        supervisor.start()
-        supervisor.wait_for("the gateway's first answer", lambda: probe.ready(url))
-        book.change(replace(book.state, ready=True))
-        progress.close()
-        on_ready(book.state)
-        supervisor.watch()
-        return 0
-    except StopAsked:
-        return STOPPED_BEFORE_READY
-    finally:
-        book.change(replace(book.state, ready=False))
-        supervisor.stop()
-        book.change(replace(book.state, supervisor=None))
-        progress.close()
+        return float(options.data.stop_request.read_text())
+    except (OSError, ValueError):
+        return options.drain_s
 
 
 def prepare(data: DataDir) -> None:
@@ -155,12 +219,17 @@ def _take_place(data: DataDir) -> Lock:
     if lock.take():
         return lock
     state = _read(data)
-    who = f"process {state.supervisor.pid}" if state.supervisor else "another process"
-    where = f", {'at' if state.ready else 'starting at'} {state.url}" if state.port else ""
-    raise Conflict(
-        f"Homeport already runs with {data.root}: {who}{where}.",
-        hint=f"Stop it with `homeport down --data {data.root}`, or use another --data.",
-    )
+    holder = Handle.open(state.supervisor) if state.supervisor else None
+    if holder is None:
+        raise Conflict(f"Another command is stopping what runs with {data.root}.", hint="Try again when it is done.")
+    with holder:
+        pid = holder.identity.pid
+        doing = "stopping" if state.stopping is not None else "running" if state.ready else "starting"
+        where = f" at {state.url}" if state.port else ""
+        mend = f"Stop it with `homeport down --data {data.root}`, or use another --data."
+        if is_halted(pid):
+            doing, mend = "halted by a signal", f"`kill -CONT {pid}` lets it go on. {mend}"
+        raise Conflict(f"Homeport already runs with {data.root}: process {pid}, {doing}{where}.", hint=mend)
 
 
 def _read(data: DataDir) -> UpState:
@@ -170,24 +239,6 @@ def _read(data: DataDir) -> UpState:
         # Whatever it named cannot be found through it; going on would leave those processes running unseen.
         hint = f"Stop what is left of Homeport here, then remove {data.state}."
         raise Unavailable(f"{exc}.", hint=hint) from exc
-
-
-def _take_over(before: UpState, options: UpOptions, progress: Progress) -> Handle | None:
-    """End what a dead `up` left running; return the living node to adopt, if it may go on as it is."""
-    adopted = None
-    clock = SystemClock()
-    for name, identity in reversed(before.components.items()):
-        handle = Handle.open(identity)
-        if handle is None:
-            continue
-        if name == _ADOPTED and before.sandboxed == options.sandboxed:
-            adopted = handle
-            continue
-        progress.step(f"ending {name} of the earlier start")
-        with handle:
-            end(handle, Grace(seconds=_GRACE_S.get(name, _GRACE_OTHERS_S)), clock)
-        progress.done(f"{name} of an earlier start, process {identity.pid}, ended")
-    return adopted
 
 
 def explain(error: HomeportError) -> str:

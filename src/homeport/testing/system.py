@@ -43,10 +43,11 @@ class System:
         )
         self.gateway = httpx.Client(base_url=f"{self.url}/default", headers=headers, timeout=60)
 
-    def down(self) -> None:
+    def down(self, *, drain_s: float = 0) -> None:
+        """Stop it, by default without waiting for what is under way."""
         self.api.close()
         self.gateway.close()
-        done = self.command("down")
+        done = self.command("down", "--drain", str(drain_s))
         assert done.returncode == 0, done.stdout + done.stderr
 
     def command(self, *words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

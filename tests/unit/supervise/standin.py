@@ -10,6 +10,7 @@ from pathlib import Path
 from homeport.core.errors import HomeportError
 from homeport.settings import DataDir
 from homeport.supervise import probe
+from homeport.supervise.drain import Work
 from homeport.supervise.interrupts import Interrupts
 from homeport.supervise.progress import PlainProgress
 from homeport.supervise.supervisor import Component
@@ -27,6 +28,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_): pass
 http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
+
+
+class Idle:
+    """Nothing is under way."""
+
+    def pause(self) -> None:
+        pass
+
+    def work(self) -> Work:
+        return Work(known=True)
+
+    def close_gateway(self) -> None:
+        pass
 
 
 def main() -> int:
@@ -59,7 +73,7 @@ def main() -> int:
     try:
         return up(
             UpOptions(data=DataDir(arguments.data), port=arguments.port),
-            Parts(components=components, check_host=lambda options: []),
+            Parts(components=components, check_host=lambda options: [], plant=lambda data: Idle()),
             interrupts=interrupts,
             progress=PlainProgress(),
             on_ready=lambda state: print("READY", state.port, flush=True),

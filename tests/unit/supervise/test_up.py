@@ -10,11 +10,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from homeport.settings import DataDir
 from homeport.supervise.down import down
+from homeport.supervise.drain import RealPlant
 from homeport.supervise.processes import ProcessId, identify
 from homeport.supervise.progress import PlainProgress
 from homeport.supervise.state import UpState, read_state
@@ -77,7 +79,11 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Up]]:
         up.process.wait(BOUND_S)
         assert up.process.stdout is not None
         up.process.stdout.close()
-    down(DataDir(tmp_path / "data"), PlainProgress())
+    stop(DataDir(tmp_path / "data"))
+
+
+def stop(data: DataDir) -> dict[str, Any] | None:
+    return down(data, PlainProgress(), RealPlant(data), 0.0)
 
 
 def free_port() -> int:
@@ -140,27 +146,24 @@ def test_a_second_start_is_refused_with_the_pid_and_the_address(start: Callable[
     assert all(lives(held) for held in state.components.values())
 
 
-def test_after_a_killed_up_the_next_one_ends_its_components_and_keeps_its_node(start: Callable[..., Up]) -> None:
+def test_after_a_killed_up_the_next_one_goes_on_with_all_that_lives(start: Callable[..., Up]) -> None:
     first = start("--port", str(free_port()))
     before = first.ready()
     first.process.kill()
     first.process.wait(BOUND_S)
     assert all(lives(held) for held in before.components.values())
     after = start().ready()
-    assert after.components["node"] == before.components["node"]
     assert after.port == before.port
-    for name in ("server", "edge", "envoy"):
-        assert not lives(before.components[name])
-        assert lives(after.components[name])
+    assert after.components == before.components
 
 
 def test_down_stops_a_running_up(start: Callable[..., Up]) -> None:
     up = start("--port", str(free_port()))
     state = up.ready()
-    assert down(up.data, PlainProgress()) is True
+    assert stop(up.data) is not None
     assert up.process.wait(BOUND_S) == 0
     assert not any(lives(held) for held in state.components.values())
-    assert down(up.data, PlainProgress()) is False
+    assert stop(up.data) is None
 
 
 def test_down_stops_what_a_killed_up_left(start: Callable[..., Up]) -> None:
@@ -168,7 +171,7 @@ def test_down_stops_what_a_killed_up_left(start: Callable[..., Up]) -> None:
     state = up.ready()
     up.process.kill()
     up.process.wait(BOUND_S)
-    assert down(up.data, PlainProgress()) is True
+    assert stop(up.data) is not None
     assert not any(lives(held) for held in state.components.values())
 
 
@@ -183,7 +186,7 @@ def test_down_never_signals_a_process_that_took_over_the_pid(start: Callable[...
         assert found is not None
         state["components"] = {"server": {**found.to_json(), "started": found.started - 1}}
         up.data.state.write_text(json.dumps(state))
-        assert down(up.data, PlainProgress()) is False
+        assert stop(up.data) is None
         assert stranger.poll() is None
     finally:
         stranger.kill()

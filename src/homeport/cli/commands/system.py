@@ -10,6 +10,8 @@ import typer
 from homeport.cli.options import Data, Format, Output, Workspace
 from homeport.cli.output import emit, note, table
 
+_DRAIN = "Seconds for which a stop lets requests and running tasks go on; 0: none."
+
 
 def up(
     data: Data = None,
@@ -22,11 +24,14 @@ def up(
     ] = False,
     country: Annotated[str | None, typer.Option(help="Where this machine stands, such as DE; policies ask.")] = None,
     continent: Annotated[str | None, typer.Option(help="AF, AN, AS, EU, NA, OC or SA.")] = None,
+    drain: Annotated[float, typer.Option(min=0, max=86400, help=_DRAIN)] = 30,
     insecure_no_sandbox: Annotated[
         bool, typer.Option("--insecure-no-sandbox", help="Run programs with your own rights. Last resort.")
     ] = False,
 ) -> None:
     """Start Homeport and watch over it until Ctrl-C.
+
+    Ctrl-C lets what is under way end; a second one stops at once.
 
     \b
     Examples:
@@ -35,7 +40,7 @@ def up(
       homeport up --data ./data --port 9000 --detach
     """
     _warn_of_login(data)
-    words = ["--host", host]
+    words = ["--host", host, "--drain", str(drain)]
     for option, value in (("--data", data), ("--port", port), ("--country", country), ("--continent", continent)):
         words += [option, str(value)] if value is not None else []
     words += ["--detach"] if detach else []
@@ -53,22 +58,39 @@ def _warn_of_login(data: Path | None) -> None:
         note(f"You are logged in to {current.url}: commands go there until `homeport logout`, or with --data.")
 
 
-def down(data: Data = None) -> None:
-    """Stop Homeport and everything that it runs, the gateway first.
+def down(
+    data: Data = None,
+    drain: Annotated[
+        float | None, typer.Option(min=0, max=86400, help=_DRAIN + " Default: what `up` was told.")
+    ] = None,
+    output: Format = Output.TEXT,
+) -> None:
+    """Stop Homeport and everything that it runs.
+
+    First it lets requests and running tasks end; Ctrl-C meanwhile stops at once.
+    It says what was stopped, and what the next `homeport up` goes on with.
 
     \b
-    Example:
-      homeport down --data ./data
+    Examples:
+      homeport down
+      homeport down --data ./data --drain 0
     """
     from homeport.settings import DataDir, default_data
     from homeport.supervise.down import down as stop
-    from homeport.supervise.progress import progress_here
+    from homeport.supervise.drain import RealPlant, sentences
+    from homeport.supervise.progress import PlainProgress, progress_here
 
     directory = DataDir((data or default_data()).absolute())
-    progress = progress_here()
+    progress = progress_here() if output is Output.TEXT else PlainProgress(sys.stderr)
     try:
-        if not stop(directory, progress):
+        stopped = stop(directory, progress, RealPlant(directory), drain)
+        if output is not Output.TEXT:
+            emit({"ran": stopped is not None, **(stopped or {})}, output)
+        elif stopped is None:
             progress.say(f"Nothing of Homeport runs with {directory.root}.")
+        elif stopped:
+            for line in sentences(stopped):
+                progress.say(line)
     finally:
         progress.close()
 

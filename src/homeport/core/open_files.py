@@ -1,0 +1,32 @@
+"""How many files and connections a process may have open. Each process of ours raises its limit to what the machine
+lets it; where that is little, `doctor` and `status` say so.
+"""
+
+import resource
+import sys
+
+LOW = 16_384  # below this connections run out before anything else does
+_OWN = 200  # what the gateway needs besides connections
+_PER_CONNECTION = 2  # the gateway's: one to the client, one to the program
+
+
+def raise_open_files() -> int:
+    """Raise this process's limit, which its children inherit, to the machine's. Returns it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def hard_limit() -> int:
+    """What the machine lets this process open at most."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return sys.maxsize if hard == resource.RLIM_INFINITY else hard
+
+
+def is_low(limit: int) -> bool:
+    return limit < LOW
+
+
+def connections(limit: int) -> int:
+    """How many connections the gateway can serve at once with `limit`."""
+    return max(0, limit - _OWN) // _PER_CONNECTION
