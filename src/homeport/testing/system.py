@@ -1,5 +1,6 @@
 """A whole Homeport for end-to-end tests: `homeport up` in a directory of its own, spoken to as a user does."""
 
+import contextlib
 import io
 import json
 import os
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,6 +39,7 @@ class System:
         assert done.returncode == 0, done.stdout + done.stderr
         self.key = self.data.admin_key.read_text().strip()
         headers = {"Authorization": f"Bearer {self.key}"}
+        self._close()
         self.api = httpx.Client(
             base_url=f"{self.url}/v0", headers={**headers, "Blaxel-Version": "2026-04-28"}, timeout=30
         )
@@ -45,18 +47,40 @@ class System:
 
     def down(self, *, drain_s: float = 0) -> None:
         """Stop it, by default without waiting for what is under way."""
-        self.api.close()
-        self.gateway.close()
+        self._close()
         done = self.command("down", "--drain", str(drain_s))
         assert done.returncode == 0, done.stdout + done.stderr
 
+    def _close(self) -> None:
+        self.api.close()
+        self.gateway.close()
+
     def command(self, *words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Run `homeport WORDS` against this installation."""
-        env = {key: value for key, value in os.environ.items() if not key.startswith(("BL_", "HOMEPORT_"))}
-        env["HOMEPORT_DATA"] = str(self.data.root)
         return subprocess.run(
-            [*_COMMAND, *words], env=env, cwd=cwd, capture_output=True, text=True, timeout=BOUND_S, check=False
+            [*_COMMAND, *words],
+            env=self._environment(),
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            timeout=BOUND_S,
+            check=False,
         )
+
+    @contextlib.contextmanager
+    def begun(self, *words: str) -> Iterator["subprocess.Popen[str]"]:
+        """`homeport WORDS` while the block runs, with pipes for what it prints. It is killed if it has not ended."""
+        command = [*_COMMAND, *words]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, env=self._environment(), stdout=pipe, stderr=pipe, text=True) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    def _environment(self) -> dict[str, str]:
+        env = {key: value for key, value in os.environ.items() if not key.startswith(("BL_", "HOMEPORT_"))}
+        return {**env, "HOMEPORT_DATA": str(self.data.root)}
 
     def deploy(
         self, kind: str, name: str, files: Mapping[str, str], spec: dict[str, Any] | None = None
