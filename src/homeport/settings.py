@@ -6,6 +6,7 @@ shown (bundles, unit directories) stands under names that other users may pass t
 
 import hashlib
 import os
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,3 +126,7 @@ class DataDir:
         for passable in (self.builds, self.bundles, self.cache, self.node):
             passable.mkdir(parents=True, exist_ok=True)
             passable.chmod(0o711)
+
+    def remove_sockets(self) -> None:
+        """Once nothing of the installation runs: `create` makes the directory anew. Never raises."""
+        shutil.rmtree(self.sockets, ignore_errors=True)

@@ -48,6 +48,7 @@ _COMMANDS: tuple[tuple[str, Callable[..., Any]], ...] = (
     ("status", system.status),
     ("env", system.env),
     ("doctor", system.doctor),
+    ("gc", system.gc),
     ("host-setup", system.host_setup),
     ("deploy", deploy.deploy),
     ("apply", applying.apply),

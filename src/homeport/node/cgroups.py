@@ -8,6 +8,7 @@ reserve far more than they use.
 
 import contextlib
 import errno
+import hashlib
 import logging
 import os
 from collections.abc import Container
@@ -95,6 +96,11 @@ class UnitGroups:
                     return False
                 log.warning("cannot remove %s: %s", folder, error)
         return True
+
+
+def installation_name(data: Path) -> str:
+    """What the installation in the absolute directory `data` calls its control groups."""
+    return "homeport-" + hashlib.sha256(os.fsencode(data)).hexdigest()[:12]
 
 
 def find(name: str) -> Groups:

@@ -17,6 +17,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from homeport.core.clock import parse_timestamp
+from homeport.core.ids import UnitId
+from homeport.core.units import UnitSpec, UnitState, UnitStatus
+
 log = logging.getLogger(__name__)
 
 Record = dict[str, Any]
@@ -84,6 +88,24 @@ class Journal:
             _settle(waiting, error)
         else:
             _settle(waiting, None)
+
+
+def read_units(path: Path) -> list[UnitStatus]:
+    """The units of which the journal at `path` knows, while no node has it open; those without an end as STARTING."""
+    units: dict[UnitId, UnitStatus] = {}
+    for record in _read(path)[0]:
+        if "start" in record:
+            spec = UnitSpec.from_json(record["start"])
+            begun = parse_timestamp(record["at"])
+            state = UnitState.STARTING
+            units[spec.id] = UnitStatus(id=spec.id, kind=spec.kind, state=state, started_at=begun, labels=spec.labels)
+        elif "end" in record:
+            status = UnitStatus.from_json(record["end"]["status"])
+            if status.id in units:
+                units[status.id] = status
+        elif "forget" in record:
+            units.pop(record["forget"], None)
+    return [*units.values()]
 
 
 def _settle(waiting: list[asyncio.Future[None]], error: OSError | None) -> None:

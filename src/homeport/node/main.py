@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import ctypes
 import fcntl
-import hashlib
 import logging
 import os
 import signal
@@ -48,7 +47,7 @@ def run(words: list[str] | None = None) -> int:
         return 2
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     stage = Stage(uid)
-    name = "homeport-" + hashlib.sha256(os.fsencode(options.data)).hexdigest()[:12]
+    name = cgroups.installation_name(options.data)
     if options.check:
         return _check(options.data, stage, name, uid)
     folder = options.data / "node"

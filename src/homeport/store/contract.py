@@ -22,6 +22,7 @@ from homeport.store.records import (
     ExecutionPage,
     ExecutionQuery,
     ListQuery,
+    Orphan,
     Replica,
     Resource,
     ResourcePage,
@@ -387,6 +388,10 @@ class Transaction(Protocol):
 
     @property
     def executions(self) -> Executions: ...
+
+    def orphans(self, now: datetime) -> list[Orphan]:
+        """Rows that nobody owns, in whatever table; none in a sound store."""
+        ...
 
     def note(self, key: str) -> str | None:
         """A small durable value, such as a cursor."""

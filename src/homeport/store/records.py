@@ -315,3 +315,13 @@ class TaskFinish:
     task_status: TaskStatus
     not_before: datetime | None
     message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orphan:
+    """table, name: which row. why: what it lacks. since: when it last changed, where the row says so."""
+
+    table: str
+    name: str
+    why: str
+    since: datetime | None

@@ -1,11 +1,15 @@
 """The transaction over a SQLAlchemy connection: the same statements for SQLite and PostgreSQL. Made by the stores for
 each piece of work; begins and commits nothing itself."""
 
+from datetime import datetime
+
 from sqlalchemy import Connection, insert, select, update
 
 from homeport.store.events import SqlEvents
 from homeport.store.executions import SqlExecutions
 from homeport.store.identities import SqlIdentities
+from homeport.store.orphans import orphans
+from homeport.store.records import Orphan
 from homeport.store.replicas import SqlReplicas
 from homeport.store.resources import SqlResources
 from homeport.store.revisions import SqlRevisions
@@ -53,6 +57,9 @@ class SqlTransaction:
     @property
     def executions(self) -> SqlExecutions:
         return SqlExecutions(self._connection)
+
+    def orphans(self, now: datetime) -> list[Orphan]:
+        return orphans(self._connection, now)
 
     def note(self, key: str) -> str | None:
         return self._connection.scalar(select(notes.c.value).where(notes.c.key == key))

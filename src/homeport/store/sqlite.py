@@ -78,6 +78,19 @@ class SqliteStore:
         return self._open
 
 
+def read_beside(path: Path, work: Callable[[Transaction], T]) -> T:
+    """One read of a store that another process may have open, or none. Changes nothing, the schema neither. Raises
+    `StoreUnavailable`, or `Internal` where the schema is another version's."""
+    engine = _reading_engine(path)
+    try:
+        with engine.connect() as connection, connection.begin():
+            return work(SqlTransaction(connection))
+    except Exception as error:
+        raise translated(error, reading=True) from error
+    finally:
+        engine.dispose()
+
+
 class _Open:
     """What an open store consists of."""
 

@@ -97,6 +97,7 @@ def _stop_leftovers(data: DataDir, progress: Progress, plant: Plant, drain_s: fl
         living = {name: Handle.open(held) for name, held in state.components.items()}
         if not any(living.values()):
             write_state(data, replace(state, components={}, versions={}, stopping=None))
+            data.remove_sockets()
             return None
         # Should this be killed, the next `up` knows that these take nothing new any more.
         write_state(data, replace(state, ready=False, stopping={}))
@@ -106,6 +107,7 @@ def _stop_leftovers(data: DataDir, progress: Progress, plant: Plant, drain_s: fl
                 end_component(name, handle, progress)
             state = state.with_component(name, None)
             write_state(data, replace(state, ready=False, stopping={}))
+        data.remove_sockets()
         write_state(data, replace(state, ready=False, supervisor=None, stopping=None, stopped=stopped))
         return stopped
     finally:

@@ -169,6 +169,7 @@ class _Run:
         finally:
             self.book.change(replace(self.book.state, ready=False, stopping=self.book.state.stopping or {}))
             self.supervisor.stop()
+            self.options.data.remove_sockets()
             told = stopped.to_json() if stopped else None
             self.book.change(replace(self.book.state, supervisor=None, stopping=None, stopped=told))
             for line in stopped.sentences() if stopped else ():

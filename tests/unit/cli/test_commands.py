@@ -45,7 +45,8 @@ def cli(api: Any, tmp_path: Path) -> Cli:
 def test_help_names_every_command_and_every_exit_code(cli: Cli) -> None:
     shown = cli("--help").stdout
     for command in (
-        "up", "down", "status", "env", "doctor", "host-setup", "deploy", "apply", "get", "delete", "run",
+        "up", "down", "status", "env", "doctor", "gc", "host-setup", "deploy", "apply", "get", "delete",
+        "run",
         "executions", "secrets", "logs", "explain", "policies", "version",
     ):  # fmt: skip
         assert f"  {command} " in shown

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from homeport.cli.options import Data, Format, Output, Workspace
-from homeport.cli.output import emit, note, table
+from homeport.cli.output import duration, emit, note, table
 
 _DRAIN = "Seconds for which a stop lets requests and running tasks go on; 0: none."
 
@@ -225,6 +225,60 @@ def _show_finding(finding: dict[str, Any]) -> None:
         print(f"     {finding['why']}")
         if finding["mend"]:
             print(f"     {finding['mend']}")
+
+
+def gc(
+    data: Data = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
+    wait: Annotated[
+        float, typer.Option(min=0, max=600, help="Seconds for which a thing must be seen before it counts.")
+    ] = 5.0,
+    output: Format = Output.TEXT,
+) -> None:
+    """Find what nobody owns any more, and remove what is safe.
+
+    Processes, control groups, directories, sockets, files, routes and rows of this data directory's installation,
+    whether it runs or not. What a running part is about to remove by itself is no finding; `-o json` shows it as
+    pending.
+
+    Exit code 1 when something was found (--dry-run), or when something of it stays.
+
+    \b
+    Examples:
+      homeport gc --dry-run
+      homeport gc --data ./data
+    """
+    import json
+    import subprocess
+
+    from homeport.core.errors import Denied, Unavailable
+    from homeport.settings import default_data
+
+    directory = (data or default_data()).absolute()
+    command = [sys.executable, "-m", "homeport.leaks", "--data", str(directory), "--wait", str(wait)]
+    done = subprocess.run([*command, *(["--dry-run"] if dry_run else [])], capture_output=True, text=True, check=False)
+    if done.returncode:
+        message, _, hint = done.stderr.strip().partition("\n")
+        raise (Denied if done.returncode == 3 else Unavailable)(message, hint=hint)
+    seen = json.loads(done.stdout)
+    findings = seen["findings"]
+    if output is not Output.TEXT:
+        emit(seen, output)
+    elif not findings:
+        print("Nothing is left behind.")
+    else:
+        _show_leaks(findings, dry_run=dry_run)
+    if any(dry_run or finding["stays"] for finding in findings):
+        raise typer.Exit(1)
+
+
+def _show_leaks(findings: list[dict[str, Any]], *, dry_run: bool) -> None:
+    rows = []
+    for finding in findings:
+        age = "-" if finding["age_s"] is None else duration(finding["age_s"])
+        done = f"would {finding['action']}" if dry_run else finding["stays"] or "gone"
+        rows.append((finding["kind"], finding["name"], age, finding["why"], done))
+    table(("KIND", "NAME", "AGE", "WHY", "GC" if dry_run else "NOW"), rows)
 
 
 def host_setup(
