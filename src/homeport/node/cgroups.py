@@ -118,12 +118,18 @@ def find(name: str) -> Groups:
     return Groups(reason="; ".join(reasons) or "no control groups with the memory controller are mounted")
 
 
-def create(groups: Groups, unit: str, memory_mb: int, max_processes: int, cpu_cores: float | None = None) -> UnitGroups:
-    """Make the unit's groups with their limits; one for the CPU only where that is limited. Raises OSError."""
-    limit = str(memory_mb * 1024 * 1024)
+def plan(groups: Groups, unit: str, cpu_cores: float | None = None) -> UnitGroups:
+    """The unit's groups; one for the CPU only where that is limited. Makes none."""
     memory, pids = (base / unit if base else None for base in (groups.memory, groups.pids))
     cpu = groups.cpu / unit if groups.cpu and cpu_cores is not None else None
-    made = UnitGroups.from_json({"version": groups.version, "memory": memory, "pids": pids, "cpu": cpu})
+    return UnitGroups.from_json({"version": groups.version, "memory": memory, "pids": pids, "cpu": cpu})
+
+
+def create(groups: Groups, unit: str, memory_mb: int, max_processes: int, cpu_cores: float | None = None) -> UnitGroups:
+    """Make the unit's groups with their limits. Raises OSError."""
+    limit = str(memory_mb * 1024 * 1024)
+    made = plan(groups, unit, cpu_cores)
+    memory, pids, cpu = made.memory, made.pids, made.cpu
     for folder in made.folders:
         folder.mkdir(mode=0o755, exist_ok=True)
     if memory and groups.version == 2:

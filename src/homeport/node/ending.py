@@ -33,9 +33,13 @@ class Intent:
     reason: str = ""
 
     def save(self, path: Path) -> None:
-        fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps(asdict(self)))
-        fresh.rename(path)
+        """In place, where a block is set aside for it. A node that is killed in between leaves no intent, or it."""
+        with contextlib.suppress(OSError):  # the unit is ended all the same
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.write(handle, json.dumps(asdict(self)).encode())
+            finally:
+                os.close(handle)
 
     @classmethod
     def load(cls, path: Path) -> "Intent | None":
@@ -61,11 +65,12 @@ class Traces:
 
 
 def read_report(path: Path) -> dict[str, Any]:
-    """The status lines that bubblewrap or its stand-in wrote, merged; a broken last line is left out."""
+    """The status lines that bubblewrap or its stand-in wrote, merged; a broken last line is left out. Raises OSError
+    when the file is there and cannot be read."""
     found: dict[str, Any] = {}
-    with contextlib.suppress(OSError):
-        for line in path.read_text().splitlines():
-            with contextlib.suppress(ValueError):
+    with contextlib.suppress(FileNotFoundError):
+        for line in path.read_text(errors="replace").splitlines():
+            with contextlib.suppress(ValueError, TypeError):
                 found.update(json.loads(line))
     return found
 
@@ -105,10 +110,11 @@ def outcome(traces: Traces) -> Outcome:
 
 
 def _code_or_signal(traces: Traces) -> tuple[int | None, int | None, str]:
-    if traces.exact is not None and traces.exact < 0:
-        return None, -traces.exact, _name(-traces.exact)
-    if traces.exact is not None and "exit-code" in traces.report:
-        return traces.exact, None, f"exit code {traces.exact}"
+    exact = traces.exact if _agree(traces.exact, traces.report) else None
+    if exact is not None and exact < 0:
+        return None, -exact, _name(-exact)
+    if exact is not None and "exit-code" in traces.report:
+        return exact, None, f"exit code {exact}"
     if "signal" in traces.report:
         return None, traces.report["signal"], _name(traces.report["signal"])
     if "exit-code" in traces.report:
@@ -122,6 +128,14 @@ def _code_or_signal(traces: Traces) -> tuple[int | None, int | None, str]:
     if traces.monitor_code is not None:
         return 127, None, f"the command could not be started: {traces.last_words or 'the sandbox gave no reason'}"
     return None, None, "it ended while nobody could see how"
+
+
+def _agree(exact: int | None, report: dict[str, Any]) -> bool:
+    """Whether the exact status may be of the process that the report is about: of a program that ended at once and
+    left others behind, the node may hold one of those."""
+    if exact is None or "signal" in report:
+        return exact is not None and exact == -report["signal"]
+    return "exit-code" not in report or report["exit-code"] == (128 - exact if exact < 0 else exact)
 
 
 def _fatal_signal(code: int) -> int | None:

@@ -5,6 +5,7 @@ The child itself writes its identity to a file before it becomes bubblewrap: who
 process exists, and whoever does not knows that it never did (a later node waits on a lock that the child still holds).
 """
 
+import errno
 import json
 import os
 import resource
@@ -14,14 +15,17 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from homeport.core.errors import Internal, Invalid
+from homeport.core.errors import Invalid
 from homeport.core.units import UnitSpec
-from homeport.node import cgroups, plain, processes, sandbox
+from homeport.node import cgroups, disk, plain, processes, sandbox
 from homeport.node.cgroups import Groups, UnitGroups
 from homeport.node.stage import Stage
 
 _OOM_SCORE = "500"  # when the whole machine runs out of memory, units go before Homeport
 _TASK_CEILING = 4096  # with no pids cgroup: an explosion is stopped by the kernel, the exact limit is the watchdog's
+
+
+REPORT_BYTES = 4096  # a block: the sandbox's report and the node's intent take some hundred bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +58,8 @@ class Folder:
     @property
     def private(self) -> tuple[Path, ...]:
         """What the unit wrote to, of no use once it has ended."""
-        return (self.path / "app", self.path / "work", self.path / "home")
+        names = ("app", "work", "home", "stdout.spool", "stderr.spool")
+        return tuple(self.path / name for name in names)
 
     def pipe(self, stream: str) -> Path:
         return self.path / f"{stream}.pipe"
@@ -75,17 +80,22 @@ class Launcher:
     overlay: bool
     bwrap: Path | None
 
-    def launch(self, spec: UnitSpec, folder: Folder) -> subprocess.Popen[bytes]:
-        """Start the unit's process. Raises `Invalid` when the specification cannot be followed on this machine, and
-        `Internal` when the machine refuses."""
+    def prepare(self, spec: UnitSpec, folder: Folder) -> UnitGroups:
+        """Make everything that the process needs; returns its control groups. Raises `Invalid` when the specification
+        cannot be followed on this machine, and OSError when the machine refuses."""
         sandbox.check_spec(spec)
-        try:
-            self._make_folders(spec, folder)
-            limits = cgroups.create(self.groups, spec.id, spec.memory_mb, spec.max_processes, spec.cpu_cores)
-            folder.groups.write_text(json.dumps(limits.to_json()))
-            return self._spawn(spec, folder, limits)
-        except (OSError, subprocess.SubprocessError) as error:
-            raise Internal("The process could not be started.", detail=str(error)) from error
+        self._make_folders(spec, folder)
+        # Written first, so that a later node finds every group that was made.
+        folder.groups.write_text(json.dumps(cgroups.plan(self.groups, spec.id, spec.cpu_cores).to_json()))
+        limits = cgroups.create(self.groups, spec.id, spec.memory_mb, spec.max_processes, spec.cpu_cores)
+        for path in (folder.status, folder.intent):
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                if not disk.set_aside(handle, REPORT_BYTES):  # how it ends is written on a full disk, too
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            finally:
+                os.close(handle)
+        return limits
 
     def _make_folders(self, spec: UnitSpec, folder: Folder) -> None:
         places = folder.places(self.etc)
@@ -118,9 +128,11 @@ class Launcher:
                 os.chown(name, self.uid, self.uid, dir_fd=handle, follow_symlinks=False)
         os.chown(source, self.uid, self.uid)
 
-    def _spawn(self, spec: UnitSpec, folder: Folder, limits: UnitGroups) -> subprocess.Popen[bytes]:
-        status = os.open(folder.status, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    def spawn(self, spec: UnitSpec, folder: Folder, limits: UnitGroups) -> subprocess.Popen[bytes]:
+        """Start the unit's process. Raises like `prepare`."""
+        status = os.open(folder.status, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         arguments = os.memfd_create("arguments", os.MFD_CLOEXEC)
+        trouble = os.memfd_create("trouble", os.MFD_CLOEXEC)
         outputs = [os.open(folder.pipe(stream), os.O_RDWR | os.O_CLOEXEC) for stream in ("stdout", "stderr")]
         try:
             command = self._command(spec, folder, status, arguments)
@@ -135,10 +147,13 @@ class Launcher:
                 umask=0o022,
                 start_new_session=True,
                 pass_fds=(status, arguments),
-                preexec_fn=lambda: self._prepare_child(folder, limits),
+                preexec_fn=lambda: self._prepare_child(folder, limits, trouble),
             )
+        except subprocess.SubprocessError as error:
+            number = int(os.pread(trouble, 16, 0) or b"0")
+            raise OSError(number, os.strerror(number)) from error
         finally:
-            for handle in (status, arguments, *outputs):
+            for handle in (status, arguments, trouble, *outputs):
                 os.close(handle)
 
     def _command(self, spec: UnitSpec, folder: Folder, status: int, arguments: int) -> list[str]:
@@ -158,8 +173,16 @@ class Launcher:
             file.write(b"".join(os.fsencode(word) + b"\0" for word in words))
         return [self.stage.reach(str(self.bwrap), "bwrap"), "--args", str(arguments), "--", *spec.argv]
 
-    def _prepare_child(self, folder: Folder, limits: UnitGroups) -> None:
-        """Runs in the child: limits first, then identity, then the unprivileged user. Order matters."""
+    def _prepare_child(self, folder: Folder, limits: UnitGroups, trouble: int) -> None:
+        """Runs in the child; what stands in the way is told through `trouble`, since `subprocess` does not."""
+        try:
+            self._become_unit(folder, limits)
+        except OSError as error:
+            os.pwrite(trouble, str(error.errno or 0).encode(), 0)
+            raise
+
+    def _become_unit(self, folder: Folder, limits: UnitGroups) -> None:
+        """Limits first, then identity, then the unprivileged user. Order matters."""
         for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())

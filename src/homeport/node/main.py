@@ -4,7 +4,8 @@
 
 Started and watched by `homeport up`. SIGTERM and SIGINT end every unit, then the node, with exit code 0. SIGKILL ends
 the node only; the next one goes on where it stopped. Exit code 3: this machine cannot run sandboxes, and the log says
-what mends it. Exit code 4: another node owns the directory.
+what mends it. Exit code 4: another node owns the directory. Exit code 5: the directory or the journal cannot be
+written, and the log says why.
 """
 
 import argparse
@@ -31,7 +32,7 @@ from homeport.node.supervisor import Supervisor, facts
 
 log = logging.getLogger("homeport.node")
 
-NO_SANDBOX, TAKEN = 3, 4
+NO_SANDBOX, TAKEN, UNWRITABLE = 3, 4, 5
 LOCK_WAIT_S = 15.0  # a child of a killed node holds the lock until it has become a unit: milliseconds
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -51,8 +52,11 @@ def run(words: list[str] | None = None) -> int:
     if options.check:
         return _check(options.data, stage, name, uid)
     folder = options.data / "node"
-    _make(options.data, folder)
-    lock = _lock(folder / "lock")
+    try:
+        _make(options.data, folder)
+        lock = _lock(folder / "lock")
+    except OSError as error:
+        return _unwritable(folder, error)
     if lock is None:
         log.error("another node owns %s", options.data)
         return TAKEN
@@ -64,19 +68,28 @@ def run(words: list[str] | None = None) -> int:
         cgroups.remove(groups)
         return NO_SANDBOX
     raise_open_files()
-    asyncio.run(_serve(options, launcher))
+    code = asyncio.run(_serve(options, launcher))
     stage.leave()
     cgroups.remove(groups)
     os.close(lock)
-    return 0
+    return code
 
 
-async def _serve(options: argparse.Namespace, launcher: Launcher) -> None:
+def _unwritable(folder: Path, error: OSError) -> int:
+    log.error("not started: %s: %s", error.filename or folder, error.strerror)
+    log.error("Programs are only started where it can be written down first. Make %s writable for this user.", folder)
+    return UNWRITABLE
+
+
+async def _serve(options: argparse.Namespace, launcher: Launcher) -> int:
     over = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, over.set)
     version = host.bwrap_version(launcher.bwrap)
-    supervisor = Supervisor(options.data / "node", launcher)
+    try:
+        supervisor = Supervisor(options.data / "node", launcher)
+    except OSError as error:
+        return _unwritable(options.data / "node", error)
     server = Server(options.socket, supervisor, facts(launcher, version))
     await supervisor.open()
     await server.start()
@@ -85,6 +98,7 @@ async def _serve(options: argparse.Namespace, launcher: Launcher) -> None:
     log.info("stopping: %d units are known", len(supervisor.units()))
     await supervisor.close()
     await server.stop()
+    return 0
 
 
 def _launcher(options: argparse.Namespace, stage: Stage, groups: Groups, uid: int | None) -> Launcher | None:

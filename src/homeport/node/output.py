@@ -1,16 +1,20 @@
-"""A unit's output: two named pipes, read by the node, and the log that it keeps of them. Owned by one unit.
+"""The log that the node keeps of a unit's output: lines with stream and time. Owned by one unit.
 
-The unit's side holds the pipes open for reading and writing, so a program that writes while the node is away waits
-and never dies of it. The log is a row of files of JSON lines named by the offset at which they begin; an offset
-therefore stays valid however many old files are dropped. Does not interpret what programs print.
+The rule: of each unit the newest `log_limit_bytes` are kept, an eighth more or less; of all units together `Shelf`
+keeps a stated sum, and drops the output of those that ended first. A log is a row of files of JSON lines, named by
+the offset and by the number of the line at which they begin; an offset therefore stays valid however many old files
+are dropped, and the first line that a reader gets then says how many were. The last row of each batch names the
+positions of both pipes' spools (`homeport.node.pipes`): a batch counts when it is whole. Does not interpret what
+programs print.
 """
 
-import codecs
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from json.encoder import encode_basestring as _quoted
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,114 +23,188 @@ from homeport.core.units import LogLine
 
 log = logging.getLogger(__name__)
 
-LINE_CHARACTERS = 16 * 1024  # a longer line is cut into several: one line must fit into memory many times over
-READ_BYTES = 64 * 1024  # a pipe's capacity: one unit cannot keep the event loop longer than that
 PIECES = 8  # a log is kept in at least this many files, so that dropping one loses an eighth
 ANSWER_BYTES = 4 * 1024 * 1024  # one answer of `read`; the reader asks again
 STAMP_STEP = timedelta(microseconds=1)  # the finest that a stamp shows
 BLOCK_BYTES = 64 * 1024  # read at once on the way back through a log
+BATCH_BYTES = 1024 * 1024  # longer than the rows of any batch
 
-
-class Pipe:
-    """The node's end of one stream. `read` is called when it is readable and once more when the unit has ended."""
-
-    def __init__(self, path: Path, stream: str) -> None:
-        self.stream = stream
-        self.handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        self._rest = ""
-
-    def read(self) -> tuple[list[str], bool]:
-        """The whole lines that came, and whether more may be waiting."""
-        try:
-            data = os.read(self.handle, READ_BYTES)
-        except BlockingIOError:
-            return [], False
-        if not data:
-            return [], False
-        *lines, self._rest = (self._rest + self._decoder.decode(data)).split("\n")
-        pieces = [piece for line in lines for piece in _cut(line)]
-        while len(self._rest) > LINE_CHARACTERS:
-            pieces.append(self._rest[:LINE_CHARACTERS])
-            self._rest = self._rest[LINE_CHARACTERS:]
-        return pieces, True
-
-    def close(self) -> list[str]:
-        """Close and return what stood behind the last line end."""
-        os.close(self.handle)
-        rest, self._rest = self._rest + self._decoder.decode(b"", final=True), ""
-        return _cut(rest) if rest else []
+Marks = tuple[int, int]  # positions in the spools of standard output and standard error
 
 
 class Log:
-    """The lines of one unit below `folder`, at most about `limit` bytes of them; the oldest are dropped first."""
+    """The lines of one unit below `folder`, at most about `limit` bytes of them; the oldest are dropped first.
+    `marks`: up to where the pipes' spools are in it."""
 
     def __init__(self, folder: Path, limit: int) -> None:
+        """Raises OSError."""
         self._folder = folder
         self._piece_bytes = max(limit // PIECES, 4096)
         self._limit = max(limit, 2 * self._piece_bytes)
         folder.mkdir(mode=0o700, exist_ok=True)
-        bases = _bases(folder)
-        self._base = bases[-1] if bases else 0
-        self._file = self._open()
-        self._length = _mend(self._file)
-        self._stamped = datetime.min.replace(tzinfo=UTC)
+        pieces = _pieces(folder)
+        self._piece = pieces[-1] if pieces else _Piece(base=0, line=0)
+        self._first = pieces[0].base if pieces else 0
+        self._file = self._open(self._piece)
+        self._length, self._lines, self.marks, self._stamped = self._take_up(pieces[:-1])
+        self._lost = 0
 
-    def write(self, stream: str, lines: list[str]) -> None:
-        """Stamp and keep the lines. A full disk loses them, with an entry in the node's own log."""
-        rows = [
-            json.dumps([stamp, stream, line], ensure_ascii=False, separators=(",", ":")) + "\n"
-            for stamp, line in zip(self._stamps(len(lines)), lines, strict=True)
-        ]
-        data = "".join(rows).encode("utf-8", errors="replace")
+    @property
+    def kept_bytes(self) -> int:
+        """How much of the disk it takes."""
+        return self._piece.base + self._length - self._first
+
+    def write(self, stream: str, lines: list[str], marks: Marks | None = None) -> bool:
+        """Stamp and keep the lines, all or none. A full disk loses them (False); the next line that can be kept then
+        says how many."""
+        rows = self._rows(stream, lines, marks or self.marks)
         try:
-            written = os.write(self._file, data) if data else 0
+            written = os.write(self._file, rows)
+            if written < len(rows):
+                raise OSError("the disk is full")
         except OSError as error:
-            log.error("output of %s is lost: %s", self._folder.parent.name, error)
-            return
-        self._length += written
-        if written < len(data):
-            log.error("output of %s is lost: the disk is full", self._folder.parent.name)
-            self._length = _mend(self._file)
+            if not self._lost:
+                log.error("output of %s is lost: %s", self._folder.parent.name, error)
+            self._lost += len(lines)
+            os.ftruncate(self._file, self._length)
+            return False
+        self._lines += len(lines) + (1 if self._lost else 0)
+        self._length, self._lost = self._length + written, 0
+        self.marks = marks or self.marks
         if self._length >= self._piece_bytes:
             self._turn()
+        return True
+
+    def shrink(self) -> bool:
+        """Drop the oldest file, the one that is being written where there is no other. False when nothing is left."""
+        if self._first == self._piece.base and (self._length == 0 or not self._begin_piece()):
+            return False
+        self._first = _drop(self._folder, 1)
+        return True
 
     def close(self) -> None:
+        if self._lost:
+            self.write("stderr", [])
         os.close(self._file)
+
+    def _rows(self, stream: str, lines: list[str], marks: Marks) -> bytes:
+        texts = [(stream, line) for line in lines]
+        if self._lost:
+            texts.insert(0, ("stderr", f"[homeport] {self._lost} lines of output were lost: the disk was full"))
+        stamps = self._stamps(len(texts))
+        rows = [f'["{stamp}","{of}",{_quoted(text)}]\n' for stamp, (of, text) in zip(stamps, texts, strict=True)]
+        if rows:
+            rows[-1] = f"{rows[-1][:-2]},{marks[0]},{marks[1]}]\n"
+        return "".join(rows).encode("utf-8", errors="replace")
 
     def _stamps(self, count: int) -> list[str]:
-        """The time now for each of `count` lines, a microsecond apart and later than all before: clients tell lines
-        with the same text apart by their time, and readers find a time by bisection."""
-        first = max(SystemClock().now(), self._stamped + STAMP_STEP)
-        self._stamped = first + (count - 1) * STAMP_STEP
-        return [timestamp(first + number * STAMP_STEP) for number in range(count)]
+        """The time now for each of `count` lines, a microsecond apart and later than all before, whatever the clock
+        does: clients tell lines with the same text apart by their time, and readers find a time by bisection."""
+        moment = max(SystemClock().now(), self._stamped + STAMP_STEP)
+        self._stamped = moment + (count - 1) * STAMP_STEP
+        found: list[str] = []
+        while len(found) < count:  # a second at a time, since formatting a moment is slow
+            second, first = timestamp(moment)[: -len("000000Z")], moment.microsecond
+            last = min(first + count - len(found), 1_000_000)
+            found += [f"{second}{micro:06d}Z" for micro in range(first, last)]
+            moment += (last - first) * STAMP_STEP
+        return found
 
     def _turn(self) -> None:
-        os.close(self._file)
-        self._base += self._length
-        self._file, self._length = self._open(), 0
-        bases = _bases(self._folder)
-        while len(bases) > 1 and self._base - bases[0] > self._limit - self._piece_bytes:
-            (self._folder / _name(bases.pop(0))).unlink()
+        if not self._begin_piece():
+            return
+        pieces = _pieces(self._folder)
+        end = self._piece.base
+        over = [piece for piece in pieces[:-1] if end - piece.base > self._limit - self._piece_bytes]
+        self._first = _drop(self._folder, len(over))
 
-    def _open(self) -> int:
+    def _begin_piece(self) -> bool:
+        """False where no file can be made now: the present one is then written on."""
+        fresh = _Piece(base=self._piece.base + self._length, line=self._piece.line + self._lines)
+        try:
+            handle = self._open(fresh)
+        except OSError as error:
+            log.warning("the log of %s cannot be turned yet: %s", self._folder.parent.name, error.strerror)
+            return False
+        os.close(self._file)
+        self._file, self._piece, self._length, self._lines = handle, fresh, 0, 0
+        return True
+
+    def _open(self, piece: "_Piece") -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        return os.open(self._folder / _name(self._base), flags, 0o600)
+        return os.open(self._folder / piece.name, flags, 0o600)
+
+    def _take_up(self, earlier: list["_Piece"]) -> tuple[int, int, Marks, datetime]:
+        """Cut off a batch that a killed node left unfinished. Returns the length and the number of lines of the file,
+        and the marks and the stamp of the last row, which may be in the file before."""
+        tail, start = _tail(self._file)
+        rows = tail.splitlines(keepends=True)
+        while rows and _marks_of(rows[-1]) is None:
+            rows.pop()
+        if not rows and not self._piece.counted:  # by an earlier version, which marked nothing
+            rows = tail[: tail.rfind(b"\n") + 1].splitlines(keepends=True)
+        length = start + sum(map(len, rows))
+        if length < os.fstat(self._file).st_size:
+            os.ftruncate(self._file, length)
+        last = rows[-1] if rows else _last_row(self._folder, earlier)
+        lines = _count_lines(self._folder / self._piece.name)
+        stamped = _parse(last, 0).time if last else datetime.min.replace(tzinfo=UTC)
+        return length, lines, _marks_of(last) or (0, 0), stamped
+
+
+class Shelf:
+    """Bounds what the logs of all units take together. `ended`: the folders of logs of ended units, the one that ended
+    first first. One per node."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._ended: dict[Path, int] = {}
+        self._sum = 0
+
+    def add(self, folder: Path) -> None:
+        """The log in `folder` is written no more."""
+        size = sum(os.stat(folder / piece.name).st_size for piece in _pieces(folder))
+        self._sum += size - self._ended.pop(folder, 0)
+        self._ended[folder] = size
+
+    def remove(self, folder: Path) -> None:
+        self._sum -= self._ended.pop(folder, 0)
+
+    def trim(self, living: Iterable[Log]) -> None:
+        """Keep the sum, first at the expense of what ended first, then of the longest log."""
+        logs = [*living]
+        over = self._sum + sum(one.kept_bytes for one in logs) - self._limit
+        for folder in [*self._ended]:
+            if over <= 0:
+                return
+            over -= self._ended[folder]
+            self.remove(folder)
+            _empty(folder)
+        while over > 0 and logs:
+            longest = max(logs, key=lambda one: one.kept_bytes)
+            before = longest.kept_bytes
+            if not longest.shrink():
+                return
+            over -= before - longest.kept_bytes
 
 
 def read_log(folder: Path, offset: int, limit: int) -> list[LogLine]:
     """At most `limit` lines of the log in `folder` from `offset` on, or from the oldest kept line when that is
-    later. Empty when there is no log."""
+    later; then the first line says what is missing. Empty when there is no log."""
+    pieces = _pieces(folder)
     found: list[LogLine] = []
+    if pieces and offset < pieces[0].base:
+        found.append(_dropped(folder, pieces))
+        offset = pieces[0].base
     budget = ANSWER_BYTES
-    for base in _bases(folder):
-        path = folder / _name(base)
-        if offset >= base + path.stat().st_size:
+    for piece in pieces:
+        path = folder / piece.name
+        if offset >= piece.base + path.stat().st_size:
             continue
         with open(path, "rb") as file:
-            _seek_line(file, max(offset - base, 0))
+            _seek_line(file, max(offset - piece.base, 0))
             while len(found) < limit and budget > 0 and (row := file.readline()).endswith(b"\n"):
-                found.append(_parse(row, base + file.tell()))
+                found.append(_parse(row, piece.base + file.tell()))
                 budget -= len(row)
         if len(found) >= limit or budget <= 0:
             break
@@ -134,17 +212,20 @@ def read_log(folder: Path, offset: int, limit: int) -> list[LogLine]:
 
 
 def read_log_before(folder: Path, before: datetime, limit: int) -> list[LogLine]:
-    """The newest lines stamped earlier than `before`, at most `limit` of them, oldest first. Empty when there is no
-    log. It reads these lines and little more."""
+    """The newest lines stamped earlier than `before`, at most `limit` of them, oldest first; where older ones were
+    dropped the first says so. Empty when there is no log. It reads these lines and little more."""
     found: list[LogLine] = []
     budget = ANSWER_BYTES
-    for base in reversed(_bases(folder)):
-        with open(folder / _name(base), "rb") as file:
+    pieces = _pieces(folder)
+    for piece in reversed(pieces):
+        with open(folder / piece.name, "rb") as file:
             for row, end in _rows_backwards(file, _position_of(file, timestamp(before))):
-                found.append(_parse(row, base + end))
+                found.append(_parse(row, piece.base + end))
                 budget -= len(row)
                 if len(found) >= limit or budget <= 0:
                     return found[::-1]
+    if pieces and pieces[0].base > 0 and (dropped := _dropped(folder, pieces)).time < before:
+        found.append(dropped)
     return found[::-1]
 
 
@@ -179,30 +260,99 @@ def _rows_backwards(file: BinaryIO, end: int) -> Iterator[tuple[bytes, int]]:
         rest = block[:first]
 
 
-def _bases(folder: Path) -> list[int]:
-    """The offsets at which the files begin, in order."""
-    if not folder.exists():
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class _Piece:
+    """A file of a log: the offset and the number of the line at which it begins. counted: False for a file of an
+    earlier version, which did not count lines."""
+
+    base: int
+    line: int
+    counted: bool = True
+
+    @property
+    def name(self) -> str:
+        return f"{self.base:015d}-{self.line:012d}.jsonl" if self.counted else f"{self.base:015d}.jsonl"
+
+    @classmethod
+    def from_name(cls, name: str) -> "_Piece":
+        base, _, line = name.removesuffix(".jsonl").partition("-")
+        return cls(base=int(base), line=int(line or 0), counted=bool(line))
+
+
+def _pieces(folder: Path) -> list[_Piece]:
+    """The files of a log, in order."""
+    try:
+        return sorted(map(_Piece.from_name, os.listdir(folder)))
+    except FileNotFoundError:
         return []
-    return sorted(int(name.removesuffix(".jsonl")) for name in os.listdir(folder))
 
 
-def _name(base: int) -> str:
-    return f"{base:015d}.jsonl"
+def _drop(folder: Path, count: int) -> int:
+    """Remove the first `count` files; returns where the first one of the rest begins."""
+    pieces = _pieces(folder)
+    for piece in pieces[:count]:
+        (folder / piece.name).unlink()
+    return pieces[count].base
 
 
-def _cut(line: str) -> list[str]:
-    line = line.removesuffix("\r")
-    return [line[at : at + LINE_CHARACTERS] for at in range(0, len(line), LINE_CHARACTERS)] or [""]
+def _empty(folder: Path) -> None:
+    """Remove all lines of a log that is written no more, but for how many there were."""
+    pieces = _pieces(folder)
+    if not pieces:
+        return
+    last = folder / pieces[-1].name
+    end = pieces[-1].base + last.stat().st_size
+    (folder / _Piece(base=end, line=pieces[-1].line + _count_lines(last)).name).touch(mode=0o600)
+    _drop(folder, len([piece for piece in pieces if piece.base < end]))
 
 
-def _mend(handle: int) -> int:
-    """Cut off half a line, left by a node that was killed while it wrote; return the length."""
+def _dropped(folder: Path, pieces: list[_Piece]) -> LogLine:
+    """The line that stands for those before the first file: just earlier than what follows."""
+    first = pieces[0]
+    for piece in pieces:
+        with open(folder / piece.name, "rb") as file:
+            if row := file.readline():
+                time = _parse(row, 0).time - STAMP_STEP
+                break
+    else:
+        time = datetime.fromtimestamp(os.stat(folder / first.name).st_mtime, UTC)
+    number = f"{first.line} lines" if first.counted else "Lines"
+    text = f"[homeport] {number} of output before this were dropped ({first.base} bytes): only the newest are kept"
+    return LogLine(time=time, stream="stderr", text=text, offset=first.base)
+
+
+def _tail(handle: int) -> tuple[bytes, int]:
+    """The last rows of the file, as many as a batch may have, and where they begin."""
     length = os.fstat(handle).st_size
-    tail = os.pread(handle, 1024 * 1024, max(0, length - 1024 * 1024))  # longer than any row
-    whole = length - len(tail) + tail.rfind(b"\n") + 1
-    if whole < length:
-        os.ftruncate(handle, whole)
-    return whole
+    start = max(0, length - BATCH_BYTES)
+    tail = os.pread(handle, length - start, start)
+    if start > 0:
+        first = tail.find(b"\n") + 1
+        return tail[first:], start + first
+    return tail, start
+
+
+def _last_row(folder: Path, pieces: list[_Piece]) -> bytes:
+    """The last row of the last file that has any; empty when there is none."""
+    for piece in reversed(pieces):
+        with open(folder / piece.name, "rb") as file:
+            if rows := _tail(file.fileno())[0].splitlines(keepends=True):
+                return rows[-1]
+    return b""
+
+
+def _marks_of(row: bytes) -> Marks | None:
+    """The marks in a whole row that ends a batch."""
+    try:
+        fields = json.loads(row) if row.endswith(b"\n") else []
+    except ValueError:
+        return None
+    return (int(fields[3]), int(fields[4])) if len(fields) == 5 else None
+
+
+def _count_lines(path: Path) -> int:
+    with open(path, "rb") as file:
+        return sum(block.count(b"\n") for block in iter(lambda: file.read(BATCH_BYTES), b""))
 
 
 def _seek_line(file: BinaryIO, position: int) -> None:
@@ -213,5 +363,5 @@ def _seek_line(file: BinaryIO, position: int) -> None:
 
 
 def _parse(row: bytes, offset: int) -> LogLine:
-    moment, stream, text = json.loads(row)
+    moment, stream, text, *_ = json.loads(row)
     return LogLine(time=parse_timestamp(moment), stream=stream, text=text, offset=offset)

@@ -5,6 +5,7 @@ while it is looked at counts as gone, never as an error.
 """
 
 import contextlib
+import functools
 import os
 import signal
 from collections.abc import Iterable
@@ -15,6 +16,7 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _LISTEN = "0A"  # the state TCP_LISTEN in /proc/net/tcp
 
 
+@functools.cache
 def boot_id() -> str:
     """Names this boot of the machine: pids of an earlier one mean nothing."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -8,8 +8,7 @@ import asyncio
 import logging
 import os
 import re
-import subprocess
-import sys
+import resource
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -18,22 +17,29 @@ from pathlib import Path
 from typing import Any
 
 from homeport.core.clock import SystemClock, parse_timestamp, timestamp
-from homeport.core.errors import Conflict, DriverUnavailable, Internal, Invalid
+from homeport.core.errors import Conflict, DriverUnavailable, HomeportError, Internal, Invalid
 from homeport.core.ids import UnitId
 from homeport.core.service import Background
-from homeport.core.units import LogLine, Outcome, UnitExit, UnitSpec, UnitState, UnitStatus
-from homeport.node import cgroups, processes, remove
+from homeport.core.units import LogLine, Outcome, UnitExit, UnitKind, UnitSpec, UnitState, UnitStatus
+from homeport.node import cgroups, disk, processes
 from homeport.node.ending import Intent
 from homeport.node.journal import Journal, Record
 from homeport.node.launch import Folder, Launcher
+from homeport.node.output import Shelf
+from homeport.node.pipes import Pump
+from homeport.node.trash import Trash
 from homeport.node.unit import Unit
 from homeport.node.watch import Watchdog
 
 log = logging.getLogger(__name__)
 
-LIVING_UNITS = 2000  # each takes about ten file handles of the node
+LIVING_UNITS = 2000  # at most, where the node may hold enough file handles
+UNIT_HANDLES = 8  # of the node for each living unit: three processes, two pipes, its log, and two in passing
+OWN_HANDLES = 350  # of the node for itself: its callers' connections, a start, a reader of logs
 STOP_GRACE_S = 10.0  # the longest that a stop of the node itself waits for programs to end
-EMPTY_WAIT_S = 10.0  # for the files of the last units; what is left then goes at the next start
+LOGS_BYTES = 2 * 1024 * 1024 * 1024  # of all units' output: a million tasks with 1 MB each must not fill the disk
+END_AGAIN_S = 1.0  # between attempts to write down an end
+SKIPPED = 1000  # numbers, after a damaged journal: more ends than it can have lost, since each is synchronised
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -41,29 +47,29 @@ class Supervisor:
     """The node's state. One per data directory."""
 
     def __init__(self, folder: Path, launcher: Launcher) -> None:
-        """folder: DATA/node."""
+        """folder: DATA/node. Raises OSError when it or the journal cannot be written."""
         self._units_folder = folder / "units"
-        self._trash = folder / "trash"
-        for path in (self._units_folder, self._trash):
+        trash = folder / "trash"
+        for path in (self._units_folder, trash):
             path.mkdir(mode=0o711, exist_ok=True)
             path.chmod(0o711)
         self._launcher = launcher
         self._journal = Journal(folder / "journal")
         self._units: dict[UnitId, Unit] = {}
+        self._strays: dict[UnitId, Unit] = {}
         self._ends: list[UnitExit] = []
         self._next = 1
         self._news = asyncio.Event()
         self._background = Background()
+        self._trash = Trash(trash, self._background)
+        self._pump = Pump()
+        self._shelf = Shelf(logs_most(folder))
         self._stopping = False
-        self._swept = asyncio.Event()
-        self._swept.set()
 
     # What the contract promises
 
     async def start(self, spec: UnitSpec) -> UnitStatus:
         """See the contract. Also raises `Invalid` for what this machine cannot follow."""
-        if self._stopping:
-            raise DriverUnavailable("The node is stopping.")
         if not _ID.fullmatch(spec.id):
             raise Invalid("id", "must be 1 to 128 letters, digits, dots, hyphens and underscores", value=spec.id)
         if present := self._units.get(spec.id):
@@ -72,16 +78,26 @@ class Supervisor:
             if spec.generation < present.spec.generation or present.lives:
                 raise Conflict(f"The unit {spec.id} is at generation {present.spec.generation}.")
             await self.forget(spec.id)
-        if sum(unit.lives for unit in self._units.values()) >= LIVING_UNITS:
-            raise DriverUnavailable(f"The node runs {LIVING_UNITS} units already.")
-        unit = Unit(spec, self._folder(spec.id), SystemClock().now())
+        self._check_room(spec.id)
+        unit = Unit(spec, self._folder(spec.id), SystemClock().now(), SystemClock().monotonic())
         self._units[spec.id] = unit
         try:
             await self._launch(unit)
-        except (Invalid, Internal):
+        except HomeportError:
             await self._take_back(unit)
             raise
         return unit.status
+
+    def _check_room(self, unit_id: UnitId) -> None:
+        """Raise `DriverUnavailable` where a start would fail, or its end could not be written down."""
+        if self._stopping:
+            raise DriverUnavailable("The node is stopping.")
+        if unit_id in self._strays:
+            raise DriverUnavailable(f"An earlier process of the unit {unit_id} is still being ended.")
+        if sum(unit.lives for unit in self._units.values()) >= (most := most_units()):
+            raise DriverUnavailable(f"The node runs {most} units already, the most that it can.")
+        if not self._journal.has_reserve:
+            raise DriverUnavailable("The node cannot start programs: the disk is full.")
 
     def stop(self, unit_id: UnitId, grace_s: float) -> None:
         if unit := self._units.get(unit_id):
@@ -99,6 +115,11 @@ class Supervisor:
         return processes.listening_ports(unit.pids()) if unit else frozenset()
 
     async def exits(self, after: int) -> AsyncIterator[UnitExit]:
+        if after >= self._next:
+            log.error(
+                "a reader has seen end %d, and the journal knows of none from %d on; all are told", after, self._next
+            )
+            after = 0
         while True:
             news = self._news
             while (position := bisect_right(self._ends, after, key=lambda end: end.seq)) < len(self._ends):
@@ -120,10 +141,14 @@ class Supervisor:
             return
         if unit.lives:
             raise Conflict(f"The unit {unit_id} is still alive.", hint="Stop it first.")
-        del self._units[unit_id]
+        try:
+            await self._journal.append({"forget": unit_id})
+        except OSError as error:
+            raise _unavailable("forget a unit", error) from error
+        self._units.pop(unit_id, None)
         self._ends = [end for end in self._ends if end.status.id != unit_id]
-        await self._journal.append({"forget": unit_id})
-        self._throw_away(unit.folder.path)
+        self._shelf.remove(unit.folder.log)
+        self._trash.throw_away(unit.folder.path)
         self._journal.rewrite_if_long(self._kept)
 
     # The node's own life
@@ -132,16 +157,22 @@ class Supervisor:
         """Read the journal, adopt what lives, report what ended meanwhile."""
         for record in self._journal.records:
             self._replay(record)
+        if self._journal.damaged:
+            self._next += SKIPPED
+            self._journal.owe({"next": self._next})
         for unit in [*self._units.values()]:
             if unit.lives:
                 self._adopt(unit)
         known = {unit.folder.path.name for unit in self._units.values()}
         for path in self._units_folder.iterdir():
             if path.name not in known:
-                self._throw_away(path)
-        cgroups.sweep(self._launcher.groups, {unit.spec.id for unit in self._units.values() if unit.lives})
-        self._sweep()
-        self._background.spawn("watchdog", Watchdog(self._units.values).run())
+                self._end_stray(UnitId(path.name))
+        for end in self._ends:
+            self._shelf.add(self._folder(end.status.id).log)
+        living = {unit.spec.id for unit in self._units.values() if unit.lives}
+        cgroups.sweep(self._launcher.groups, living | self._strays.keys())
+        self._trash.sweep()
+        self._background.spawn("watchdog", Watchdog(self._units.values, self._shelf).run())
 
     async def close(self) -> None:
         """End every unit, within a bounded time, and write down how."""
@@ -153,61 +184,97 @@ class Supervisor:
         for unit, result in zip(living, await asyncio.gather(*waits, return_exceptions=True), strict=True):
             if isinstance(result, BaseException):
                 log.error("the unit %s did not end", unit.spec.id)
-        await self._emptied()
+        await self._trash.emptied()
         await self._background.stop()
         self._journal.close()
 
-    async def _emptied(self) -> None:
-        """Wait for the remover, so that whoever stopped us may remove the rest."""
-        try:
-            await asyncio.wait_for(self._swept.wait(), EMPTY_WAIT_S)
-        except TimeoutError:
-            log.warning("private files of ended units are still being removed from %s", self._trash)
-
     async def _launch(self, unit: Unit) -> None:
-        rest = replace(unit.spec, argv=(), env={}, mounts=())  # what this and a later node still need: no secrets
-        await self._journal.append({"start": rest.to_json(), "at": timestamp(unit.accepted)})
-        unit.folder.path.mkdir(mode=0o711)
-        unit.folder.path.chmod(0o711)
-        process = self._launcher.launch(unit.spec, unit.folder)
-        unit.spec = rest
-        unit.open_output()
-        await unit.follow(process, self._background, self._ended)
+        """Raises `Invalid` and `Internal` for what would fail again, `DriverUnavailable` for what may not."""
+        spec = unit.spec
+        try:
+            await self._journal.append(_start_record(unit))
+            unit.folder.path.mkdir(mode=0o711)
+            unit.folder.path.chmod(0o711)
+            limits = self._launcher.prepare(spec, unit.folder)
+            unit.spec = _without_secrets(spec)
+            unit.open_output(self._pump)
+            process = self._launcher.spawn(spec, unit.folder, limits)
+            await unit.follow(process, self._background, self._ended)
+        except OSError as error:
+            raise _unavailable("start a program", error) from error
 
     async def _take_back(self, unit: Unit) -> None:
         """A start that was refused leaves nothing: the caller got an error instead of a unit."""
+        await unit.abandon()
+        forget = {"forget": unit.spec.id}
+        try:
+            await self._journal.append(forget)
+        except OSError:
+            self._journal.owe(forget)
         del self._units[unit.spec.id]
-        unit.abandon()
-        await self._journal.append({"forget": unit.spec.id})
-        self._throw_away(unit.folder.path)
+        self._trash.throw_away(unit.folder.path)
 
     async def _ended(self, unit: Unit, outcome: Outcome) -> None:
         """Write the end down, then tell it."""
+        self._trash.throw_away(*unit.folder.private)  # its output stays until it is forgotten; what it wrote does not
         state = UnitState.LOST if outcome.lost else UnitState.EXITED
-        now = SystemClock().now()
-        status = replace(unit.status, state=state, pid=None, ended_at=now, outcome=outcome)
-        end = UnitExit(seq=self._next, status=status)
-        self._next += 1
-        await self._journal.append({"end": {"seq": end.seq, "status": status.to_json()}})
-        unit.status = status
+        now = max(SystemClock().now(), unit.accepted)  # the clock may have been set back
+        end = await self._write_down(replace(unit.status, state=state, pid=None, ended_at=now, outcome=outcome))
+        unit.status = end.status
         self._ends.append(end)
         unit.ended.set()
+        self._shelf.add(unit.folder.log)
         self._news.set()
         self._news = asyncio.Event()
-        self._throw_away(*unit.folder.private)  # its output stays until it is forgotten; what it wrote does not
+
+    async def _write_down(self, status: UnitStatus) -> UnitExit:
+        """Number and journal an end. While the disk takes nothing it is tried again: an end is never told before it
+        is durable, and never given up. A number of an attempt that failed is not used again: a later end may be told
+        by then."""
+        failed = False
+        while True:
+            end = UnitExit(seq=self._next, status=status)
+            self._next += 1
+            try:
+                await self._journal.append({"end": {"seq": end.seq, "status": status.to_json()}})
+            except OSError as error:
+                if not failed:
+                    log.error("the end of %s waits, it cannot be written down: %s", status.id, error.strerror)
+                failed = True
+                await asyncio.sleep(END_AGAIN_S)
+            else:
+                return end
+
+    def _end_stray(self, unit_id: UnitId) -> None:
+        """Files that the journal does not know: of a unit that was just being forgotten, or of one whose start a
+        damaged journal has lost. Nobody would ever end its processes."""
+        spec = UnitSpec(id=unit_id, kind=UnitKind.TASK, argv=(), env={})
+        stray = Unit(spec, self._folder(unit_id), SystemClock().now(), SystemClock().monotonic())
+        self._strays[unit_id] = stray
+        stray.adopt(self._pump, self._background, self._stray_ended)
+        stray.kill()
+
+    async def _stray_ended(self, stray: Unit, outcome: Outcome) -> None:
+        log.warning("removed the files of %s, which is not in the journal", stray.spec.id)
+        self._trash.throw_away(stray.folder.path)
+        del self._strays[stray.spec.id]
 
     def _adopt(self, unit: Unit) -> None:
         if unit.folder.identity.exists():
-            unit.adopt(self._background, self._ended)
+            unit.adopt(self._pump, self._background, self._ended)
         else:
-            unit.abandon()
-            never = Outcome(lost=True, reason="the node was killed before it could start the process")
-            self._background.spawn(f"end of {unit.spec.id}", self._ended(unit, never))
+            self._background.spawn(f"end of {unit.spec.id}", self._never_began(unit))
+
+    async def _never_began(self, unit: Unit) -> None:
+        await unit.abandon()
+        never = Outcome(lost=True, reason="the node was killed before it could start the process")
+        await self._ended(unit, never)
 
     def _replay(self, record: Record) -> None:
         if "start" in record:
             spec = UnitSpec.from_json(record["start"])
-            self._units[spec.id] = Unit(spec, self._folder(spec.id), parse_timestamp(record["at"]))
+            began = record["up"] if record.get("boot") == processes.boot_id() else SystemClock().monotonic()
+            self._units[spec.id] = Unit(spec, self._folder(spec.id), parse_timestamp(record["at"]), began)
         elif "end" in record:
             end = UnitExit(seq=record["end"]["seq"], status=UnitStatus.from_json(record["end"]["status"]))
             self._next = max(self._next, end.seq + 1)
@@ -224,45 +291,42 @@ class Supervisor:
     def _kept(self) -> Iterator[Record]:
         yield {"next": self._next}
         for unit in self._units.values():
-            spec = replace(unit.spec, argv=(), env={}, mounts=())
-            yield {"start": spec.to_json(), "at": timestamp(unit.accepted)}
+            yield _start_record(unit)
         for end in self._ends:
             yield {"end": {"seq": end.seq, "status": end.status.to_json()}}
 
     def _folder(self, unit_id: UnitId) -> Folder:
         return Folder(path=self._units_folder / unit_id)
 
-    # Removing files
 
-    def _throw_away(self, *paths: Path) -> None:
-        for path in paths:
-            if path.exists():
-                path.rename(self._trash / f"{path.name}.{os.urandom(8).hex()}")
-        self._sweep()
+def logs_most(folder: Path) -> int:
+    """How many bytes the output of all units may take: a tenth of the disk, and never more than 2 GB."""
+    found = os.statvfs(folder)
+    return min(LOGS_BYTES, found.f_blocks * found.f_frsize // 10)
 
-    def _sweep(self) -> None:
-        if self._swept.is_set() and any(self._trash.iterdir()):
-            self._swept.clear()
-            self._background.spawn("sweep", self._empty_trash())
 
-    async def _empty_trash(self) -> None:
-        """One remover at a time; what comes meanwhile is taken along."""
-        command = [sys.executable, "-I", "-S", remove.__file__, str(self._trash)]
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
-        handle = os.pidfd_open(process.pid)
-        over = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        loop.add_reader(handle, over.set)
-        try:
-            await over.wait()
-        finally:
-            loop.remove_reader(handle)
-            os.close(handle)
-            self._swept.set()
-        if process.wait() != 0:
-            log.error("private files of forgotten units could not be removed from %s", self._trash)
-        else:
-            self._sweep()
+def _without_secrets(spec: UnitSpec) -> UnitSpec:
+    """What this and a later node still need of it."""
+    return replace(spec, argv=(), env={}, mounts=())
+
+
+def _start_record(unit: Unit) -> Record:
+    """With the moment on the clock that never steps, which means something until the machine boots again."""
+    spec = _without_secrets(unit.spec)
+    return {"start": spec.to_json(), "at": timestamp(unit.accepted), "up": unit.began, "boot": processes.boot_id()}
+
+
+def most_units() -> int:
+    """How many units may live at once, by the file handles that this process may have."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, min(LIVING_UNITS, (soft - OWN_HANDLES) // UNIT_HANDLES))
+
+
+def _unavailable(what: str, error: OSError) -> HomeportError:
+    """What a caller is told: whether to try again."""
+    if disk.is_passing(error):
+        return DriverUnavailable(f"The node cannot {what} now: {error.strerror}.", detail=str(error))
+    return Internal(f"The node could not {what}.", detail=str(error))
 
 
 def facts(launcher: Launcher, version: str) -> dict[str, Any]:
@@ -275,6 +339,8 @@ def facts(launcher: Launcher, version: str) -> dict[str, Any]:
         "memory_limit": launcher.groups.memory_method,
         "process_limit": launcher.groups.pids_method,
         "cpu_limit": launcher.groups.cpu_method,
+        "units_most": most_units(),
+        "logs_most_mb": logs_most(launcher.data) // (1024 * 1024),
         "cgroup_reason": launcher.groups.reason,
         "overlay": launcher.overlay,
         "private_mounts": launcher.stage.reason or "yes",

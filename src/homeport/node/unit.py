@@ -16,6 +16,8 @@ import subprocess
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
+from typing import Any
 
 from homeport.core.clock import SystemClock
 from homeport.core.service import Background
@@ -24,23 +26,31 @@ from homeport.node import ending, processes
 from homeport.node.cgroups import UnitGroups
 from homeport.node.ending import Intent
 from homeport.node.launch import Folder
-from homeport.node.output import Log, Pipe, read_log, read_log_before
+from homeport.node.output import Log, read_log, read_log_before
+from homeport.node.pipes import Pipe, Pump
 
 log = logging.getLogger(__name__)
 
+STREAMS = ("stdout", "stderr")
 START_WAIT_S = 20.0  # bubblewrap needs 4 ms; more is a machine in great trouble
 KILL_WAIT_S = 30.0  # for a killed process to leave the kernel: it may hang in a slow disk
 REPORT_WAIT_S = 3.0  # from the command's end to the monitor's, which is a millisecond unless the unit stopped its init
+AGAIN_S = 0.5  # between attempts to find out how a unit ended, where the machine lacks handles or memory
+TIMEOUT_GRACE_S = 0.5  # a timeout's SIGKILL follows soon, whatever the unit's own grace: its time is over
+_UNSTARTED_S = 1.0  # after so much killing in vain there is no sandbox yet: then the process that makes it goes
+_KILL_PERIOD_S = 0.1
 _POLL_S = 0.002
 
 
 class Unit:
     """`status` is always current. `on_end` is awaited once, with the outcome."""
 
-    def __init__(self, spec: UnitSpec, folder: Folder, accepted: datetime) -> None:
+    def __init__(self, spec: UnitSpec, folder: Folder, accepted: datetime, began: float) -> None:
+        """accepted: for people. began: the same moment on the clock that never steps, for the timeout."""
         self.spec = spec
         self.folder = folder
         self.accepted = accepted
+        self.began = began
         self.status = UnitStatus(id=spec.id, kind=spec.kind, state=UnitState.STARTING, labels=spec.labels)
         self.groups = UnitGroups(version=0)
         self.intent: Intent | None = None
@@ -48,12 +58,16 @@ class Unit:
         self.ended = asyncio.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._monitor: int | None = None
+        self._monitor_pid: int | None = None
         self._init: int | None = None
         self._command: int | None = None
         self._sandboxed = True
+        self.log: Log | None = None  # while it is written
+        self._pump: Pump | None = None
         self._pipes: list[Pipe] = []
-        self._log: Log | None = None
+        self._positions: dict[str, int] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._kills = 0
         self._last_words = ""
         self._early: tuple[Intent, float] | None = None  # asked to end before there was a process
 
@@ -62,24 +76,27 @@ class Unit:
         return self.status.state in (UnitState.STARTING, UnitState.RUNNING)
 
     def pids(self, tree: dict[int, list[int]] | None = None) -> list[int]:
-        """The unit's own processes: all below the sandbox's init."""
-        return processes.descendants(self.status.pid, tree) if self.status.pid and self.lives else []
+        """The unit's own processes: all below the sandbox's init, while that is there and its pid means nobody else."""
+        there = self.status.pid is not None and self.lives and not _is_over(self._init)
+        return processes.descendants(self.status.pid, tree) if there and self.status.pid else []
 
     # Coming to life
 
-    def open_output(self) -> None:
-        """Start to read the pipes; safe for a unit that a former node started."""
-        self._log = Log(self.folder.log, self.spec.log_limit_bytes)
+    def open_output(self, pump: Pump) -> None:
+        """Start to read the pipes; safe for a unit that a former node started. Raises OSError."""
         self._load_groups()
-        for stream in ("stdout", "stderr"):
+        self.log = Log(self.folder.log, self.spec.log_limit_bytes)
+        self._pump = pump
+        self._positions = dict(zip(STREAMS, self.log.marks, strict=True))
+        for stream in STREAMS:
             with contextlib.suppress(FileNotFoundError):
-                pipe = Pipe(self.folder.pipe(stream), stream)
+                pipe = Pipe(self.folder.pipe(stream), stream, self._positions[stream])
                 self._pipes.append(pipe)
-                asyncio.get_running_loop().add_reader(pipe.handle, self._read, pipe)
+                pump.add(pipe.handle, partial(self._read, pipe))
 
     async def follow(self, process: subprocess.Popen[bytes], background: Background, on_end: "OnEnd") -> None:
-        """Take on a process just started; returns when its command runs or it has ended already."""
-        self._process = process
+        """Take on a process just started; returns when its command runs or it has ended already. Raises OSError."""
+        self._process, self._monitor_pid = process, process.pid
         self._watch(processes.open_pidfd(process.pid), background, on_end)
         deadline = SystemClock().monotonic() + START_WAIT_S
 
@@ -88,14 +105,14 @@ class Unit:
         if self._early is not None:
             self.end(*self._early)
 
-    def adopt(self, background: Background, on_end: "OnEnd") -> None:
-        """Take on what a former node started, if it is still there; else report how it ended."""
+    def adopt(self, pump: Pump, background: Background, on_end: "OnEnd") -> None:
+        """Take on what a former node started, if it is still there; else report how it ended. Raises OSError."""
         self.intent = Intent.load(self.folder.intent)
-        self.open_output()
+        self.open_output(pump)
         self._watch(self._former_monitor(), background, on_end)
         self._find_command()
         if self.intent is not None:
-            self.end(self.intent, self.spec.stop_grace_s)
+            self.end(self.intent, self._grace_of(self.intent))
 
     def _watch(self, monitor: int | None, background: Background, on_end: "OnEnd") -> None:
         self._monitor = monitor
@@ -107,10 +124,12 @@ class Unit:
         loop = asyncio.get_running_loop()
         loop.add_reader(monitor, lambda: (loop.remove_reader(monitor), finish()))
         if self.spec.timeout_s is not None:
-            lived = (SystemClock().now() - self.accepted).total_seconds()
+            left = max(self.began + self.spec.timeout_s - SystemClock().monotonic(), 0.0)
             timed_out = Intent(timed_out=True, reason=f"timed out after {self.spec.timeout_s:g} s")
-            left = max(self.spec.timeout_s - max(lived, 0.0), 0.0)
-            self._timers["timeout"] = loop.call_later(left, self.end, timed_out, self.spec.stop_grace_s)
+            self._timers["timeout"] = loop.call_later(left, self.end, timed_out, self._grace_of(timed_out))
+
+    def _grace_of(self, intent: Intent) -> float:
+        return min(self.spec.stop_grace_s, TIMEOUT_GRACE_S) if intent.timed_out else self.spec.stop_grace_s
 
     def _former_monitor(self) -> int | None:
         """A handle on the monitor, if the process of that pid is the one that was started."""
@@ -118,7 +137,10 @@ class Unit:
             pid, ticks, boot = self.folder.identity.read_text().split()
         except (OSError, ValueError):
             return None
-        handle = processes.open_pidfd(int(pid)) if boot == processes.boot_id() else None
+        if boot != processes.boot_id():
+            return None
+        self._monitor_pid = int(pid)
+        handle = processes.open_pidfd(int(pid))
         if handle is not None and processes.start_ticks(pid) != int(ticks):
             os.close(handle)
             return None
@@ -128,12 +150,13 @@ class Unit:
         """Learn the init's and the command's pids from the sandbox's report. False while there is no command."""
         report = ending.read_report(self.folder.status)
         pid = report.get("child-pid")
-        if pid is None:
+        if pid is None or self._monitor_pid is None:  # pids of an earlier boot mean nothing
             return False
         if self._init is None:
             self._sandboxed = "pid-namespace" in report
             self._init = processes.open_pidfd(pid)
-            if self._sandboxed and processes.pid_namespace(pid) not in (report["pid-namespace"], None):
+            if self._init is not None and not self._is_init(pid, report):
+                os.close(self._init)
                 self._init = None  # another process by now
             if self._init is not None:
                 self.status = replace(self.status, pid=pid)
@@ -144,6 +167,16 @@ class Unit:
             if self._command is not None:
                 asyncio.get_running_loop().add_reader(self._command, self._command_ended)
         return oldest is not None
+
+    def _is_init(self, pid: int, report: dict[str, Any]) -> bool:
+        """Whether the process that has `pid` now is the one of the report. Its namespace says so, or its parent where
+        it may not be looked at; without a sandbox it is the monitor itself."""
+        if not self._sandboxed:
+            return pid == self._monitor_pid and self._monitor is not None
+        namespace = processes.pid_namespace(pid)
+        if namespace is None:
+            return self._monitor is not None and processes.parent(pid) == self._monitor_pid
+        return bool(namespace == report["pid-namespace"])
 
     # Ending
 
@@ -163,27 +196,49 @@ class Unit:
         if self.intent is None:
             self.intent = intent
             intent.save(self.folder.intent)
-        self._find_command()
-        processes.send(self.pids(), signal.SIGTERM)
         loop = asyncio.get_running_loop()
         due = self._timers.get("kill")
         if due is None or due.when() > loop.time() + grace_s:
             if due is not None:
                 due.cancel()
             self._timers["kill"] = loop.call_later(grace_s, self.kill)
+        self._find_command()
+        processes.send(self.pids(), signal.SIGTERM)
+        processes.send(self.pids(), signal.SIGCONT)  # else one that is stopped would never hear of it
 
     def kill(self) -> None:
         """SIGKILL everything, again and again until it is over (the sandbox may have no init yet)."""
         if not self.lives or self._monitor is None:
             return
+        self._timers["kill"] = asyncio.get_running_loop().call_later(_KILL_PERIOD_S, self.kill)
+        self._kills += 1
         self._find_command()
         if self._sandboxed and self._init is not None:
             processes.signal_handle(self._init, signal.SIGKILL)
         else:
             processes.send(self.pids(), signal.SIGKILL)
-        self._timers["kill"] = asyncio.get_running_loop().call_later(0.1, self.kill)
+        if self._init is None and self._kills * _KILL_PERIOD_S > _UNSTARTED_S and self._monitor_pid is not None:
+            processes.send([*processes.descendants(self._monitor_pid), self._monitor_pid], signal.SIGKILL)
 
     async def _finish(self, on_end: "OnEnd") -> None:
+        while True:
+            try:
+                outcome = await self._take_stock()
+                break
+            except OSError as error:
+                log.error("how %s ended cannot be found out yet: %s", self.spec.id, error)
+                await asyncio.sleep(AGAIN_S)
+        await self._remove_groups()
+        for handle in (self._monitor, self._init, self._command):
+            if handle is not None:
+                os.close(handle)
+        self._monitor = self._init = self._command = None
+        self.status = replace(self.status, pid=None)
+        await on_end(self, outcome)
+
+    async def _take_stock(self) -> Outcome:
+        """End what is left and put together how it ended. Raises OSError where that cannot be read now; then it can be
+        asked again."""
         self._find_command()
         for timer in self._timers.values():
             timer.cancel()
@@ -193,9 +248,9 @@ class Unit:
         if self._init is not None and self._sandboxed:
             processes.signal_handle(self._init, signal.SIGKILL)  # what the command left behind
             await _until_over(self._init)
-            self._reap_init()
-        self._drain()
-        outcome = ending.outcome(
+            _reap_init(self._init)
+        await self._drain()
+        return ending.outcome(
             ending.Traces(
                 report=ending.read_report(self.folder.status),
                 intent=self.intent,
@@ -207,21 +262,9 @@ class Unit:
                 memory_mb=self.spec.memory_mb,
             )
         )
-        await self._remove_groups()
-        for handle in (self._monitor, self._init, self._command):
-            if handle is not None:
-                os.close(handle)
-        self._monitor = self._init = self._command = None
-        await on_end(self, outcome)
 
     def _reap(self) -> int | None:
         return self._process.poll() if self._process is not None else None
-
-    def _reap_init(self) -> None:
-        """Having lost its parent, the init comes to the node, which is a subreaper; unless a former node had it."""
-        if self.status.pid is not None:
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(self.status.pid, os.WNOHANG)
 
     async def _remove_groups(self) -> None:
         deadline = SystemClock().monotonic() + KILL_WAIT_S
@@ -241,38 +284,55 @@ class Unit:
         """At most `limit` lines, the newest stamped before `before`; also when the unit has ended."""
         return read_log_before(self.folder.log, before, limit)
 
-    def abandon(self) -> None:
-        """Let go of a unit that never got a process."""
+    async def abandon(self) -> None:
+        """Let go of a unit that got no process, or one that could not be followed: such a process is ended."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGSTOP)  # so that it makes no more children while they are looked for
+            for pid in [*processes.descendants(self._process.pid), self._process.pid]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            self._process.wait()
         self._load_groups()
-        self.groups.remove()
-        self._drain()
+        await self._remove_groups()
+        await self._drain()
 
     def _load_groups(self) -> None:
         with contextlib.suppress(OSError, ValueError):
             self.groups = UnitGroups.from_json(json.loads(self.folder.groups.read_text()))
 
     def _read(self, pipe: Pipe) -> bool:
-        lines, more = pipe.read()
-        self._keep(pipe.stream, lines)
+        try:
+            lines, more = pipe.read()
+        except OSError as error:  # such as a disk in trouble: the program waits meanwhile
+            log.error("output of %s cannot be read: %s", self.spec.id, error)
+            return False
+        self._keep(pipe, lines)
         return more
 
-    def _drain(self) -> None:
-        """Nobody writes any more: read to the end."""
-        for pipe in self._pipes:
-            asyncio.get_running_loop().remove_reader(pipe.handle)
-            while self._read(pipe):
-                pass
-            self._keep(pipe.stream, pipe.close())
-        self._pipes = []
-        if self._log is not None:
-            self._log.close()
-            self._log = None
+    async def _drain(self) -> None:
+        """Nobody of the unit writes any more: read to the end, and not beyond it, should a stranger write."""
+        while self._pipes:
+            pipe = self._pipes[0]
+            if self._pump is not None:
+                self._pump.remove(pipe.handle)
+            end = pipe.total + pipe.waiting_bytes()
+            while pipe.total < end and self._read(pipe):  # noqa: ASYNC110
+                await asyncio.sleep(0)  # others come in between
+            self._pipes.remove(pipe)
+            self._keep(pipe, pipe.close())
+        if self.log is not None:
+            self.log.close()
+            self.log = None
 
-    def _keep(self, stream: str, lines: list[str]) -> None:
-        if lines and self._log is not None:
-            self._log.write(stream, lines)
-            if stream == "stderr":
-                self._last_words = lines[-1]
+    def _keep(self, pipe: Pipe, lines: list[str]) -> None:
+        if not lines or self.log is None:
+            return
+        self._positions[pipe.stream] = pipe.position
+        stdout, stderr = (self._positions[stream] for stream in STREAMS)
+        if self.log.write(pipe.stream, lines, (stdout, stderr)) and pipe in self._pipes:
+            pipe.settle()
+        if pipe.stream == "stderr":
+            self._last_words = lines[-1]
 
 
 OnEnd = Callable[[Unit, Outcome], Awaitable[None]]
@@ -281,6 +341,12 @@ OnEnd = Callable[[Unit, Outcome], Awaitable[None]]
 def _is_over(handle: int | None) -> bool:
     """Whether the process behind a pidfd has ended."""
     return handle is None or bool(select.select([handle], [], [], 0)[0])
+
+
+def _reap_init(handle: int) -> None:
+    """Having lost its parent, the init comes to the node, which is a subreaper; unless a former node had it."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitid(os.P_PIDFD, handle, os.WEXITED | os.WNOHANG)
 
 
 async def _until_over(handle: int) -> None:

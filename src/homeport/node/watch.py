@@ -6,32 +6,44 @@ kernel keeps the limit and the watchdog only ends the rest of a unit of which th
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable
 
 from homeport.node import processes
 from homeport.node.ending import Intent
+from homeport.node.output import Shelf
 from homeport.node.unit import Unit
+
+log = logging.getLogger(__name__)
 
 PERIOD_S = 0.2  # short against the time in which a program fills a machine, long against the 5 ms of one pass
 
 
 class Watchdog:
-    """Looks at every living unit that `units` returns, until it is cancelled."""
+    """Looks at every living unit that `units` returns, and at the sum of the logs, until it is cancelled."""
 
-    def __init__(self, units: Callable[[], Iterable[Unit]]) -> None:
+    def __init__(self, units: Callable[[], Iterable[Unit]], shelf: Shelf) -> None:
         self._units = units
+        self._shelf = shelf
 
     async def run(self) -> None:
         while True:
             await asyncio.sleep(PERIOD_S)
-            living = [unit for unit in self._units() if unit.lives and unit.status.pid]
-            unguarded = [unit for unit in living if not (unit.groups.memory and unit.groups.pids)]
-            tree = processes.children_by_parent() if unguarded else {}
-            for unit in unguarded:
-                _check(unit, unit.pids(tree))
-            for unit in living:
-                if unit.groups.memory and unit.groups.oom_kills():
-                    unit.end(Intent(out_of_memory=True), 0)
+            try:
+                self._look()
+            except Exception:  # such as no free handle: without a watchdog nothing would keep the limits
+                log.exception("the watchdog could not look at everything")
+
+    def _look(self) -> None:
+        self._shelf.trim([unit.log for unit in self._units() if unit.log is not None])
+        living = [unit for unit in self._units() if unit.lives and unit.status.pid]
+        unguarded = [unit for unit in living if not (unit.groups.memory and unit.groups.pids)]
+        tree = processes.children_by_parent() if unguarded else {}
+        for unit in unguarded:
+            _check(unit, unit.pids(tree))
+        for unit in living:
+            if unit.groups.memory and unit.groups.oom_kills():
+                unit.end(Intent(out_of_memory=True), 0)
 
 
 def _check(unit: Unit, pids: list[int]) -> None:

@@ -3,6 +3,7 @@ processes; needs no server and no Envoy.
 """
 
 import asyncio
+import hashlib
 import os
 import shutil
 import signal
@@ -28,6 +29,7 @@ class NodeProcess:
 
     def __init__(self, folder: Path, uid: int | None = None, options: tuple[str, ...] = ()) -> None:
         self.folder, self.uid, self.options = folder, uid, options
+        self.program: tuple[str, ...] = ("-m", "homeport.node")  # what Python runs; tests set traps in it
         self.data = folder / "data"
         self.socket = folder / "node.sock"
         self.driver = ProcessDriver(self.socket)
@@ -46,7 +48,7 @@ class NodeProcess:
     async def start(self) -> None:
         """Start a node and wait until it answers."""
         wrapper = [] if self.uid is None else ["-m", "homeport.testing.ordinary_user", str(self.uid), self._place()]
-        command = ["-m", "homeport.node", "--data", str(self.data), "--socket", str(self.socket), *self.options]
+        command = [*self.program, "--data", str(self.data), "--socket", str(self.socket), *self.options]
         with open(self.folder / "node.log", "ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, *wrapper, *command],
@@ -107,6 +109,18 @@ async def running_node(uid: int | None = None, options: tuple[str, ...] = ()) ->
             node.terminate()
         await node.driver.close()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def leftovers(node: NodeProcess) -> list[str]:
+    """Files of units, and control groups, that are still there."""
+    files = [str(path) for name in ("units", "trash") for path in (node.data / "node" / name).iterdir()]
+    name = node_name(node)
+    groups = [str(path) for base in Path("/sys/fs/cgroup").rglob(name) for path in base.iterdir() if path.is_dir()]
+    return files + groups
+
+
+def node_name(node: NodeProcess) -> str:
+    return "homeport-" + hashlib.sha256(os.fsencode(node.data)).hexdigest()[:12]
 
 
 def _python_path() -> str:

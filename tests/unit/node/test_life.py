@@ -1,7 +1,6 @@
 """The life of a node with real units: killed, restarted, stopped, and what is left behind."""
 
 import asyncio
-import hashlib
 import os
 import signal
 import stat
@@ -18,7 +17,7 @@ from homeport.core.ids import UnitId
 from homeport.core.units import Mount, UnitExit, UnitState
 from homeport.node import host, main, processes, sandbox
 from homeport.testing.driver_suite import RUN, end_of, eventually, unit_spec
-from homeport.testing.nodes import NodeProcess, running_node
+from homeport.testing.nodes import NodeProcess, leftovers, node_name, running_node
 
 pytestmark = [
     pytest.mark.sandbox,
@@ -43,18 +42,6 @@ async def prints(node: NodeProcess, unit: UnitId, text: str) -> None:
 
 async def is_gone(pid: int) -> bool:
     return processes.start_ticks(pid) is None or Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0] == "Z"
-
-
-def leftovers(node: NodeProcess) -> list[str]:
-    """Files of units, and control groups, that are still there."""
-    files = [str(path) for name in ("units", "trash") for path in (node.data / "node" / name).iterdir()]
-    name = node_name(node)
-    groups = [str(path) for base in Path("/sys/fs/cgroup").rglob(name) for path in base.iterdir() if path.is_dir()]
-    return files + groups
-
-
-def node_name(node: NodeProcess) -> str:
-    return "homeport-" + hashlib.sha256(os.fsencode(node.data)).hexdigest()[:12]
 
 
 async def test_a_killed_node_is_followed_by_one_that_knows_every_unit_and_every_end() -> None:

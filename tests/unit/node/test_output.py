@@ -5,14 +5,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from homeport.core.clock import SystemClock
-from homeport.node.output import LINE_CHARACTERS, STAMP_STEP, Log, Pipe, read_log, read_log_before
+from homeport.node.output import STAMP_STEP, Log, read_log, read_log_before
+from homeport.node.pipes import LINE_BYTES, Pipe
 
 
 def pipe_pair(folder: Path) -> tuple[Pipe, int]:
     path = folder / "pipe"
     os.mkfifo(path)
     writer = os.open(path, os.O_RDWR)
-    return Pipe(path, "stdout"), writer
+    return Pipe(path, "stdout", 0), writer
 
 
 def test_lines_are_put_together_across_reads_and_the_rest_comes_at_the_end(tmp_path: Path) -> None:
@@ -33,7 +34,7 @@ def test_a_line_without_end_is_cut_into_bounded_pieces(tmp_path: Path) -> None:
     for _ in range(5):
         os.write(writer, b"x" * 10_000)
         pieces += pipe.read()[0]
-    assert {len(piece) for piece in pieces} == {LINE_CHARACTERS}
+    assert {len(piece) for piece in pieces} == {LINE_BYTES}
     assert len("".join([*pieces, *pipe.close()])) == 50_000
     os.close(writer)
 
@@ -57,13 +58,15 @@ def test_a_log_drops_its_oldest_lines_and_keeps_its_offsets(tmp_path: Path) -> N
             early = read_log(tmp_path / "log", 0, 1)[0]
     kept = sum(path.stat().st_size for path in (tmp_path / "log").iterdir())
     assert 32 * 1024 < kept <= 64 * 1024 + 4096
-    assert early.text != "line 0"
-    offset, texts = 0, []
+    assert early.text.startswith("[homeport] ") and early.time < read_log(tmp_path / "log", early.offset, 1)[0].time
+    offset, texts = early.offset, []
     while lines := read_log(tmp_path / "log", offset, 100):
         texts += [line.text for line in lines]
         offset = lines[-1].offset
     first = int(texts[0].split()[1])
     assert texts == [f"line {number}" for number in range(first, 5000)]
+    assert f" {first} lines of output before this were dropped" in early.text
+    assert read_log_before(tmp_path / "log", LATER, 10_000)[0] == early
     log.write("stderr", ["after"])
     assert [(line.stream, line.text) for line in read_log(tmp_path / "log", offset, 100)] == [("stderr", "after")]
     log.close()

@@ -1,0 +1,42 @@
+"""A disk of some megabytes that a test may fill: a tmpfs, mounted by root and unmounted afterwards."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+
+@contextmanager
+def small_disk(place: Path, megabytes: int) -> Iterator[Path]:
+    """`place` as a file system of its own, of `megabytes`. Skips the test where the user of the tests may not mount."""
+    if os.geteuid() != 0:
+        pytest.skip("a small disk is mounted by root")
+    place.mkdir(exist_ok=True)
+    options = f"size={megabytes}m,mode=755"
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "small", str(place)], capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip(f"a small disk cannot be mounted: {done.stderr.strip()}")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def fill(place: Path, spare_bytes: int = 0) -> Path:
+    """Take all of the disk at `place` but `spare_bytes`; returns the file that holds it, to be removed."""
+    file = place / "filler"
+    handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        while (free := _free(place)) > spare_bytes:
+            os.write(handle, bytes(min(1024 * 1024, free - spare_bytes)))
+    finally:
+        os.close(handle)
+    return file
+
+
+def _free(place: Path) -> int:
+    found = os.statvfs(place)
+    return found.f_bfree * found.f_frsize
