@@ -111,7 +111,7 @@ class Server:
             Builds(store, clock, builder, fetches, data, signals),
             Runner(store, clock, [driver], tasks, slots=slots, wakeup=signals.runner),
             Expiries(store, clock, signals),
-            Garbage(store, clock, driver, builder, data, signals.garbage),
+            Garbage(store, clock, driver, builder, data, signals.garbage, staging=self.context.staging),
         )
 
     async def run(self) -> None:

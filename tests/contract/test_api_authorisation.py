@@ -64,6 +64,8 @@ NEEDS: dict[Route, Needs] = {
     ("GET", "/v0/homeport/explain/{kind}/{name}"): ["agents:get"],
     ("POST", "/v0/homeport/policies/dry-run"): ["policies:get", "agents:list", "jobs:list"],
     ("GET", "/v0/homeport/logs/{kind}/{name}"): ["agents:get"],
+    ("GET", "/v0/homeport/executions/{executionId}/history"): ["jobs:get"],
+    ("GET", "/v0/homeport/executions/{executionId}/verification"): ["jobs:get"],
     ("GET", "/v0/homeport/status"): ["agents:list", "jobs:list"],
     ("GET", "/v0/locations"): ["locations:list"],
     ("GET", "/v0/configuration"): ["configurations:list"],
@@ -312,6 +314,8 @@ async def test_what_is_in_another_workspace_is_not_found(plane: ControlPlane) ->
         ("GET", f"/v0/jobs/sums/executions/{execution}/tasks"),
         ("POST", "/v0/jobs/sums/executions"),
         ("GET", "/v0/homeport/logs/job/sums"),
+        ("GET", f"/v0/homeport/executions/{execution}/history"),
+        ("GET", f"/v0/homeport/executions/{execution}/verification"),
     ):
         answer = await plane.send(stranger, method, path, json={} if method == "POST" else None)
         assert answer.status_code == 404, (path, answer.text)

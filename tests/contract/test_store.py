@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 
 from homeport.store.sqlite import SqliteStore
-from homeport.testing import store_suite, store_suite_executions, store_suite_loops, store_suite_secrets
+from homeport.testing import (
+    store_suite,
+    store_suite_executions,
+    store_suite_history,
+    store_suite_loops,
+    store_suite_secrets,
+)
 
 
 @pytest.fixture
@@ -50,6 +56,10 @@ class TestExecutions(store_suite_executions.ExecutionSuite):
 
 
 class TestTasks(store_suite_executions.TaskSuite):
+    pass
+
+
+class TestHistories(store_suite_history.HistorySuite):
     pass
 
 

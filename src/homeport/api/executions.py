@@ -18,8 +18,8 @@ from homeport.app.executions import (
     list_tasks,
 )
 from homeport.app.pages import PageRequest
-from homeport.core.errors import NotFound
-from homeport.core.limits import EXECUTION_PAGE_LIMIT, PAGE_LIMIT
+from homeport.core.errors import Invalid, NotFound
+from homeport.core.limits import EXECUTION_PAGE_LIMIT, PAGE_LIMIT, STOP_GRACE_S, STOP_GRACE_S_MAX
 from homeport.wire.executions import (
     CreateJobExecutionOutput,
     CreateJobExecutionRequest,
@@ -90,9 +90,21 @@ async def get_execution_route(ctx: Ctx, caller: Caller, job: JobName, execution_
 
 
 @router.delete("/{executionId}", operation_id="DeleteJobExecution", responses=SHAPE)
-async def cancel_execution_route(ctx: Ctx, caller: Caller, job: JobName, execution_id: ExecutionName) -> Any:
-    """Cancel, not erase (public contract)."""
-    return execution_of(await cancel_execution(ctx, caller, job, execution_id)).to_json()
+async def cancel_execution_route(
+    ctx: Ctx,
+    caller: Caller,
+    job: JobName,
+    execution_id: ExecutionName,
+    now: Annotated[bool, Query(description="Stop running tasks, too.")] = False,
+    grace: Annotated[
+        int | None, Query(ge=0, le=STOP_GRACE_S_MAX, description="With `now`: seconds from SIGTERM to SIGKILL.")
+    ] = None,
+) -> Any:
+    """Cancel, not erase (public contract): nothing new starts, and running tasks finish unless `now` is true."""
+    if grace is not None and not now:
+        raise Invalid("grace", "goes with now=true", value=grace)
+    grace_s = (STOP_GRACE_S if grace is None else grace) if now else None
+    return execution_of(await cancel_execution(ctx, caller, job, execution_id, grace_s)).to_json()
 
 
 @router.get(

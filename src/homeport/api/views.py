@@ -132,6 +132,7 @@ def execution_of(execution: Execution, tasks: Sequence[Task] | None = None) -> J
             running=execution.running,
             cancelled=execution.cancelled,
             retried=execution.retried,
+            lost=execution.lost,
         ),
         tasks=None if tasks is None else [task_of(execution, task) for task in tasks],
     )

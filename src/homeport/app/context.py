@@ -1,11 +1,13 @@
 """What every use case needs, in one value. Built by `homeport.server`, passed down, never reached for."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from homeport.configuration import Configuration
 from homeport.core.clock import Clock
+from homeport.core.ids import ExecutionId
 from homeport.core.service import Signals
 from homeport.drivers.contract import Driver
 from homeport.identity.keys import KeyRing
@@ -18,7 +20,9 @@ from homeport.store.contract import Store
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """`drivers` by the name that a region's configuration gives. `base_url` is where clients reach the gateway.
-    `configuration` is the operator's, defaults where they say nothing."""
+    `configuration` is the operator's, defaults where they say nothing. `verifying` is held by whoever replays an
+    execution's history. `staging` are the executions that are being accepted now: any other that is invisible was
+    abandoned."""
 
     store: Store
     clock: Clock
@@ -29,7 +33,9 @@ class Context:
     drivers: Mapping[str, Driver]
     signals: Signals
     base_url: str
+    staging: set[ExecutionId] = field(default_factory=set)
     configuration: Configuration = field(default_factory=Configuration)
+    verifying: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,11 +68,39 @@ async def create_execution(context: Context, principal: Principal, job: str, int
     planned = await context.store.read(lambda tx: _plan(context, tx, principal, job, intent, digest))
     if planned.visible:
         return planned
+    if planned.id in context.staging:
+        raise Conflict(f"The execution id {planned.id!r} is being accepted now.", hint="Try again, or use another id.")
+    context.staging.add(planned.id)
+    try:
+        await _stage_all(context, planned, tasks, now)
+        execution = await _publish(context, principal, planned, intent, digest)
+    finally:
+        context.staging.discard(planned.id)
+    context.signals.runner.wake()
+    return execution
+
+
+async def _stage_all(context: Context, planned: Execution, tasks: Sequence[dict[str, Any]], now: datetime) -> None:
+    others = frozenset(context.staging - {planned.id})
+
+    def insert(tx: Transaction) -> None:
+        if (left := tx.executions.get(planned.id)) is not None and not left.visible:
+            tx.executions.discard_staged(others)  # of a server that died: it does not keep the id taken
+        tx.executions.insert(planned)
+
     encoded = [json.dumps(task, separators=(",", ":")) for task in tasks]
-    await context.store.write(lambda tx: tx.executions.insert(planned))
+    await context.store.write(insert)
     for first in range(0, len(encoded), STAGE_TASKS):
         part = encoded[first : first + STAGE_TASKS]
         await context.store.write(partial(_stage, planned.id, first, part, now))
+
+
+async def _publish(
+    context: Context, principal: Principal, planned: Execution, intent: ExecutionIntent, digest: str
+) -> Execution:
+    """Make it visible. The same request may have been accepted while this one was being staged: then its execution is
+    the answer."""
+    job = planned.job
 
     def publish(tx: Transaction) -> Execution:
         _check_still_runnable(tx, planned)
@@ -80,15 +108,12 @@ async def create_execution(context: Context, principal: Principal, job: str, int
         return found(tx.executions.get(planned.id), principal, job, planned.id)
 
     try:
-        execution = await context.store.write(publish)
+        return await context.store.write(publish)
     except Conflict:
-        # The same request may have been accepted while this one was being staged: then its execution is the answer.
         accepted = await context.store.read(lambda tx: _earlier(tx, principal, job, intent))
         if accepted is None or not accepted.visible or digest_of(context, accepted) != digest:
             raise
         return accepted
-    context.signals.runner.wake()
-    return execution
 
 
 async def get_execution(
@@ -157,8 +182,12 @@ async def list_tasks(
     return await context.store.read(read)
 
 
-async def cancel_execution(context: Context, principal: Principal, job: str, execution_id: str) -> Execution:
-    """Cancel: no task starts any more, running ones finish (public contract). A finished execution stays as it is."""
+async def cancel_execution(
+    context: Context, principal: Principal, job: str, execution_id: str, stop_grace_s: int | None = None
+) -> Execution:
+    """Cancel: no task starts any more, running ones finish (public contract). With `stop_grace_s` they are stopped:
+    SIGTERM, and SIGKILL so many seconds later; that may be asked for later, too, and the shortest grace counts. A
+    finished execution stays as it is."""
     require(principal, "jobs:run", "jobs:create", "jobs:delete")
     now = context.clock.now()
 
@@ -166,6 +195,8 @@ async def cancel_execution(context: Context, principal: Principal, job: str, exe
         execution = _visible(tx, principal, job, execution_id)
         if not execution.status.terminal:
             cancel_in(tx, execution, now)
+            if stop_grace_s is not None:
+                tx.executions.ask_stop(execution.id, stop_grace_s, now)
         return found(tx.executions.get(execution.id), principal, job, execution_id)
 
     execution = await context.store.write(write)

@@ -203,6 +203,7 @@ def counts(execution: Resource) -> str:
         ("failure", "failed"),
         ("cancelled", "cancelled"),
         ("retried", "retried"),
+        ("lost", "lost"),
     ):
         if stats.get(key):
             words.append(f"{stats[key]} {word}")

@@ -19,7 +19,7 @@ from homeport.core.clock import parse_timestamp
 from homeport.core.errors import NotFound
 from homeport.core.fields import IGNORED_HEADER, Ignored
 from homeport.core.ids import Kind
-from homeport.core.limits import EXECUTION_PAGE_LIMIT_MAX, PAGE_LIMIT_MAX, REQUEST_TIMEOUT_S
+from homeport.core.limits import EXECUTION_PAGE_LIMIT_MAX, HISTORY_PAGE_LIMIT_MAX, PAGE_LIMIT_MAX, REQUEST_TIMEOUT_S
 
 UPLOAD_HEADER = "X-Blaxel-Upload-Url"
 _BLOCK = 256 * 1024
@@ -196,8 +196,24 @@ class Homeport(AccountOperations):
         path = f"/jobs/{part(job)}/executions/{part(execution)}/tasks"
         yield from self._pages(path, PAGE_LIMIT_MAX, _narrowed(q, sort))
 
-    def cancel_execution(self, job: str, execution: str) -> Resource:
-        return self._json("DELETE", f"/jobs/{part(job)}/executions/{part(execution)}")
+    def cancel_execution(self, job: str, execution: str, *, now: bool = False, grace_s: int | None = None) -> Resource:
+        """With `now`, running tasks are stopped, and killed after `grace_s` seconds."""
+        query = {"now": "true"} if now else {}
+        query |= {"grace": str(grace_s)} if grace_s is not None else {}
+        return self._json("DELETE", f"/jobs/{part(job)}/executions/{part(execution)}", query=query)
+
+    def verify_execution(self, execution: str) -> Resource:
+        """What a replay of its history finds (Homeport's own)."""
+        return self._json("GET", f"/homeport/executions/{part(execution)}/verification")
+
+    def execution_history(self, execution: str) -> Iterator[Resource]:
+        """What happened to it, oldest first (Homeport's own)."""
+        after: int | None = 0
+        while after is not None:
+            query = {"after": str(after), "limit": str(HISTORY_PAGE_LIMIT_MAX)}
+            answer = self._json("GET", f"/homeport/executions/{part(execution)}/history", query=query)
+            yield from answer.get("data") or ()
+            after = answer.get("next")
 
     # Calls of agents, through the gateway.
 

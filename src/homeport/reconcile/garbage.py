@@ -7,6 +7,7 @@ their rows, which are written first: so it never races with what is being made.
 import asyncio
 import logging
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,7 +16,7 @@ from homeport.build.builder import Builder
 from homeport.build.bundle import remove_bundle
 from homeport.core.clock import Clock
 from homeport.core.errors import Unavailable
-from homeport.core.ids import Kind, RevisionId, UnitId
+from homeport.core.ids import ExecutionId, Kind, RevisionId, UnitId
 from homeport.core.service import Background, Wakeup
 from homeport.core.units import UnitKind, UnitState, UnitStatus
 from homeport.drivers.contract import Driver
@@ -29,7 +30,6 @@ log = logging.getLogger(__name__)
 INTERVAL_S = 60.0
 YOUNG_S = 600  # a file younger than this may belong to something that is not in the store yet
 UPLOAD_WAIT_S = 2 * 3600  # longer than an upload address lives
-STAGED_S = 15 * 60  # an execution still invisible after this was abandoned by a dead server
 TASK_UNITS_KEPT = 2000  # ended attempts whose output is kept, newest first; some 100 MB of small logs
 REPLICA_UNITS_KEPT = 5  # ended replicas of one agent whose output is kept
 STOP_GRACE_S = 10.0
@@ -39,15 +39,24 @@ class Garbage:
     """The service."""
 
     def __init__(
-        self, store: Store, clock: Clock, driver: Driver, builder: Builder, data: DataDir, wakeup: Wakeup
+        self,
+        store: Store,
+        clock: Clock,
+        driver: Driver,
+        builder: Builder,
+        data: DataDir,
+        wakeup: Wakeup,
+        *,
+        staging: Collection[ExecutionId],
     ) -> None:
+        """`staging` are the executions that are being accepted at the moment."""
         self._store = store
         self._clock = clock
         self._driver = driver
         self._builder = builder
         self._data = data
         self._wakeup = wakeup
-        self._started = clock.now()
+        self._staging = staging
         self._background = Background()
 
     async def start(self) -> None:
@@ -71,9 +80,9 @@ class Garbage:
     async def collect(self) -> None:
         """One pass."""
         now = self._clock.now()
-        # What was staged before this process began was abandoned by another; of its own, only what is long overdue.
-        abandoned = max(self._started, now - timedelta(seconds=STAGED_S))
-        await self._store.write(lambda tx: tx.executions.discard_staged(abandoned))
+        # Whatever this process stages from now on is written after this write: it must not look at the set later.
+        staging = frozenset(self._staging)
+        await self._store.write(lambda tx: tx.executions.discard_staged(staging))
         await self._store.write(lambda tx: _fail_abandoned_uploads(tx, now))
         await self._collect_units()
         digests, building = await self._store.read(_read_builds)

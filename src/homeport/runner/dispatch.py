@@ -10,13 +10,13 @@ from functools import partial
 
 from homeport.core.clock import Clock
 from homeport.core.errors import HomeportError, Unavailable
-from homeport.core.ids import new_id
+from homeport.core.ids import UnitId, new_id
 from homeport.core.service import Background, Wakeup
 from homeport.core.units import Outcome, UnitState, UnitStatus
 from homeport.drivers.contract import Driver
 from homeport.jobs.execution import shares
 from homeport.jobs.states import AttemptState
-from homeport.runner.launch import TaskLauncher
+from homeport.runner.launch import CancelledFirst, TaskLauncher
 from homeport.runner.outcomes import finish_attempt, follow_outcomes, settle
 from homeport.store.contract import Store, Transaction, attempt_unit
 from homeport.store.records import Attempt, Execution, Task
@@ -52,6 +52,7 @@ class Runner:
         self._background = Background()
         self._starting = asyncio.Semaphore(STARTS_AT_ONCE)
         self._checked_at: float | None = None
+        self._stopping: dict[UnitId, int] = {}  # units that were asked to end, with the grace
 
     async def start(self) -> None:
         if self._background.active:
@@ -116,6 +117,7 @@ class Runner:
 
     async def _dispatch(self) -> None:
         executions = await self._store.read(lambda tx: tx.executions.unfinished())
+        await self._stop_what_shall(executions)
         free = self._slots - sum(execution.running for execution in executions)
         room = 0 if self._wakeup.paused else min(max(0, free), STARTS_A_PASS)
         claimed = await self._claim_shares(executions, room)
@@ -126,6 +128,21 @@ class Runner:
                 await self._store.write(partial(_settle, execution, now))
         if len(claimed) == STARTS_A_PASS:
             self._wakeup.wake()  # there may be room for more
+
+    async def _stop_what_shall(self, executions: Iterable[Execution]) -> None:
+        """Ask what runs of an execution that is to be stopped to end. Asked once for each unit, and again for a shorter
+        grace or by the next server: the first reason stands in the driver, and the shortest grace counts."""
+        graces = {one.id: one.stop_grace_s for one in executions if one.stop_grace_s is not None and one.running}
+        if not graces:
+            self._stopping.clear()
+            return
+        for attempt, _ in await self._store.read(lambda tx: tx.executions.open_attempts()):
+            grace_s = graces.get(attempt.execution_id)
+            if grace_s is None or self._stopping.get(attempt.unit, grace_s + 1) <= grace_s:
+                continue
+            for driver in self._drivers:
+                await driver.stop(attempt.unit, grace_s)
+            self._stopping[attempt.unit] = grace_s
 
     async def _claim_shares(self, executions: Iterable[Execution], room: int) -> list[Task]:
         """Claim up to `room` tasks, shared among the executions. One that gives less than its share only waits for
@@ -169,6 +186,10 @@ class Runner:
                 status = await driver.start(spec)
             except Unavailable:
                 raise
+            except CancelledFirst:
+                outcome = Outcome(stopped=True, reason="its execution was cancelled before it started")
+                await self._store.write(lambda tx: finish_attempt(tx, unit, outcome, self._clock.now()))
+                return
             except Exception as error:  # whatever it is, it would be the same again: it counts as an attempt
                 reason = error.message if isinstance(error, HomeportError) else "An internal error occurred."
                 log.warning("task %s cannot start", unit, exc_info=error)

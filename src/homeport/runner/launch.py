@@ -24,6 +24,10 @@ TASK_DATA = "/v0/homeport/task-data"
 TOKEN_MARGIN_S = 60  # beyond the task's own time: the start of its program
 
 
+class CancelledFirst(Exception):
+    """The execution was cancelled before the attempt could start."""
+
+
 class TaskLauncher:
     """Makes the units of attempts. Reads the bundle and the job's account; starts nothing."""
 
@@ -45,7 +49,7 @@ class TaskLauncher:
 
     async def attempt(self, task: Task, number: int) -> tuple[Driver, UnitSpec]:
         """The driver and the unit of attempt `number`. Raises `Internal` when revision, bundle or account is gone,
-        or a secret does not open."""
+        or a secret does not open, `CancelledFirst` when it shall not start any more."""
 
         def read(tx: Transaction) -> tuple[Execution | None, Revision | None, ServiceAccount | None]:
             execution = tx.executions.get(task.execution_id)
@@ -55,6 +59,8 @@ class TaskLauncher:
         execution, revision, account = await self._store.read(read)
         if execution is None or revision is None or account is None:
             raise Internal(detail=f"execution {task.execution_id} has lost its job's revision or account")
+        if execution.cancel_requested_at is not None:
+            raise CancelledFirst
         bundle = await asyncio.to_thread(load_bundle, self._bundles, revision.bundle_digest or "")
         unit = attempt_unit(execution.id, task.index, number)
         settings = JobSettings.from_spec(self._platform.spec_of(revision), bundle.manifest.runtime)

@@ -7,7 +7,7 @@ thread and may be run again, so it has no side effects of its own. A `Conflict` 
 written before it in the same work stays, so catch it around `write`, not inside.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
@@ -268,8 +268,8 @@ class Executions(Protocol):
         is visible."""
         ...
 
-    def discard_staged(self, before: datetime) -> int:
-        """Remove invisible executions created earlier; returns how many."""
+    def discard_staged(self, keep: Collection[ExecutionId]) -> int:
+        """Remove invisible executions other than these; returns how many."""
         ...
 
     def get(self, execution_id: ExecutionId) -> Execution | None:

@@ -1,7 +1,7 @@
 """Executions in SQL. Keeps `contract.Executions`, together with `tasks`, which it extends; what a status means and
 when it changes is the runner's to decide."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Any
 
@@ -55,9 +55,9 @@ class SqlExecutions(SqlTasks):
             total = self._connection.scalar(select(executions.c.total).where(executions.c.id == execution_id))
             add_entry(self._connection, execution_id, EntryKind.ACCEPTED, now, amount=total)
 
-    def discard_staged(self, before: datetime) -> int:
+    def discard_staged(self, keep: Collection[ExecutionId]) -> int:
         # The tables of tasks and attempts say ON DELETE CASCADE.
-        old = delete(executions).where(executions.c.visible.is_(False), executions.c.created_at < micros(before))
+        old = delete(executions).where(executions.c.visible.is_(False), executions.c.id.not_in(keep))
         return self._connection.execute(old).rowcount
 
     def get(self, execution_id: ExecutionId) -> Execution | None:

@@ -188,8 +188,9 @@ class Loops:
         return Expiries(self.store, self.clock, self.context.signals)
 
     def garbage(self) -> Garbage:
-        signals = self.context.signals
-        return Garbage(self.store, self.clock, self.driver, self.builder, self.context.data, signals.garbage)
+        context, wakeup = self.context, self.context.signals.garbage
+        parts = (self.store, self.clock, self.driver, self.builder, context.data, wakeup)
+        return Garbage(*parts, staging=context.staging)
 
     @asynccontextmanager
     async def running(self, *services: Service) -> AsyncIterator[None]:

@@ -63,7 +63,7 @@ class ExecutionSuite:
         for made in (old, new, make_execution("exec-visible")):
             await store.write(lambda tx, made=made: tx.executions.insert(made))  # type: ignore[misc]
             await store.write(lambda tx, made=made: tx.executions.add_tasks(made.id, 0, ["{}"], NOON))  # type: ignore[misc]
-        assert await store.write(lambda tx: tx.executions.discard_staged(LATER)) == 1
+        assert await store.write(lambda tx: tx.executions.discard_staged({ExecutionId("exec-new")})) == 1
         assert await store.read(lambda tx: tx.executions.get(ONE)) is None
         assert await store.read(lambda tx: tx.executions.task(ONE, 0)) is None
         for kept in ("exec-new", "exec-visible"):

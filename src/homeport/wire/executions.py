@@ -82,12 +82,15 @@ class JobExecutionSpec(Reply):
 
 
 class JobExecutionStats(Reply):
+    """`lost` is an addition of ours: attempts whose end cannot be known. Each is tried again like a failure."""
+
     total: int
     success: int
     failure: int
     running: int
     cancelled: int
     retried: int
+    lost: int
 
 
 class JobExecutionTaskMetadata(Reply):

@@ -41,7 +41,7 @@ def execution(status: Any = "running") -> executions.JobExecution:
         ),
         spec=executions.JobExecutionSpec(parallelism=5, timeout=3600, env_override=executions.masked({"A": "secret"})),
         status=status,
-        stats=executions.JobExecutionStats(total=1, success=0, failure=1, running=0, cancelled=0, retried=3),
+        stats=executions.JobExecutionStats(total=1, success=0, failure=1, running=0, cancelled=0, retried=3, lost=0),
         tasks=[TASK],
     )
 

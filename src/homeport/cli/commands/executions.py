@@ -5,14 +5,19 @@ from typing import Annotated
 
 import typer
 
+from homeport.cli.commands.histories import show_history, verify_execution
 from homeport.cli.completing import complete_execution, complete_job
 from homeport.cli.options import Data, Format, Lines, Output, Workspace, connect
 from homeport.cli.output import emit, note
 from homeport.cli.views import Wanted
+from homeport.core.errors import Invalid
 from homeport.core.ids import Kind
+from homeport.core.limits import STOP_GRACE_S, STOP_GRACE_S_MAX
 from homeport.jobs.states import ExecutionStatus
 
 app = typer.Typer(help="Look at a job's executions and their tasks, or cancel one.", no_args_is_help=True)
+app.command("verify")(verify_execution)
+app.command("history")(show_history)
 
 Job = Annotated[str, typer.Argument(help="The job's name.", autocompletion=complete_job)]
 ExecutionName = Annotated[str, typer.Argument(help="The execution's id.", autocompletion=complete_execution)]
@@ -101,16 +106,30 @@ def execution_logs(
 
 @app.command("cancel")
 def cancel_execution(
-    job: Job, execution: ExecutionName, data: Data = None, workspace: Workspace = None, output: Format = Output.TEXT
+    job: Job,
+    execution: ExecutionName,
+    now: Annotated[bool, typer.Option("--now", help="Stop running tasks, too; may follow a plain cancel.")] = False,
+    grace: Annotated[
+        int | None,
+        typer.Option(min=0, max=STOP_GRACE_S_MAX, help=f"Seconds from SIGTERM to SIGKILL; default {STOP_GRACE_S}."),
+    ] = None,
+    data: Data = None,
+    workspace: Workspace = None,
+    output: Format = Output.TEXT,
 ) -> None:
     """Cancel an execution: nothing new starts, running tasks finish.
 
+    With --now they are stopped, and killed if they are still there after the grace.
+
     \b
-    Example:
+    Examples:
       homeport executions cancel word-count exec-abc
+      homeport executions cancel word-count exec-abc --now --grace 30
     """
+    if grace is not None and not now:
+        raise Invalid("--grace", "goes with --now", value=grace)
     with connect(data, workspace) as client:
-        found = client.cancel_execution(job, execution)
+        found = client.cancel_execution(job, execution, now=now, grace_s=grace)
     if output is not Output.TEXT:
         emit(found, output)
         return
