@@ -3,8 +3,10 @@
 Names are chosen by callers and unique by kind in a workspace; ids are made here and never reused.
 """
 
+import random
 import re
-import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import NewType
 
@@ -44,7 +46,21 @@ def new_key_id() -> str:
 
 
 def _random(length: int) -> str:
-    return "".join(secrets.choice(_ALPHABET) for _ in range(length))
+    return "".join(_source.choice(_ALPHABET) for _ in range(length))
+
+
+_source: random.Random = random.SystemRandom()
+
+
+@contextmanager
+def drawn_from(source: random.Random) -> Iterator[None]:
+    """Every id made meanwhile comes from `source`: for simulations, which repeat. Ids are secrets elsewhere."""
+    global _source
+    before, _source = _source, source
+    try:
+        yield
+    finally:
+        _source = before
 
 
 def check_name(name: object, field: str = "metadata.name") -> str:

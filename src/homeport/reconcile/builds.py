@@ -89,6 +89,8 @@ class Builds:
                 await self._store.write(record)
                 self._signals.rollouts.wake()
                 self._signals.builds.wake()
+        except Unavailable as error:  # its bundle is there: the next pass finds it and records it
+            log.warning("the build of %s is not recorded yet: %s", revision.id, error.message)
         finally:
             self._building.pop(revision.id, None)
 

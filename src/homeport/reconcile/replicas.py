@@ -29,13 +29,22 @@ PORTS = range(20000, 30000)  # below the range from which Linux gives ports to o
 
 
 class Performer:
-    """Does what it is told, for one driver. It decides nothing."""
+    """Does what it is told, for one driver. It decides nothing. `choose_port` is given the ports of all replicas."""
 
-    def __init__(self, store: Store, clock: Clock, driver: Driver, launcher: ReplicaLauncher) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        driver: Driver,
+        launcher: ReplicaLauncher,
+        *,
+        choose_port: Callable[[set[int]], int] | None = None,
+    ) -> None:
         self._store = store
         self._clock = clock
         self._driver = driver
         self._launcher = launcher
+        self._choose_port = choose_port or free_port
         self._choosing_port = asyncio.Lock()
         self._methods: dict[type, Callable[[Workload, Any], Awaitable[None]]] = {
             actions.BeginStart: self._begin_start,
@@ -155,7 +164,7 @@ class Performer:
     async def _free_port(self) -> int:
         """Asked and written down by one at a time, so that no two replicas get the same."""
         taken = await self._store.read(lambda tx: {known.port for known in tx.replicas.every()})
-        return await asyncio.to_thread(free_port, taken)
+        return await asyncio.to_thread(self._choose_port, taken)
 
     async def _serve(self, workload: Workload, action: actions.Serve) -> None:
         now = self._clock.now()

@@ -22,6 +22,7 @@ from homeport.build.bundle import Bundle, Description, load_bundle
 from homeport.build.fetch import Fetcher
 from homeport.build.program import Platform
 from homeport.build.registry import registry
+from homeport.build.toolchain import Toolchain
 from homeport.core.clock import Clock, SystemClock
 from homeport.core.errors import HomeportError
 from homeport.core.ids import ExecutionId, Kind, RevisionId
@@ -120,8 +121,8 @@ class ScriptedGateway(XdsServer):
 class ReadyBuilder(Builder):
     """Builds nothing: the bundle of a source is there at once, or `refuses` says why not. Sweeps like the real one."""
 
-    def __init__(self, data: DataDir, driver: Driver, clock: Clock) -> None:
-        super().__init__(data, driver, clock)
+    def __init__(self, data: DataDir, driver: Driver, clock: Clock, tools: Toolchain | None = None) -> None:
+        super().__init__(data, driver, clock, tools)
         self.refuses: dict[str, BaseException] = {}
         self.built: list[RevisionId] = []
         self.manifest_toml = ""

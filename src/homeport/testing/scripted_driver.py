@@ -18,9 +18,11 @@ from homeport.core.units import LogLine, Outcome, UnitExit, UnitSpec, UnitState,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Behaviour:
-    """What a unit does. outcome: it ends so, at once or `after_s` seconds later; None: it runs until it is ended.
-    ports: where it listens from the start. lines: what it prints at once. obeys: it ends on SIGTERM."""
+    """What a unit does. start_s: so many seconds it takes to become a process. outcome: it ends so, at once or
+    `after_s` seconds later; None: it runs until it is ended. ports: where it listens from the start. lines: what it
+    prints at once. obeys: it ends on SIGTERM."""
 
+    start_s: float = 0.0
     outcome: Outcome | None = None
     after_s: float = 0.0
     ports: frozenset[int] = frozenset()
@@ -42,6 +44,10 @@ class _Unit:
     log: list[LogLine] = field(default_factory=list)
     timers: list[asyncio.TimerHandle] = field(default_factory=list)
     intent: Outcome = field(default_factory=Outcome)
+    began: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+_ALIVE = (UnitState.STARTING, UnitState.RUNNING)
 
 
 class ScriptedDriver:
@@ -85,10 +91,11 @@ class ScriptedDriver:
     def finish(self, unit: UnitId, outcome: Outcome) -> None:
         """End a living unit so. A unit that has ended is left alone."""
         found = self._units.get(unit)
-        if found is None or found.status.state is not UnitState.RUNNING:
+        if found is None or found.status.state not in _ALIVE:
             return
         for timer in found.timers:
             timer.cancel()
+        found.began.set()
         state = UnitState.LOST if outcome.lost else UnitState.EXITED
         found.status = replace(found.status, state=state, pid=None, ended_at=self._clock.now(), outcome=outcome)
         self._seq += 1
@@ -113,22 +120,20 @@ class ScriptedDriver:
         if present := self._units.get(spec.id):
             if spec.generation == present.spec.generation:
                 return present.status
-            if spec.generation < present.spec.generation or present.status.state is UnitState.RUNNING:
+            if spec.generation < present.spec.generation or present.status.state in _ALIVE:
                 raise Conflict(f"The unit {spec.id} is at generation {present.spec.generation}.")
             await self.forget(spec.id)
         self.started.append(spec)
-        behaviour, now = self.decide(spec), self._clock.now()
-        status = UnitStatus(
-            id=spec.id,
-            kind=spec.kind,
-            state=UnitState.RUNNING,
-            pid=len(self.started),
-            started_at=now,
-            labels=spec.labels,
-        )
-        self._units[spec.id] = _Unit(spec=spec, behaviour=behaviour, status=status, ports=behaviour.ports)
-        self._begin(self._units[spec.id])
-        return status
+        behaviour = self.decide(spec)
+        status = UnitStatus(id=spec.id, kind=spec.kind, state=UnitState.STARTING, labels=spec.labels)
+        unit = _Unit(spec=spec, behaviour=behaviour, status=status, ports=behaviour.ports)
+        self._units[spec.id] = unit
+        if behaviour.start_s:  # it goes on whatever becomes of the caller
+            unit.timers.append(asyncio.get_running_loop().call_later(behaviour.start_s, self._begin, unit))
+            await unit.began.wait()
+        else:
+            self._begin(unit)
+        return unit.status
 
     async def stop(self, unit: UnitId, grace_s: float) -> None:
         self._check()
@@ -172,7 +177,7 @@ class ScriptedDriver:
     async def forget(self, unit: UnitId) -> None:
         self._check()
         found = self._units.get(unit)
-        if found and found.status.state is UnitState.RUNNING:
+        if found and found.status.state in _ALIVE:
             raise Conflict(f"The unit {unit} is still alive.")
         self._units.pop(unit, None)
         self._ends = [end for end in self._ends if end.status.id != unit]
@@ -193,7 +198,10 @@ class ScriptedDriver:
             raise DriverUnavailable
 
     def _begin(self, unit: _Unit) -> None:
-        loop, behaviour = asyncio.get_running_loop(), unit.behaviour
+        """It is a process from now on."""
+        loop, behaviour, now = asyncio.get_running_loop(), unit.behaviour, self._clock.now()
+        unit.status = replace(unit.status, state=UnitState.RUNNING, pid=len(self.started), started_at=now)
+        unit.began.set()
         for line in behaviour.lines:
             self.write(unit.spec.id, line)
         if behaviour.outcome is not None:
@@ -204,7 +212,7 @@ class ScriptedDriver:
 
     def _end(self, unit: _Unit, intent: Outcome, grace_s: float) -> None:
         """SIGTERM now, SIGKILL after the grace, as the node does."""
-        if unit.status.state is not UnitState.RUNNING:
+        if unit.status.state not in _ALIVE:
             return
         if unit.intent == Outcome():
             unit.intent = intent
