@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from random import SystemRandom
 from typing import Any
 
 import pytest
@@ -27,7 +28,8 @@ from homeport.testing.simulation.__main__ import report
 from homeport.testing.simulation.world import simulate
 from homeport.workloads import rollout
 
-FIXED = range(11, 51)
+FIXED = range(60)
+FRESH = 20
 SEEDS_A_MUTATION = 40  # at the most: a mistake that so many runs do not meet is not looked for
 
 
@@ -39,6 +41,13 @@ def _check(seed: int) -> None:
 @pytest.mark.parametrize("first", FIXED[::20])
 def test_nothing_is_lost_whatever_a_seed_brings(first: int) -> None:
     for seed in range(first, first + 20):
+        _check(seed)
+
+
+def test_nothing_is_lost_whatever_a_fresh_seed_brings() -> None:
+    first = SystemRandom().randrange(10**9)
+    print(f"seeds {first} to {first + FRESH - 1}")
+    for seed in range(first, first + FRESH):
         _check(seed)
 
 

@@ -224,7 +224,7 @@ class Server:
             Builds(known, clock, builder, fetches, data, signals),
             Runner(known, clock, [driver], tasks, slots=slots, wakeup=signals.runner),
             Expiries(known, clock, signals),
-            Garbage(known, clock, driver, builder, site().empty, signals.garbage),
+            Garbage(known, clock, driver, builder, site().empty, signals.garbage, staging=self.context.staging),
         )
 
     async def start(self) -> None:
