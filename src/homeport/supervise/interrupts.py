@@ -39,5 +39,10 @@ class Interrupts:
         except BlockingIOError:
             pass
 
+    def close(self) -> None:
+        """Give its descriptors back. Signals must not have been taken over."""
+        self._read.close()
+        self._write.close()
+
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.count += 1

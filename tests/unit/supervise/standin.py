@@ -4,14 +4,19 @@ Run as a program of its own by the tests, so that signals and exit codes are rea
 """
 
 import argparse
+import os
+import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from homeport.core.errors import HomeportError
 from homeport.settings import DataDir
-from homeport.supervise import probe
+from homeport.supervise import probe, supervisor
 from homeport.supervise.drain import Work
 from homeport.supervise.interrupts import Interrupts
+from homeport.supervise.processes import Handle, Starting
 from homeport.supervise.progress import PlainProgress
 from homeport.supervise.supervisor import Component
 from homeport.supervise.up import Parts, UpOptions, explain, up
@@ -43,14 +48,57 @@ class Idle:
         pass
 
 
+def die_at(count: int) -> None:
+    """Kill this process right after its `count`th step: a state written, a process made, told to go on or signalled."""
+    left = count
+
+    def then_die(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*words: Any, **options: Any) -> Any:
+            nonlocal left
+            result = work(*words, **options)
+            left -= 1
+            if left == 0:
+                print("DIES after", name, flush=True)
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+
+        return wrapped
+
+    for holder, name in (
+        (sys.modules[up.__module__], "write_state"),
+        (supervisor, "spawn"),
+        (Starting, "admit"),
+        (Handle, "send"),
+    ):
+        setattr(holder, name, then_die(name, getattr(holder, name)))
+
+
+class Busy(Idle):
+    """One task runs until the file is there."""
+
+    def __init__(self, until: Path) -> None:
+        self._until = until
+
+    def work(self) -> Work:
+        if self._until.exists():
+            return Work(known=True, waiting_tasks=2)
+        return Work(known=True, tasks=1, executions=1, agents=1, replicas=3, waiting_tasks=2, requests=4)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("data", type=Path)
     parser.add_argument("--port", type=int)
     parser.add_argument("--broken", default="")
     parser.add_argument("--stubborn", default="")
+    parser.add_argument("--die-at", type=int, default=0)
+    parser.add_argument("--small", action="store_true", help="programs that start faster")
+    parser.add_argument("--busy", type=Path, help="until this file is there")
+    parser.add_argument("--drain", type=float, default=30.0)
     parser.add_argument("--grace", type=float, default=0.5)
     arguments = parser.parse_args()
+    if arguments.die_at:
+        die_at(arguments.die_at)
 
     def components(options: UpOptions, port: int) -> list[Component]:
         made = []
@@ -60,7 +108,9 @@ def main() -> int:
             made.append(
                 Component(
                     name=name,
-                    argv=[sys.executable, "-c", program, str(port)],
+                    argv=["/bin/sleep", f"600.{port}"]
+                    if arguments.small and name != "envoy"
+                    else [sys.executable, "-c", program, str(port)],
                     log=options.data.logs / f"{name}.log",
                     ready=(lambda: probe.ready(f"http://127.0.0.1:{port}")) if name == "envoy" else lambda: (True, ""),
                     stop_grace_s=arguments.grace if name == arguments.stubborn else 10.0,
@@ -72,8 +122,12 @@ def main() -> int:
     interrupts.install()
     try:
         return up(
-            UpOptions(data=DataDir(arguments.data), port=arguments.port),
-            Parts(components=components, check_host=lambda options: [], plant=lambda data: Idle()),
+            UpOptions(data=DataDir(arguments.data), port=arguments.port, drain_s=arguments.drain),
+            Parts(
+                components=components,
+                check_host=lambda options: [],
+                plant=lambda data: Busy(arguments.busy) if arguments.busy else Idle(),
+            ),
             interrupts=interrupts,
             progress=PlainProgress(),
             on_ready=lambda state: print("READY", state.port, flush=True),

@@ -1,5 +1,6 @@
 """The life of `up` with small real programs as components: start, restart, refusal, take-over, stop."""
 
+import itertools
 import json
 import os
 import select
@@ -51,6 +52,14 @@ class Up:
                 if not block:
                     break
         raise AssertionError(f"no line {start!r} in {self.lines}")
+
+    def becomes_ready(self) -> bool:
+        """Whether it gets there; False when it dies before."""
+        try:
+            self.wait_line("READY")
+        except AssertionError:
+            return False
+        return True
 
     def ready(self) -> UpState:
         self.wait_line("READY")
@@ -249,3 +258,134 @@ def test_a_stop_during_the_start_leaves_nothing(start: Callable[..., Up]) -> Non
     up.wait_line("ok  node is up")
     assert up.end(signal.SIGINT) in (0, 130)
     assert up.state().components == {}
+
+
+def test_killed_after_any_step_of_its_start_or_stop_the_next_up_and_down_work(start: Callable[..., Up]) -> None:
+    port = str(free_port())
+    words = ("--small", "--port", port)
+    for step in itertools.count(1):
+        dying = start(*words, "--die-at", str(step))
+        code = dying.end() if dying.becomes_ready() else dying.process.wait(BOUND_S)
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL
+        if step % 2:
+            stop(dying.data)
+        else:
+            following = start(*words)
+            following.ready()
+            assert len(naming(port)) == 4, f"one of each after step {step}"
+            assert following.end() == 0
+        eventually(lambda: not naming(port), f"nothing is left after step {step}")
+        after = dying.state()
+        assert (after.components, after.ready, after.stopping) == ({}, False, None)
+    assert step > 24, "there are as many steps as there are processes to write down, to start and to end"
+
+
+def naming(port: str) -> list[int]:
+    """The components for `port`: all of them have it in their arguments."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if "standin.py" not in str(words) and any(word.endswith(port.encode()) for word in words):
+                found.append(int(entry.name))
+    return found
+
+
+def test_a_stop_waits_for_what_is_under_way_and_says_what_it_stops(start: Callable[..., Up], tmp_path: Path) -> None:
+    up = start("--port", str(free_port()), "--busy", str(tmp_path / "done"))
+    up.ready()
+    up.process.send_signal(signal.SIGINT)
+    up.wait_line("... letting 4 requests and 1 running task end, at most 30 s more")
+    stopping = up.state().stopping
+    assert stopping is not None and (stopping["tasks"], stopping["requests"]) == (1, 4)
+    assert not up.state().ready
+    (tmp_path / "done").touch()
+    assert up.process.wait(BOUND_S) == 0
+    up.wait_line("stopped: nothing was running")
+    up.wait_line("at the next `homeport up`: 2 waiting tasks go on")
+    stopped = up.state().stopped
+    assert stopped is not None and (stopped["tasks"], stopped["waitingTasks"]) == (0, 2)
+
+
+def test_a_stop_waits_no_longer_than_it_is_told(start: Callable[..., Up], tmp_path: Path) -> None:
+    up = start("--port", str(free_port()), "--busy", str(tmp_path / "never"), "--drain", "0.3")
+    up.ready()
+    assert up.end() == 0
+    up.wait_line("stopped: 1 agent (3 replicas), 1 running task of 1 execution, 4 requests cut")
+    up.wait_line("at the next `homeport up`: 1 agent starts again; 1 stopped task starts again, which costs no retry")
+    stopped = up.state().stopped
+    assert stopped is not None and 0.3 <= stopped["waitedSeconds"] < BOUND_S
+
+
+def test_a_second_request_to_stop_waits_for_nothing(start: Callable[..., Up], tmp_path: Path) -> None:
+    up = start("--port", str(free_port()), "--busy", str(tmp_path / "never"))
+    up.ready()
+    up.process.send_signal(signal.SIGINT)
+    up.wait_line("... letting")
+    assert up.end(signal.SIGINT) == 0
+    up.wait_line("stopped: 1 agent (3 replicas)")
+
+
+def test_down_says_how_long_to_wait(start: Callable[..., Up], tmp_path: Path) -> None:
+    up = start("--port", str(free_port()), "--busy", str(tmp_path / "never"))
+    up.ready()
+    stopped = down(up.data, PlainProgress(), RealPlant(up.data), 0.2)
+    assert stopped is not None and (stopped["tasks"], stopped["replicas"]) == (1, 3)
+    assert up.process.wait(BOUND_S) == 0
+
+
+def test_one_that_was_killed_while_it_stopped_leaves_only_its_node_to_the_next(
+    start: Callable[..., Up], tmp_path: Path
+) -> None:
+    up = start("--port", str(free_port()), "--busy", str(tmp_path / "never"))
+    before = up.ready().components
+    up.process.send_signal(signal.SIGINT)
+    up.wait_line("... letting")
+    up.process.kill()
+    up.process.wait(BOUND_S)
+    after = start().ready().components
+    assert {name for name in after if after[name] == before[name]} == {"node"}
+
+
+def test_a_component_of_a_dead_up_that_does_not_answer_is_killed(start: Callable[..., Up]) -> None:
+    first = start("--port", str(free_port()))
+    before = first.ready()
+    first.process.kill()
+    first.process.wait(BOUND_S)
+    os.kill(before.components["envoy"].pid, signal.SIGSTOP)
+    second = start()
+    after = second.ready()
+    assert not lives(before.components["envoy"]) and after.components["node"] == before.components["node"]
+    second.wait_line("!   envoy of the earlier start does not answer and is killed")
+
+
+def test_down_stops_an_up_that_is_halted(start: Callable[..., Up]) -> None:
+    up = start("--port", str(free_port()))
+    up.ready()
+    os.kill(up.process.pid, signal.SIGSTOP)
+    assert stop(up.data) is not None
+    assert up.process.wait(BOUND_S) == 0
+
+
+def test_a_component_of_another_boot_is_nobody(start: Callable[..., Up]) -> None:
+    up = start("--port", str(free_port()))
+    up.ready()
+    assert up.end() == 0
+    with subprocess.Popen(["/bin/sleep", "60"]) as stranger:
+        try:
+            found = identify(stranger.pid)
+            assert found is not None
+            state = json.loads(up.data.state.read_text())
+            earlier = {**found.to_json(), "boot": "00000000-0000-0000-0000-000000000000"}
+            state |= {"supervisor": earlier, "components": dict.fromkeys(state["components"] or ["node"], earlier)}
+            up.data.state.write_text(json.dumps(state))
+            assert stop(up.data) is None
+            assert start().ready().components["node"] != found
+            assert stranger.poll() is None
+        finally:
+            stranger.kill()
