@@ -24,7 +24,7 @@ from homeport.api.app import public_app
 from homeport.api.internal import internal_app
 from homeport.app.authentication import client_secret
 from homeport.app.context import Context
-from homeport.app.first_run import ensure_first_run
+from homeport.app.first_run import ensure_first_run, refuse_lost_parts
 from homeport.app.sealing import seal_at_rest
 from homeport.build.builder import Builder
 from homeport.build.fetch import Fetcher
@@ -35,6 +35,7 @@ from homeport.core import log as logs
 from homeport.core.clock import SystemClock
 from homeport.core.errors import HomeportError
 from homeport.core.service import Service, Signals
+from homeport.core.space import Space
 from homeport.dataplane.snapshot import Authority
 from homeport.dataplane.xds import XdsServer
 from homeport.drivers.process import ProcessDriver
@@ -68,12 +69,14 @@ class Server:
     """Every part of the process, wired. Parts start in order and stop in reverse."""
 
     def __init__(self, data: DataDir, host: str, port: int) -> None:
+        refuse_lost_parts(data)
         clock, signals = SystemClock(), Signals()
         driver = ProcessDriver(data.socket("node"))
         store = SqliteStore(data.database)
         keys = KeyRing.load_or_create(data.signing_key)
         configuration = read_configuration(data.config)
         sealing = SealingKeys.load(data.sealing_key) or SealingKeys.generate()
+        space = Space(data.root, data.reserve)
         self.data = data
         self.context = Context(
             store=store,
@@ -86,6 +89,7 @@ class Server:
             signals=signals,
             base_url=base_url(host, port),
             configuration=configuration,
+            space=space,
         )
         platform = Platform(
             base_url=self.context.base_url,
@@ -97,7 +101,7 @@ class Server:
         xds = XdsServer(data.socket("xds"), authority, clock)
         routes = Routes(store, clock, keys, xds)
         tools = toolchain()
-        builder = Builder(data, driver, clock, tools, configuration.limits)
+        builder = Builder(data, driver, clock, tools, configuration.limits, space)
         fetcher = Fetcher(data, driver, clock, tools.registry, configuration)
         fetches = Fetches(store, fetcher, self.context.sealing, configuration.sources)
         performer = Performer(store, clock, driver, ReplicaLauncher(store, data.bundles, platform))
@@ -109,13 +113,14 @@ class Server:
             xds,
             Rollouts(store, clock, driver, performer, routes, xds, signals, data.bundles),
             Builds(store, clock, builder, fetches, data, signals),
-            Runner(store, clock, [driver], tasks, slots=slots, wakeup=signals.runner),
+            Runner(store, clock, [driver], tasks, slots=lambda: 0 if space.full else slots, wakeup=signals.runner),
             Expiries(store, clock, signals),
             Garbage(store, clock, driver, builder, data, signals.garbage, staging=self.context.staging),
         )
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""
+        await self.context.space.start()  # first: what it holds in reserve may be what the store needs to open
         await self.context.store.start()
         try:
             await seal_at_rest(self.context)
@@ -128,6 +133,7 @@ class Server:
         finally:
             await self._driver.close()
             await self.context.store.stop()
+            await self.context.space.stop()
 
     async def _serve(self) -> None:
         servers = [
@@ -202,6 +208,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         asyncio.run(Server(data, options.host, options.port).run())
     except HomeportError as error:
         log.error("%s %s", error.for_caller(), error.detail)
+        return 1
+    except OSError as error:
+        if error.filename is None:
+            raise
+        log.error("%s: %s. Check its owner and mode, and the disk.", error.filename, error.strerror)
         return 1
     return 0
 

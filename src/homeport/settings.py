@@ -4,12 +4,15 @@ Everything that Homeport keeps is in one directory. Its own parts are readable b
 shown (bundles, unit directories) stands under names that other users may pass through but not list.
 """
 
+import contextlib
 import hashlib
 import os
 import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from homeport.core.private import sync_folder
 
 DEFAULT_PORT = 8080
 SOCKET_PATH_BYTES = 100  # a unix socket's path may have 107 bytes; room for the longest name
@@ -71,6 +74,11 @@ class DataDir:
         return self.sockets / "drain"
 
     @property
+    def reserve(self) -> Path:
+        """Room that is given back when the disk is full (homeport.core.space)."""
+        return self.root / "reserve"
+
+    @property
     def logs(self) -> Path:
         return self.root / "logs"
 
@@ -117,7 +125,8 @@ class DataDir:
         return self.sockets / f"{name}.sock"
 
     def create(self) -> None:
-        """Make every directory with its mode. Safe to repeat."""
+        """Make every directory with its mode, durably. Safe to repeat."""
+        new = not self.root.exists()
         self.root.mkdir(parents=True, exist_ok=True)
         self.root.chmod(0o711)
         for private in (self.signing_key.parent, self.logs, self.uploads, self.sources, self.sockets):
@@ -126,6 +135,10 @@ class DataDir:
         for passable in (self.builds, self.bundles, self.cache, self.node):
             passable.mkdir(parents=True, exist_ok=True)
             passable.chmod(0o711)
+        sync_folder(self.root)
+        if new:
+            with contextlib.suppress(PermissionError):  # one that may be written to and not be read
+                sync_folder(self.root.parent)
 
     def remove_sockets(self) -> None:
         """Once nothing of the installation runs: `create` makes the directory anew. Never raises."""

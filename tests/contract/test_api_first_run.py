@@ -26,10 +26,10 @@ async def test_a_first_start_that_was_killed_is_completed_and_a_lost_key_file_ma
     path = plane.context.data.admin_key
     await ensure_first_run(plane.context)
     before = path.read_text().strip()
-    path.rename(path.with_name("admin-key.part"))  # as if killed between the commit and the file's name
+    draft = path.rename(path.with_name(".admin-key.0a1b"))  # as if killed between the commit and the file's name
     await ensure_first_run(plane.context)
     after = path.read_text().strip()
-    assert after != before and not path.with_name("admin-key.part").exists()
+    assert after != before and not draft.exists()
     assert (await plane.send(after, "GET", "/v0/agents")).status_code == 200
     accounts = await plane.context.store.read(lambda tx: tx.identities.accounts(DEFAULT_WORKSPACE))
     assert len(accounts) == 1

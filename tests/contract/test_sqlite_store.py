@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, create_engine, event
 
-from homeport.core.errors import HomeportError, Internal, Invalid, StoreUnavailable
+from homeport.core.errors import DiskFull, HomeportError, Internal, Invalid, StoreUnavailable
 from homeport.core.ids import ExecutionId, Kind
 from homeport.store import writer
 from homeport.store.contract import attempt_unit
@@ -113,20 +113,22 @@ async def test_writes_that_wait_share_a_commit(store: SqliteStore) -> None:
     assert len(commits) <= 3
 
 
-async def test_a_full_disk_fails_the_group_and_the_store_goes_on(store: SqliteStore) -> None:
+async def test_a_full_disk_fails_the_group_and_the_store_goes_on(store: SqliteStore, path: Path) -> None:
     pages = await store.write(lambda tx: tx._connection.exec_driver_sql("PRAGMA page_count").scalar())
     await store.write(lambda tx: tx._connection.exec_driver_sql(f"PRAGMA max_page_count = {pages + 2}").scalar())
     small = [store.write(lambda tx, n=n: tx.set_note(f"n{n}", "kept")) for n in range(3)]
     answers = await asyncio.gather(
         *small, store.write(lambda tx: tx.set_note("big", "x" * 100_000)), return_exceptions=True
     )
-    assert isinstance(answers[3], StoreUnavailable)
-    assert "full" in answers[3].message
+    assert isinstance(answers[3], DiskFull)
+    assert str(path.parent) in answers[3].message
+    assert isinstance(store.failure, DiskFull)
     for number, answer in enumerate(answers[:3]):
         noted = await store.read(lambda tx, number=number: tx.note(f"n{number}"))
-        assert (answer, noted) == (None, "kept") or (isinstance(answer, StoreUnavailable) and noted is None)
+        assert (answer, noted) == (None, "kept") or (isinstance(answer, DiskFull) and noted is None)
     await store.write(lambda tx: tx._connection.exec_driver_sql("PRAGMA max_page_count = 100000").scalar())
     await store.write(lambda tx: tx.set_note("big", "x" * 100_000))
+    assert store.failure is None
 
 
 async def test_a_lock_of_another_process_is_reported_and_passes(store: SqliteStore, path: Path) -> None:

@@ -68,7 +68,9 @@ def _takes(route: BaseRoute, scope: Scope) -> bool:
 
 async def _on_homeport_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HomeportError)
-    if error.status >= 500:
+    if isinstance(error, Unavailable):
+        log.warning("%s %s: %s %s", request.method, request.scope["path"], error.message, error.detail)
+    elif error.status >= 500:
         log.error("%s %s: %s %s", request.method, request.scope["path"], error.message, error.detail, exc_info=error)
     if isinstance(error, UnknownVersion):
         return JSONResponse(Error(error="invalid_api_version", message=error.message).to_json(), status_code=400)

@@ -9,6 +9,7 @@ from homeport.configuration import Configuration
 from homeport.core.clock import Clock
 from homeport.core.ids import ExecutionId
 from homeport.core.service import Signals
+from homeport.core.space import Space
 from homeport.drivers.contract import Driver
 from homeport.identity.keys import KeyRing
 from homeport.policy.inventory import Region
@@ -22,7 +23,7 @@ class Context:
     """`drivers` by the name that a region's configuration gives. `base_url` is where clients reach the gateway.
     `configuration` is the operator's, defaults where they say nothing. `verifying` is held by whoever replays an
     execution's history. `staging` are the executions that are being accepted now: any other that is invisible was
-    abandoned."""
+    abandoned. `space` tells when the disk is full."""
 
     store: Store
     clock: Clock
@@ -36,6 +37,7 @@ class Context:
     staging: set[ExecutionId] = field(default_factory=set)
     configuration: Configuration = field(default_factory=Configuration)
     verifying: asyncio.Lock = field(default_factory=asyncio.Lock)
+    space: Space = field(default_factory=Space.unwatched)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,9 +56,10 @@ async def create_workload(
     """Store a new agent or job with its first revision.
 
     Raises `Invalid` for a bad specification or a missing source, `Denied` when a policy refuses, `Conflict` for a
-    name that exists. `upload` asks for a slot for the archive.
+    name that exists, `DiskFull`. `upload` asks for a slot for the archive.
     """
     require(principal, f"{kind.plural}:create")
+    context.space.require()
     now = context.clock.now()
     _check(kind, intent.spec, now)
 
@@ -86,6 +87,7 @@ async def update_workload(
 
     Raises as `create_workload`, and `NotFound`."""
     require(principal, f"{kind.plural}:update")
+    context.space.require()
     now = context.clock.now()
     _check(kind, intent.spec, now)
 

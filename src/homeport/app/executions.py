@@ -57,9 +57,11 @@ async def create_execution(context: Context, principal: Principal, job: str, int
     execution again.
 
     Raises `NotFound`, `Invalid`, `Denied` when a policy refuses or the job is disabled, `Conflict` when the job has
-    nothing to run yet or the id is taken by other content, `LimitExceeded` when it may not wait and would have to.
+    nothing to run yet or the id is taken by other content, `LimitExceeded` when it may not wait and would have to,
+    `DiskFull`.
     """
     require(principal, "jobs:run", "jobs:create")
+    context.space.require()
     tasks = [{}] if intent.tasks is None else intent.tasks
     if not tasks:
         raise Invalid("tasks", "must have at least one element; leave it out for one task without arguments")

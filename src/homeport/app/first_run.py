@@ -1,22 +1,37 @@
 """The first start: a workspace and the administrator's key, once. Safe to be killed between the two: the next start
 completes what is missing."""
 
-import os
-from pathlib import Path
-
 from homeport.app.authentication import ALL_SCOPES
 from homeport.app.context import Context
+from homeport.core.errors import StoreUnavailable
 from homeport.core.ids import new_id, new_key_id
+from homeport.core.private import remove_drafts, write_once
 from homeport.identity.keys import GATEWAY_AUDIENCE, Claims
 from homeport.identity.principals import Role
+from homeport.settings import DataDir
 from homeport.store.contract import Transaction
 from homeport.store.records import ApiKey, ServiceAccount, Workspace
 
 DEFAULT_WORKSPACE = "default"
 
 
+def refuse_lost_parts(data: DataDir) -> None:
+    """Raises `StoreUnavailable` where this is not the first start, since the administrator's key is there, and what was
+    made before that key is not: a new one in its place would hide that everything is lost."""
+    if not data.admin_key.exists():
+        return
+    for path, loss in ((data.database, "everything that was stored"), (data.signing_key, "every key ever given out")):
+        if not path.exists():
+            raise StoreUnavailable(
+                f"{path} is missing, and with it {loss}; {data.admin_key} shows that it was there.",
+                hint=f"Put back a backup of {data.root}, or begin anew in another directory (--data).",
+            )
+
+
 async def ensure_first_run(context: Context) -> None:
     """Make the default workspace, the administrator's account and `DATA/admin-key` where they are missing."""
+    for path in (context.data.admin_key, context.data.signing_key, context.data.sealing_key):
+        remove_drafts(path)
     if context.data.admin_key.exists():
         return
     now = context.clock.now()
@@ -51,7 +66,7 @@ async def ensure_first_run(context: Context) -> None:
         return claims
 
     claims = await context.store.write(write)
-    _write_private(context.data.admin_key, context.keys.sign(claims, GATEWAY_AUDIENCE) + "\n")
+    write_once(context.data.admin_key, f"{context.keys.sign(claims, GATEWAY_AUDIENCE)}\n".encode())
 
 
 def _admin(tx: Transaction, context: Context) -> ServiceAccount:
@@ -68,15 +83,3 @@ def _admin(tx: Transaction, context: Context) -> ServiceAccount:
     )
     tx.identities.add_account(account)
     return account
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Write with mode 600 from the first byte on, whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.unlink(missing_ok=True)
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.rename(path)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from homeport.app.condition import read_condition
 from homeport.app.context import Context
 from homeport.core.errors import DriverUnavailable
 from homeport.core.ids import Kind
@@ -87,7 +88,8 @@ async def read_status(context: Context, principal: Principal) -> Status:
         )
 
     status = await context.store.read(read)
-    status.notes.append(_NOTE_LOOPBACK)
+    condition = await read_condition(context)
+    status.notes.extend((*condition.missing, *condition.limits, _NOTE_LOOPBACK))
     if is_low(limit := hard_limit()):
         status.notes.append(
             f"This machine lets a process open {limit} files: the gateway serves about {connections(limit)} "

@@ -12,6 +12,7 @@ from homeport.build.archive import UnpackLimits, check_archive, keep_archive
 from homeport.core.errors import Conflict, Invalid, NotFound
 from homeport.core.ids import RevisionId, new_id
 from homeport.core.limits import MIB
+from homeport.core.space import full_disk_said
 from homeport.identity.keys import UPLOAD_AUDIENCE
 from homeport.store.contract import Transaction
 from homeport.store.records import Event
@@ -22,15 +23,18 @@ async def receive_archive(context: Context, token: str, body: AsyncIterator[byte
     """Store `body` as the source of the revision that `token` names and start its build.
 
     Raises `Unauthenticated` for a foreign or expired token, `NotFound` when the revision is gone, `Invalid` for
-    something that is no zip archive or is too large, `Conflict` when another archive came first.
+    something that is no zip archive or is too large, `Conflict` when another archive came first, `DiskFull` without
+    room for it.
     """
     claims = context.keys.verify(token, UPLOAD_AUDIENCE, context.clock.now())
+    context.space.require()
     revision_id = RevisionId(claims.sub)
     part = context.data.uploads / f"{revision_id}.{new_id('part', 8)}"
     try:
-        digest = await _write(part, body, context.configuration.limits.upload_mb)
-        await asyncio.to_thread(check_archive, part, UnpackLimits.of(context.configuration.limits))
-        await asyncio.to_thread(keep_archive, part, context.data.sources, digest)
+        with full_disk_said(context.data.root):
+            digest = await _write(part, body, context.configuration.limits.upload_mb)
+            await asyncio.to_thread(check_archive, part, UnpackLimits.of(context.configuration.limits))
+            await asyncio.to_thread(keep_archive, part, context.data.sources, digest)
         await context.store.write(lambda tx: _start_build(context, tx, revision_id, digest))
     finally:
         part.unlink(missing_ok=True)

@@ -21,6 +21,7 @@ from typing import IO
 from homeport.configuration import Limits
 from homeport.core.errors import Invalid
 from homeport.core.limits import MIB, UNPACKED_BYTES, UNPACKED_FILES
+from homeport.core.private import sync_folder
 
 CHUNK_BYTES = 1024 * 1024
 RATIO = (
@@ -82,11 +83,7 @@ def keep_archive(part: Path, sources: Path, digest: str) -> None:
     with part.open("rb") as file:
         os.fsync(file.fileno())
     part.rename(sources / f"{digest}.zip")
-    directory = os.open(sources, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync_folder(sources)
 
 
 def unpack(archive: Path, target: Path, limits: UnpackLimits | None = None) -> Unpacked:

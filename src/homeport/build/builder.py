@@ -37,6 +37,7 @@ from homeport.configuration import Limits
 from homeport.core.clock import Clock, parse_timestamp, timestamp
 from homeport.core.errors import DriverUnavailable
 from homeport.core.ids import Kind, RevisionId, UnitId
+from homeport.core.space import Space, full_disk_said
 from homeport.core.units import Mount, UnitKind, UnitSpec, UnitState
 from homeport.drivers.contract import Driver
 from homeport.settings import DataDir
@@ -70,8 +71,15 @@ class Builder:
     """Builds sources. Several builds may run at once, one of a revision at a time."""
 
     def __init__(
-        self, data: DataDir, driver: Driver, clock: Clock, tools: Toolchain | None = None, limits: Limits | None = None
+        self,
+        data: DataDir,
+        driver: Driver,
+        clock: Clock,
+        tools: Toolchain | None = None,
+        limits: Limits | None = None,
+        space: Space | None = None,
     ) -> None:
+        self.space = space or Space.unwatched()
         self._data = data
         self._driver = driver
         self._clock = clock
@@ -93,16 +101,17 @@ class Builder:
         """Build `request`, go on with its build that an earlier server began, or return the bundle that is there.
 
         Raises `Invalid` for a source that breaks a rule, `BuildFailed` for a step that failed, `DriverUnavailable`
-        where the driver stays away. Cancelling leaves the unit running; the next call goes on with it.
+        where the driver stays away, `DiskFull`. Cancelling leaves the unit running; the next call goes on with it.
         """
         digest = self.digest(request)
         if bundle := await asyncio.to_thread(find_bundle, self._data.bundles, digest):
             return bundle
         self._active[request.revision] = request.workspace
         try:
-            draft = await self._resumed(request, digest) or await self._begun(request, digest)
-            await self._finished(request.revision, draft)
-            await asyncio.to_thread(self._publish, request.revision, draft)
+            with full_disk_said(self._data.root):
+                draft = await self._resumed(request, digest) or await self._begun(request, digest)
+                await self._finished(request.revision, draft)
+                await asyncio.to_thread(self._publish, request.revision, draft)
         except (asyncio.CancelledError, DriverUnavailable):
             raise  # the unit may live on, and its files with it
         except BaseException:

@@ -17,6 +17,7 @@ from typing import Any
 from homeport.build.errors import BuildFailed
 from homeport.build.manifest import Manifest, parse_manifest
 from homeport.core.errors import Internal
+from homeport.core.private import sync_folder
 from homeport.core.units import Mount
 
 FILE_NAME = "bundle.json"
@@ -143,17 +144,19 @@ def seal(app: Path) -> None:
 
 
 def place(work: Path, target: Path) -> None:
-    """Move the finished directory `work` to `target`, where it is a bundle from then on. Where a build of the same
-    source was quicker, its bundle stays and `work` is removed."""
+    """Move the finished directory `work` to `target`, where it is a bundle from then on, durably. Where a build of the
+    same source was quicker, its bundle stays and `work` is removed."""
     os.sync()  # a bundle must not be emptier after a power failure than its records say
     try:
         work.rename(target)
     except OSError as exc:
         if exc.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
+        sync_folder(target.parent)  # the quicker one may not have come so far
         remove_tree(work)
         return
     target.chmod(0o755)  # whoever may remove the data directory can
+    sync_folder(target.parent)
 
 
 def size_of(directory: Path) -> int:

@@ -4,7 +4,7 @@
     ├─ Rejected      the caller must change something; never retried
     │   Invalid 400 · Unauthenticated 401 · Denied 403 · NotFound 404 · Conflict 409 · LimitExceeded 429
     ├─ Unavailable   503 with Retry-After; may succeed later
-    │   NoCapacity · DriverUnavailable · StoreUnavailable
+    │   NoCapacity · DiskFull · DriverUnavailable · StoreUnavailable
     └─ Internal      500; a bug; the detail is logged, never sent
 
 Each carries two messages: `message` for the caller, `detail` for the log. The class decides the HTTP status, in
@@ -105,6 +105,13 @@ class NoCapacity(Unavailable):
     """The machine has no room for this now."""
 
     reason = "NoCapacity"
+
+
+class DiskFull(Unavailable):
+    """The disk of the data directory is full."""
+
+    reason = "DiskFull"
+    retry_after_s = 5
 
 
 class DriverUnavailable(Unavailable):

@@ -10,6 +10,10 @@ import os
 import sys
 from pathlib import Path
 
+from homeport.core.clock import SystemClock
+
+REPEATS_S = 60.0
+REPEATS_MOST = 20  # in that time
 LOG_BYTES = 64 * 1024 * 1024  # of one process, kept twice: the present file and the one before
 
 
@@ -17,6 +21,7 @@ def configure(process: str, level: str = "INFO", file: Path | None = None) -> No
     """Send every record to standard error with the time, the level and the process's name. When standard error is
     `file`, that is kept below a bound."""
     handler = logging.StreamHandler(sys.stderr) if file is None else _Bounded(file)
+    handler.addFilter(_Repeats())
     handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)s {process} %(name)s: %(message)s"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -28,6 +33,29 @@ def configure(process: str, level: str = "INFO", file: Path | None = None) -> No
 def previous(file: Path) -> Path:
     """Where the part before the present file is kept."""
     return file.with_name(file.name + ".1")
+
+
+class _Repeats(logging.Filter):
+    """Lets a warning of one kind, which is one place in the code, pass a few times a minute only and counts the others:
+    what fails over and over, such as a write to a full disk, would drown what is said besides."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._clock = SystemClock()
+        self._seen: dict[tuple[str, str], tuple[float, int]] = {}  # as many as there are such places
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.WARNING:
+            return True
+        kind, now = (record.name, str(record.msg)), self._clock.monotonic()
+        since, count = self._seen.get(kind, (now, 0))
+        if now - since >= REPEATS_S:
+            if count > REPEATS_MOST:
+                left_out = f" ({count - REPEATS_MOST} more of this kind were left out)"
+                record.msg, record.args = record.getMessage() + left_out, ()
+            since, count = now, 0
+        self._seen[kind] = (since, count + 1)
+        return count < REPEATS_MOST
 
 
 class _Bounded(logging.StreamHandler):

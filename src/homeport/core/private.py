@@ -1,4 +1,5 @@
-"""Files that hold keys: made whole and durable, readable by their owner only. Used by whoever keeps a key on disk."""
+"""Files that hold keys: made whole and durable, readable by their owner only. Used by whoever keeps a key on disk; and
+what makes a name durable, for whoever keeps anything there."""
 
 import logging
 import os
@@ -29,7 +30,7 @@ def write_once(path: Path, content: bytes) -> None:
         pass  # another first start was quicker: its key counts
     finally:
         draft.unlink()
-    _sync(path.parent)
+    sync_folder(path.parent)
 
 
 def replace_private(path: Path, content: bytes) -> None:
@@ -43,7 +44,13 @@ def replace_private(path: Path, content: bytes) -> None:
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
-    _sync(path.parent)
+    sync_folder(path.parent)
+
+
+def remove_drafts(path: Path) -> None:
+    """Remove what a writer of `path` left that was killed. Only while nobody else can be writing it."""
+    for draft in path.parent.glob(f".{path.name}.*"):
+        draft.unlink(missing_ok=True)
 
 
 def _draft(path: Path, content: bytes) -> Path:
@@ -56,7 +63,9 @@ def _draft(path: Path, content: bytes) -> Path:
     return draft
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable: a file that was moved there and synchronised may otherwise be gone, name and
+    all, after a loss of power."""
     directory = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(directory)

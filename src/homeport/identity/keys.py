@@ -18,7 +18,7 @@ from joserfc.errors import JoseError, UnsupportedAlgorithmError
 from joserfc.jwk import KeySet, OKPKey
 from joserfc.jws import JWSRegistry
 
-from homeport.core.errors import Internal, Unauthenticated
+from homeport.core.errors import Internal, StoreUnavailable, Unauthenticated
 from homeport.core.private import read_private, write_once
 
 ISSUER = "homeport"
@@ -28,6 +28,7 @@ UPLOAD_AUDIENCE = "upload"  # one archive for one revision
 # RFC 9864 renames this algorithm to Ed25519; Envoy and the public SDKs know it by this name only.
 ALGORITHM = "EdDSA"
 _TOKEN_CHARACTERS = 8192  # our longest is below 1 000; a header may carry no more anyway
+_PUT_BACK = "Put the file back from a backup of the data directory: without it every key ever given out is void."
 _OWN_CLAIMS = frozenset({"iss", "aud", "sub", "jti", "workspace", "scopes", "iat", "exp"})
 
 
@@ -89,7 +90,8 @@ class KeyRing:
         """The ring in the file at `path` (a JWK set); a new one with one key if there is no file.
 
         The file appears whole or not at all, mode 600, and of several first starts at once one wins. A file that
-        cannot be read back raises `Internal`: it is never replaced, because that would void every key ever given.
+        cannot be read back raises `StoreUnavailable`: it is never replaced, because that would void every key ever
+        given.
         """
         try:
             return cls._load(path)
@@ -104,9 +106,9 @@ class KeyRing:
         try:
             keys = KeySet.import_key_set(json.loads(content))
         except (ValueError, KeyError, TypeError, JoseError) as exc:
-            raise Internal(detail=f"the signing keys in {path} cannot be read: {exc}") from exc
+            raise StoreUnavailable(f"The signing keys in {path} are damaged.", hint=_PUT_BACK, detail=str(exc)) from exc
         if not all(isinstance(key, OKPKey) and key.is_private for key in keys):
-            raise Internal(detail=f"{path} holds a key that cannot sign")
+            raise StoreUnavailable(f"The signing keys in {path} are damaged.", hint=_PUT_BACK, detail="no key can sign")
         return cls(keys)
 
     def sign(self, claims: Claims | Mapping[str, Any], audience: str) -> str:

@@ -12,7 +12,7 @@ from functools import partial
 from homeport.build.builder import Builder, BuildRequest
 from homeport.build.bundle import Bundle
 from homeport.core.clock import Clock
-from homeport.core.errors import Rejected, Unavailable
+from homeport.core.errors import DiskFull, Rejected, Unavailable
 from homeport.core.ids import RevisionId
 from homeport.core.service import Background, Signals
 from homeport.reconcile.fetches import Fetches
@@ -44,6 +44,7 @@ class Builds:
         self._signals = signals
         self._background = Background()
         self._building: dict[RevisionId, asyncio.Task[None]] = {}
+        self._told_full: set[RevisionId] = set()
 
     async def start(self) -> None:
         if self._background.active:
@@ -66,6 +67,7 @@ class Builds:
     async def _pass(self) -> None:
         waiting = await self._store.read(lambda tx: tx.revisions.in_states([RevisionState.BUILDING]))
         wanted = {revision.id for revision in waiting}
+        self._told_full &= wanted
         for revision_id in [known for known in self._building if known not in wanted]:
             await self._abandon(revision_id)
         for revision in waiting:
@@ -98,6 +100,7 @@ class Builds:
         """Fetch the source where it is not here, build, and return what records how it went; None where it is to be
         tried again."""
         try:
+            self._builder.space.require()
             if revision.source_digest is None:
                 fetched = await self._fetched(revision)
                 if fetched is None:
@@ -107,14 +110,29 @@ class Builds:
             await asyncio.to_thread(self._keep_young, request)
             bundle = await self._builder.build(request)
         except Unavailable as error:
-            log.warning("the build of %s waits: %s", revision.id, error.message)
-            return None  # nor is the loop woken, which would turn without a pause until the driver is back
+            await self._wait(revision, error)
+            return None
         except Rejected as error:
+            await asyncio.to_thread(self._builder.space.look)
+            if (full := self._builder.space.full) is not None:  # which may be why it failed
+                await self._wait(revision, full)
+                return None
             return partial(self._record_failure, revision, error.for_caller())
         except Exception as error:  # tried again it would end the same
             log.exception("the build of %s failed: %s", revision.id, getattr(error, "detail", ""))
             return partial(self._record_failure, revision, INTERNAL)
         return partial(self._record_bundle, revision, bundle)
+
+    async def _wait(self, revision: Revision, error: Unavailable) -> None:
+        """Leave the revision to a later pass. The loop is not woken: it would turn without a pause until what is
+        missing is back."""
+        log.warning("the build of %s waits: %s", revision.id, error.message)
+        if isinstance(error, DiskFull) and revision.id not in self._told_full:
+            self._told_full.add(revision.id)
+            message = f"The build waits. {error.for_caller()}"
+            await self._store.write(
+                lambda tx: self._tell(tx, revision, WorkloadStatus.BUILDING, "DiskFull", message),
+            )
 
     async def _fetched(self, revision: Revision) -> Revision | None:
         """The revision with its source, which is stored; None where it is not to be built any more."""

@@ -3,7 +3,7 @@ timer wakes it, and the first pass after a start is the same code as any other."
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -31,7 +31,8 @@ CHECK_INTERVAL_S = 30.0  # between looks at attempts that run: their ends are to
 
 
 class Runner:
-    """The service that carries executions to their end. `slots` bounds the attempts that run at once."""
+    """The service that carries executions to their end. `slots` bounds the attempts that run at once; asked before each
+    claim where it changes."""
 
     def __init__(
         self,
@@ -40,7 +41,7 @@ class Runner:
         drivers: Sequence[Driver],
         launcher: TaskLauncher,
         *,
-        slots: int,
+        slots: int | Callable[[], int],
         wakeup: Wakeup,
     ) -> None:
         self._store = store
@@ -118,7 +119,8 @@ class Runner:
     async def _dispatch(self) -> None:
         executions = await self._store.read(lambda tx: tx.executions.unfinished())
         await self._stop_what_shall(executions)
-        free = self._slots - sum(execution.running for execution in executions)
+        slots = self._slots() if callable(self._slots) else self._slots
+        free = slots - sum(execution.running for execution in executions)
         room = 0 if self._wakeup.paused else min(max(0, free), STARTS_A_PASS)
         claimed = await self._claim_shares(executions, room)
         await self._start_all(claimed)

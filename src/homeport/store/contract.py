@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
+from homeport.core.errors import Unavailable
 from homeport.core.ids import ExecutionId, Kind, ReplicaId, RevisionId, UnitId
 from homeport.jobs.entries import Entry, StoredTask
 from homeport.jobs.states import ExecutionStatus
@@ -408,6 +409,12 @@ class Store(Protocol):
         ...
 
     async def stop(self) -> None: ...
+
+    @property
+    def failure(self) -> Unavailable | None:
+        """Why the last change could not be written: None again once one was, and for ever where the database is
+        damaged."""
+        ...
 
     async def read(self, work: Callable[[Transaction], T]) -> T: ...
 

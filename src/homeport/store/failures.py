@@ -2,17 +2,18 @@
 store; a mistake in a statement is no such failure and becomes `Internal`."""
 
 import sqlite3
+from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 
 from homeport.core.errors import HomeportError, Internal, Invalid, StoreUnavailable
+from homeport.core.space import disk_full
 
 DAMAGED = "Stop Homeport, keep a copy of the file for inspection, and put back a backup of the data directory."
 
 _PROBLEMS = {
     sqlite3.SQLITE_BUSY: ("is locked by another process", "Stop whatever else has it open."),
     sqlite3.SQLITE_LOCKED: ("is locked by another process", "Stop whatever else has it open."),
-    sqlite3.SQLITE_FULL: ("cannot grow: the disk is full", "Free some space; nothing that was accepted is lost."),
     sqlite3.SQLITE_IOERR: ("cannot be read or written", "Check the disk and its space: the system's log says more."),
     sqlite3.SQLITE_CORRUPT: ("is damaged", DAMAGED),
     sqlite3.SQLITE_NOTADB: ("is not a database", DAMAGED),
@@ -24,15 +25,24 @@ _PROBLEMS = {
 }
 
 
-def translated(error: Exception, *, reading: bool = False) -> Exception:
-    """The error that a caller of the store sees, caused by `error`. What the work raised by itself passes as it is."""
-    shown = _shown(error, reading)
+# What is damaged stays so, and every further write would add to it.
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+class StoreDamaged(StoreUnavailable):
+    """The store's database is damaged."""
+
+
+def translated(error: Exception, path: Path, *, reading: bool = False) -> Exception:
+    """The error that a caller of the store in the file at `path` sees, caused by `error`. What the work raised by
+    itself passes as it is."""
+    shown = _shown(error, path, reading)
     if shown is not error:
         shown.__cause__ = error
     return shown
 
 
-def _shown(error: Exception, reading: bool) -> Exception:
+def _shown(error: Exception, path: Path, reading: bool) -> Exception:
     if isinstance(error, HomeportError):
         return error
     cause = error.orig if isinstance(error, DBAPIError) else error
@@ -42,7 +52,10 @@ def _shown(error: Exception, reading: bool) -> Exception:
         return Internal(detail=f"the store failed: {error!r}") if isinstance(error, DBAPIError) else error
     # The low byte is the class of the problem, the rest its finer kind.
     code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return disk_full(path.parent)
     if code not in _PROBLEMS or (reading and code == sqlite3.SQLITE_READONLY):
         return Internal(detail=f"the store refused a statement: {cause}")
     problem, hint = _PROBLEMS[code]
-    return StoreUnavailable(f"The store's database {problem}.", hint=hint, detail=str(cause))
+    kind = StoreDamaged if code in _DAMAGED else StoreUnavailable
+    return kind(f"The store's database {path} {problem}.", hint=hint, detail=str(cause))

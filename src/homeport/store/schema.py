@@ -9,20 +9,24 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, inspect, text
 
+from homeport.core.clock import SystemClock
 from homeport.core.errors import StoreUnavailable
-from homeport.store.failures import DAMAGED
+from homeport.store.failures import DAMAGED, StoreDamaged
 
 log = logging.getLogger(__name__)
 
 _OLDEST_SQLITE = (3, 35)  # the first that answers an UPDATE with the rows it changed
 _MAGIC = b"SQLite format 3\x00"
-# A check of this length reads some gigabytes. A larger file is checked in part: a start must not take minutes.
-_CHECK_TIMEOUT_S = 5.0
+# In this time some hundred megabytes are checked. What is larger is checked on while it is used: a start must not take
+# minutes, and a process that was killed damages nothing.
+_CHECK_TIMEOUT_S = 1.0
+_LOCK_TIMEOUT_S = 5.0
+_TURN_S = 0.05
 
 
-def prepare_file(path: Path) -> None:
+def prepare_file(path: Path) -> bool:
     """Make the file, for its owner only, if it is absent. Raises `StoreUnavailable` for a file that is damaged, of
-    another program, or of a newer Homeport."""
+    another program, or of a newer Homeport. Returns whether all of it was looked at; `check` looks at the rest."""
     if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
         needed = ".".join(map(str, _OLDEST_SQLITE))
         raise StoreUnavailable(
@@ -41,11 +45,13 @@ def prepare_file(path: Path) -> None:
             detail=str(error),
         ) from error
     if start == b"":
-        return
+        _refuse_emptied(path)
+        return True
     if start != _MAGIC:
         raise StoreUnavailable(f"The store's database {path} is damaged or is not a database.", hint=DAMAGED)
-    _refuse_damaged(path)
+    whole = check(path, _CHECK_TIMEOUT_S)
     _refuse_foreign(path)
+    return whole
 
 
 def migrate(engine: Engine) -> None:
@@ -83,29 +89,52 @@ def _version(connection: Connection) -> str | None:
     return version
 
 
-def _refuse_damaged(path: Path) -> None:
-    """Raises `StoreUnavailable` if SQLite's own check finds something within its time."""
-    with closing(sqlite3.connect(path, isolation_level=None, timeout=_CHECK_TIMEOUT_S)) as connection:
-        timer = threading.Timer(_CHECK_TIMEOUT_S, connection.interrupt)
-        timer.start()
+def _refuse_emptied(path: Path) -> None:
+    """SQLite would take an empty file for a new database and throw the log beside it away."""
+    wal = path.with_name(path.name + "-wal")
+    if wal.exists() and wal.stat().st_size:
+        raise StoreUnavailable(
+            f"The store's database {path} is damaged: it is empty, and {wal.name} beside it is not.", hint=DAMAGED
+        )
+
+
+def check(path: Path, timeout_s: float | None, stopping: threading.Event | None = None) -> bool:
+    """Have SQLite check the file, for `timeout_s` at most and until `stopping`. Returns whether all of it was looked
+    at. Raises `StoreDamaged` for the first thing found. Others may use the database meanwhile."""
+    ended = threading.Event()
+    stopping = stopping or threading.Event()
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=_LOCK_TIMEOUT_S, check_same_thread=False)) as one:
+        watching = threading.Thread(target=_interrupt, args=(one, ended, stopping, timeout_s), daemon=True)
+        watching.start()
         try:
-            found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            found = one.execute("PRAGMA quick_check(1)").fetchone()[0]
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
                 raise
-            log.info("%s is large: checked for %s s only, nothing found", path, _CHECK_TIMEOUT_S)
-            return
+            return False
         except sqlite3.DatabaseError as error:
             found = str(error)
         finally:
-            timer.cancel()
-            timer.join()
+            ended.set()
+            watching.join()
     if found != "ok":
-        raise StoreUnavailable(f"The store's database {path} is damaged.", hint=DAMAGED, detail=str(found))
+        raise StoreDamaged(f"The store's database {path} is damaged.", hint=DAMAGED, detail=str(found))
+    return True
+
+
+def _interrupt(
+    connection: sqlite3.Connection, ended: threading.Event, stopping: threading.Event, timeout_s: float | None
+) -> None:
+    """Interrupt what the connection does, after the time or when `stopping`; not once it has `ended`."""
+    clock = SystemClock()
+    until = clock.monotonic() + timeout_s if timeout_s is not None else None
+    while not ended.wait(_TURN_S):
+        if stopping.is_set() or (until is not None and clock.monotonic() >= until):
+            connection.interrupt()
 
 
 def _refuse_foreign(path: Path) -> None:
-    with closing(sqlite3.connect(path, isolation_level=None, timeout=_CHECK_TIMEOUT_S)) as connection:
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=_LOCK_TIMEOUT_S)) as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         versions = [*connection.execute("SELECT version_num FROM alembic_version")] if _VERSIONS in tables else []
     if tables and not versions:

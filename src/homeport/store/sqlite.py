@@ -5,7 +5,9 @@ and neither wait for the writer nor hold it up.
 """
 
 import asyncio
+import logging
 import sqlite3
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -15,14 +17,15 @@ from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, QueuePool, StaticPool, create_engine, event
 
-from homeport.core.errors import StoreUnavailable
+from homeport.core.errors import StoreUnavailable, Unavailable
 from homeport.store.contract import Transaction
-from homeport.store.failures import translated
-from homeport.store.schema import migrate, prepare_file
+from homeport.store.failures import StoreDamaged, translated
+from homeport.store.schema import check, migrate, prepare_file
 from homeport.store.sql import SqlTransaction
 from homeport.store.writer import Writer
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 READERS = 4  # threads and connections; reads are short, and Python runs one thread at a time
 WAITING_READS = 1024  # more only grows the wait, and their callers must hear of it
@@ -44,20 +47,26 @@ class SqliteStore:
             return
         writing = _writing_engine(self._path)
         try:
-            await asyncio.to_thread(_prepare, self._path, writing)
+            checked = await asyncio.to_thread(_prepare, self._path, writing)
         except Exception as error:
             writing.dispose()
-            shown = translated(error)
+            shown = translated(error, self._path)
             if shown is error:
                 raise
             raise shown from error
         self._open = _Open(self._path, writing)
+        if not checked:
+            self._open.check_on()
 
     async def stop(self) -> None:
         if (opened := self._open) is None:
             return
         self._open = None
         await opened.close()
+
+    @property
+    def failure(self) -> Unavailable | None:
+        return self._opened().writer.failure
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         return await self._opened().read(work)
@@ -70,7 +79,7 @@ class SqliteStore:
         try:
             await asyncio.to_thread(_scrub, self._path)
         except sqlite3.Error as error:
-            raise translated(error) from error
+            raise translated(error, self._path) from error
 
     def _opened(self) -> "_Open":
         if self._open is None:
@@ -86,7 +95,7 @@ def read_beside(path: Path, work: Callable[[Transaction], T]) -> T:
         with engine.connect() as connection, connection.begin():
             return work(SqlTransaction(connection))
     except Exception as error:
-        raise translated(error, reading=True) from error
+        raise translated(error, path, reading=True) from error
     finally:
         engine.dispose()
 
@@ -95,12 +104,15 @@ class _Open:
     """What an open store consists of."""
 
     def __init__(self, path: Path, writing: Engine) -> None:
+        self._path = path
         self._writing = writing
         self._reading = _reading_engine(path)
         self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
         self._room = asyncio.Semaphore(WAITING_READS)
         self._closing = False
-        self.writer = Writer(writing)
+        self._checking: threading.Thread | None = None
+        self._stop_checking = threading.Event()
+        self.writer = Writer(writing, path)
         self.writer.start()
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
@@ -121,23 +133,44 @@ class _Open:
             with self._reading.connect() as connection, connection.begin():
                 return work(SqlTransaction(connection))
         except Exception as error:
-            shown = translated(error, reading=True)
+            shown = translated(error, self._path, reading=True)
+            if isinstance(shown, StoreDamaged):
+                self.writer.note(shown)
             if shown is error:
                 raise
             raise shown from error
 
+    def check_on(self) -> None:
+        """Check a large file while it is in use; damage ends all writing."""
+        self._checking = threading.Thread(target=self._check, name="store-check", daemon=True)
+        self._checking.start()
+
+    def _check(self) -> None:
+        try:
+            if check(self._path, None, self._stop_checking):
+                log.info("%s is large and was checked while in use: nothing found", self._path)
+        except Exception as error:
+            shown = translated(error, self._path)
+            log.error("%s %s", shown, getattr(shown, "detail", ""))
+            self.writer.note(shown)
+
     async def close(self) -> None:
         """The readers first: the last connection to close is the writer's, which empties the write-ahead log."""
         self._closing = True
+        self._stop_checking.set()
+        if self._checking is not None:
+            await asyncio.to_thread(self._checking.join)
         await self.writer.stop()
         await asyncio.to_thread(self._threads.shutdown, wait=True)
         self._reading.dispose()
         await asyncio.to_thread(self._writing.dispose)
 
 
-def _prepare(path: Path, writing: Engine) -> None:
-    prepare_file(path)
+def _prepare(path: Path, writing: Engine) -> bool:
+    """Whether all of the file was checked."""
+    checked = prepare_file(path)
     migrate(writing)
+    return checked
 
 
 def _scrub(path: Path) -> None:

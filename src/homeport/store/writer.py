@@ -12,12 +12,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 
-from homeport.core.errors import Internal, StoreUnavailable
-from homeport.store.failures import translated
+from homeport.core.errors import Internal, StoreUnavailable, Unavailable
+from homeport.store.failures import StoreDamaged, translated
 from homeport.store.sql import SqlTransaction
 
 log = logging.getLogger(__name__)
@@ -45,8 +47,11 @@ class _Piece:
 class Writer:
     """Owns the thread and its queue. `write` is called on one event loop only, the one that `start` ran on."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, path: Path) -> None:
+        """`failure` is why the last change could not be written; None again with the first one that is."""
         self._engine = engine
+        self._path = path
+        self.failure: Unavailable | None = None
         self._queue: queue.SimpleQueue[_Piece | None] = queue.SimpleQueue()  # bounded by the room below
         self._room = asyncio.Semaphore(WAITING)
         self._loop = asyncio.get_running_loop()
@@ -75,6 +80,9 @@ class Writer:
         if self._stopping:
             self._room.release()
             raise StoreUnavailable("The store is closed.")
+        if isinstance(damaged := self.failure, StoreDamaged):
+            self._room.release()
+            raise StoreDamaged(damaged.message, hint=damaged.hint, detail=damaged.detail)
         piece = _Piece(work, self._loop.create_future())
         self._queue.put(piece)
         return await piece.future
@@ -89,19 +97,33 @@ class Writer:
         taken: list[_Piece] = []
         ended = False
         try:
-            with self._engine.connect() as connection, connection.begin():
-                for piece in self._waiting(first):
-                    if piece is None:
-                        ended = True
-                        break
-                    taken.append(piece)
-                    self._do(connection, piece)
+            with self._engine.connect() as connection:
+                driver = _driver(connection)
+                before = driver.total_changes
+                with connection.begin():
+                    ended = self._do_all(connection, first, taken)
+                if driver.total_changes > before:
+                    self.note(None)
         except Exception as error:
             if first not in taken:  # the transaction did not even begin
                 taken.append(first)
             self._group_lost(taken, error)
         self._loop_call(taken)
         return ended
+
+    def _do_all(self, connection: Connection, first: _Piece, taken: list[_Piece]) -> bool:
+        """The pieces of a group, each of them `taken` first; True if the last piece ever was among them."""
+        for piece in self._waiting(first):
+            if piece is None:
+                return True
+            taken.append(piece)
+            self._do(connection, piece)
+        return False
+
+    def note(self, error: Exception | None) -> None:
+        """Remember what keeps the store from writing, if it is that. A damaged database stays damaged."""
+        if isinstance(error, Unavailable | None) and not isinstance(self.failure, StoreDamaged):
+            self.failure = error
 
     def _waiting(self, first: _Piece) -> Iterator[_Piece | None]:
         """`first`, then whatever else waits, within the bounds of a group."""
@@ -128,11 +150,14 @@ class Writer:
             if not driver.in_transaction:
                 raise
             driver.execute("ROLLBACK TO piece")
-            piece.error = translated(error)
+            piece.error = translated(error, self._path)
+            if isinstance(error, DBAPIError):  # not what the work raised by itself
+                self.note(piece.error)
         driver.execute("RELEASE piece")
 
     def _group_lost(self, taken: list[_Piece], error: Exception) -> None:
-        shown = translated(error)
+        shown = translated(error, self._path)
+        self.note(shown)
         log.error("a group of %d writes was lost: %s", len(taken), getattr(shown, "detail", "") or shown)
         for piece in taken:
             piece.error = piece.error or shown

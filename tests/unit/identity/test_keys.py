@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from homeport.core.errors import Internal, Unauthenticated
+from homeport.core.errors import StoreUnavailable, Unauthenticated
 from homeport.identity.keys import GATEWAY_AUDIENCE, ISSUER, TASK_AUDIENCE, Claims, KeyRing
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -114,7 +114,7 @@ def test_a_broken_file_is_an_error_and_is_left_alone(tmp_path: Path) -> None:
     for content in ("", "{", "[]", '{"keys": []}', '{"keys": [{"kty": "oct", "k": "QUFBQUFBQUFBQUFBQUFBQUFBQUE"}]}'):
         path.write_text(content)
         path.chmod(0o600)
-        with pytest.raises(Internal):
+        with pytest.raises(StoreUnavailable, match="damaged"):
             KeyRing.load_or_create(path)
         assert path.read_text() == content
 

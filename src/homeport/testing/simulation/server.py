@@ -111,6 +111,10 @@ class _StoreOf:
     async def stop(self) -> None:
         """It stays open for the next server."""
 
+    @property
+    def failure(self) -> None:
+        """Nobody looks."""
+
     async def scrub(self) -> None:
         """Nothing is left behind."""
 

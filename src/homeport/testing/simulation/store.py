@@ -9,6 +9,7 @@ import inspect
 import sqlite3
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from types import FunctionType, MethodType
 from typing import Any, TypeVar
 
@@ -94,7 +95,7 @@ class MemoryStore:
                 self._raw.execute("COMMIT" if keep else "ROLLBACK")
                 return answer, transaction.nouns
         except Exception as error:
-            shown = translated(error, reading=begin == "BEGIN")
+            shown = translated(error, Path("memory"), reading=begin == "BEGIN")
             if shown is error:
                 raise
             raise shown from error
