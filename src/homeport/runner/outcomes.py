@@ -14,12 +14,15 @@ from homeport.core.units import Outcome, UnitExit, UnitKind
 from homeport.drivers.contract import Driver
 from homeport.jobs.execution import Counts, status_of
 from homeport.jobs.retry import AttemptRule, after_attempt, jitter_of
-from homeport.jobs.states import AttemptState
+from homeport.jobs.states import AttemptState, ExecutionStatus
 from homeport.store.contract import Store, Transaction
 from homeport.store.records import Attempt, Execution, Task, TaskFinish
 
 log = logging.getLogger(__name__)
 
+# While others of its tasks are open, the end of one changes nothing about these; to look again costs as much as to
+# finish the task.
+_GOES_ON = (ExecutionStatus.RUNNING, ExecutionStatus.CANCELLING)
 AGAIN_S = 1.0  # after a failure, such as a full disk
 
 
@@ -63,7 +66,8 @@ def finish_attempt(tx: Transaction, unit: UnitId, outcome: Outcome, now: datetim
         return
     counted = task.attempts - _interrupted(tx, task)
     tx.executions.finish_task_if_running(_finish(attempt, task, counted, execution, outcome, now), now)
-    settle(tx, execution.id, now)
+    if execution.pending + execution.running <= 1 or execution.status not in _GOES_ON:
+        settle(tx, execution.id, now)
 
 
 def _interrupted(tx: Transaction, task: Task) -> int:

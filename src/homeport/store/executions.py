@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, Text, cast, delete, func, insert, literal, or_, select, update
+from sqlalchemy import Select, Text, bindparam, cast, delete, func, insert, literal, or_, select, update
 
 from homeport.core.ids import TASK_PREFIX, ExecutionId
 from homeport.jobs.entries import EntryKind
@@ -35,6 +35,8 @@ _ORDERS = {
     "name:asc": Keyset(executions.c.id, executions.c.id, descending=False),
     "name:desc": Keyset(executions.c.id, executions.c.id, descending=True),
 }
+# Built once: each change of a task reads its execution.
+_GET = select(*_EXECUTION.columns).where(executions.c.id == bindparam("execution_id"))
 _UNFINISHED = [status.value for status in ExecutionStatus if not status.terminal]
 
 
@@ -61,7 +63,7 @@ class SqlExecutions(SqlTasks):
         return self._connection.execute(old).rowcount
 
     def get(self, execution_id: ExecutionId) -> Execution | None:
-        return self._one(select(*_EXECUTION.columns).where(executions.c.id == execution_id))
+        return self._one(_GET, {"execution_id": execution_id})
 
     def by_request(self, workspace: str, job: str, request_id: str) -> Execution | None:
         mine = (executions.c.workspace == workspace, executions.c.job == job, executions.c.request_id == request_id)
@@ -134,6 +136,6 @@ class SqlExecutions(SqlTasks):
         if self._connection.execute(asked.values(stop_grace_s=grace_s, updated_at=micros(now))).rowcount:
             add_entry(self._connection, execution_id, EntryKind.STOP_ASKED, now, amount=grace_s)
 
-    def _one(self, chosen: Select[Any]) -> Execution | None:
-        row = self._connection.execute(chosen).mappings().first()
+    def _one(self, chosen: Select[Any], values: dict[str, Any] | None = None) -> Execution | None:
+        row = self._connection.execute(chosen, values).mappings().first()
         return None if row is None else _EXECUTION.record(row)
