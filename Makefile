@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test check contract bench fuzz lock clean
+.PHONY: help setup demo test check contract bench fuzz kill lock clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -41,6 +41,9 @@ bench: setup ## measure; one scenario with ONLY=name, see docs/benchmarks.md
 
 fuzz: setup ## make up requests for longer: EXAMPLES=200 of each operation, SEED= repeats a run
 	HOMEPORT_FUZZ_EXAMPLES=$(or $(EXAMPLES),200) HOMEPORT_FUZZ_SEED=$(or $(SEED),0) $(BIN)/python -m pytest -q tests/integration/test_made_up_requests.py
+
+kill: setup ## kill a process at every step of every operation, 1 h; ONLY=operation:place:step:victim, SEED= repeats
+	HOMEPORT_KILL=all HOMEPORT_KILL_ONLY=$(ONLY) HOMEPORT_KILL_SEED=$(SEED) $(BIN)/python -m pytest -q -s tests/e2e/test_killed_at_every_step.py
 
 lock: setup ## pin anew what requirements/*.in name
 	for set in run dev; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url requirements/$$set.in -o requirements/$$set.lock; done
