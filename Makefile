@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test check contract bench fuzz kill lock clean
+.PHONY: help setup demo test check contract bench fuzz kill chaos lock clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -44,6 +44,9 @@ fuzz: setup ## make up requests for longer: EXAMPLES=200 of each operation, SEED
 
 kill: setup ## kill a process at every step of every operation, 1 h; ONLY=operation:place:step:victim, SEED= repeats
 	HOMEPORT_KILL=all HOMEPORT_KILL_ONLY=$(ONLY) HOMEPORT_KILL_SEED=$(SEED) $(BIN)/python -m pytest -q -s tests/e2e/test_killed_at_every_step.py
+
+chaos: setup ## random faults under load for MINUTES=10, then that nothing was lost; SEED= repeats a run
+	$(BIN)/python -m homeport.testing.chaos --minutes $(or $(MINUTES),10) --seed $(or $(SEED),0)
 
 lock: setup ## pin anew what requirements/*.in name
 	for set in run dev; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url requirements/$$set.in -o requirements/$$set.lock; done

@@ -214,7 +214,7 @@ def cancel_in(tx: Transaction, execution: Execution, now: datetime) -> None:
 
 async def read_task_arguments(context: Context, token: str) -> str:
     """The JSON of the one task whose attempt `token` names, as its program fetches it. Raises `Unauthenticated` for a
-    foreign or expired token, `NotFound` when the attempt has ended."""
+    foreign token, `NotFound` when the attempt has ended."""
     claims = context.keys.verify(token, TASK_AUDIENCE, context.clock.now())
 
     def read(tx: Transaction) -> str:

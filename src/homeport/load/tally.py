@@ -94,11 +94,12 @@ def _at(ordered: list[tuple[int, int]], rank: float) -> int:
 class Report:
     """What a run has counted. started = ok + failed + abandoned + in_flight, and in_flight is 0 once it has ended.
 
-    abandoned: in flight when the run stopped waiting for them. unsent: due by the rate that was asked for, and never
-    sent. longest_gap_s: the longest time without a right answer, which began gap_began_s after the start. busy: the
-    share of one core that this tool itself used.
+    began_s: when the run began, on the monotonic clock. abandoned: in flight when the run stopped waiting for them.
+    unsent: due by the rate that was asked for, and never sent. longest_gap_s: the longest time without a right answer,
+    which began gap_began_s after the start. busy: the share of one core that this tool itself used.
     """
 
+    began_s: float
     elapsed_s: float
     started: int
     ok: int
@@ -211,6 +212,7 @@ class Tally:
         gap_s, gap_from_s = max(self._gap, (now_s - self._last_ok_s, self._last_ok_s))
         elapsed_s = now_s - self.began_s
         return Report(
+            began_s=self.began_s,
             elapsed_s=elapsed_s,
             started=self.started,
             ok=self.ok,

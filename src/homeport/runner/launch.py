@@ -3,11 +3,10 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 
 from homeport.build.bundle import load_bundle
-from homeport.build.program import STOP_GRACE_S, Limits, Platform, program_unit
+from homeport.build.program import Limits, Platform, program_unit
 from homeport.core.clock import Clock
 from homeport.core.environment import EnvVar
 from homeport.core.errors import Internal
@@ -21,7 +20,6 @@ from homeport.store.contract import Store, Transaction, attempt_unit
 from homeport.store.records import Execution, Revision, ServiceAccount, Task
 
 TASK_DATA = "/v0/homeport/task-data"
-TOKEN_MARGIN_S = 60  # beyond the task's own time: the start of its program
 
 
 class CancelledFirst(Exception):
@@ -99,15 +97,15 @@ class TaskLauncher:
 
     def _data_url(self, execution: Execution, unit: UnitId) -> str:
         """Where this attempt, and nothing else, reads this task's arguments. The address is the credential, because
-        the public SDKs send none there."""
-        now = self._clock.now()
+        the public SDKs send none there. It is void once the attempt has ended, and by no clock: one that steps would
+        take its arguments from a task that runs."""
         claims = Claims(
             sub=unit,
             jti=new_id("td", 16),
             workspace=execution.workspace,
             scopes=(),
-            issued_at=now,
-            expires_at=now + timedelta(seconds=execution.timeout_s + STOP_GRACE_S + TOKEN_MARGIN_S),
+            issued_at=self._clock.now(),
+            expires_at=None,
         )
         return f"{self._platform.base_url}{TASK_DATA}/{self._keys.sign(claims, TASK_AUDIENCE)}"
 

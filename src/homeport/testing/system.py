@@ -26,8 +26,10 @@ _COMMAND = (sys.executable, "-c", "from homeport.cli.main import run; run()")
 class System:
     """One installation. `api` speaks to the control plane as the administrator, `gateway` to workloads."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, more: Mapping[str, str] | None = None) -> None:
+        """`more`: environment variables that its processes get besides ours."""
         self.data = DataDir(root)
+        self._more = more or {}
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.key = ""
@@ -90,7 +92,7 @@ class System:
 
     def _environment(self) -> dict[str, str]:
         env = {key: value for key, value in os.environ.items() if not key.startswith(("BL_", "HOMEPORT_"))}
-        return {**env, "HOMEPORT_DATA": str(self.data.root)}
+        return {**env, **self._more, "HOMEPORT_DATA": str(self.data.root)}
 
     def deploy(
         self, kind: str, name: str, files: Mapping[str, str], spec: dict[str, Any] | None = None

@@ -1,0 +1,1 @@
+"""One file that moves the wall clock of the processes under test."""
