@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from homeport.app.executions import ExecutionIntent, cancel_execution, create_execution
+from homeport.app.executions import ExecutionIntent, cancel_execution, create_execution, read_task_arguments
 from homeport.core.errors import Conflict
 from homeport.core.ids import ExecutionId, UnitId
 from homeport.core.units import Outcome, UnitSpec
@@ -139,6 +139,9 @@ async def test_a_clock_that_jumps_neither_delays_a_retry_nor_ends_an_attempt(sti
         await still.until(waits)
         await runs(still, execution, 1)
         still.clock.move(hours * 3600)
+        for spec in still.driver.living:
+            token = spec.env["BL_EXECUTION_DATA_URL"].rpartition("/")[2]
+            assert await read_task_arguments(still.context, token) == f'{{"n":{spec.labels["task"]}}}'
         units = await runs(still, execution, 2)
         assert sorted(units) == [attempt_unit(execution, 0, 2), attempt_unit(execution, 1, 1)]
         for unit in units:
