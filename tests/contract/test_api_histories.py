@@ -65,7 +65,7 @@ async def test_what_does_not_follow_from_the_history_is_told(plane: ControlPlane
     assert (found["valid"], found["violated"]) == (False, 3)
     assert found["violations"][0] == {
         "rule": "stored",
-        "message": "status of task 0: succeeded by the log, failed stored",
+        "message": "status of task 0: succeeded by the log, stored is failed",
     }
 
 

@@ -237,9 +237,9 @@ class Replay:
                 self._compare_task(task)
         self.report.terminal = sum(count for status, count in found.items() if status.terminal)
         counts = stored.counts
-        self._same("total", due, stored.total)
+        self._same("total", due, stored.total, "tasks are there, the count says")
         for status in _COUNTED:
-            self._same(str(status), found[status], int(getattr(counts, status.value)))
+            self._same(str(status), found[status], getattr(counts, status.value), "tasks are, the count says")
         if stored.status.terminal and counts.open:
             self._violate("accepted-is-never-lost", f"it is {stored.status}, and {counts.open} tasks have not ended")
         if not self.report.complete:
@@ -259,11 +259,11 @@ class Replay:
         attempts = tuple(_STATES[place] for place in self._attempts[task.index])
         if attempts != task.attempts:
             logged, kept = ", ".join(attempts) or "none", ", ".join(task.attempts) or "none"
-            self._violate("stored", f"attempts of task {task.index}: {logged} by the log, {kept} stored")
+            self._violate("stored", f"attempts of task {task.index}: {logged} by the log, stored is {kept}")
 
-    def _same(self, what: str, logged: object, stored: object) -> None:
-        if logged != stored:
-            self._violate("stored", f"{what}: {logged} by the log, {stored} stored")
+    def _same(self, what: str, found: object, stored: object, words: str = "by the log, stored is") -> None:
+        if found != stored:
+            self._violate("stored", f"{what}: {found} {words} {stored}")
 
     # Parts
 

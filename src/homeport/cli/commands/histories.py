@@ -58,7 +58,7 @@ def _print_verification(answer: dict[str, Any]) -> None:
         ("lost", f"{answer.get('lost')} attempts"),
         ("run twice", f"{answer.get('runTwice')} tasks"),
         ("most at once", f"{answer.get('mostAtOnce')} of {answer.get('parallelism')} allowed"),
-        ("starts", f"{answer.get('starts')}: {answer.get('retries')} retries, {answer.get('interrupted')} interrupted"),
+        ("starts", f"{answer.get('starts')}; retried {answer.get('retries')}, interrupted {answer.get('interrupted')}"),
         ("events read", answer.get("entries")),
     ):
         print(f"  {label:<13} {value}")
