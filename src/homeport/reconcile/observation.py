@@ -3,10 +3,12 @@
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from homeport.build.bundle import find_bundle
+from homeport.core.clock import Clock
 from homeport.core.errors import Invalid
 from homeport.core.ids import Kind, ReplicaId, UnitId
 from homeport.core.limits import REVISIONS_KEPT
@@ -89,6 +91,35 @@ class Manifests:
         """Forget the bundles that none of these, which are all there are, names."""
         named = {revision.bundle_digest for revision in revisions}
         self._known = {digest: runtime for digest, runtime in self._known.items() if digest in named}
+
+
+class Ages:
+    """How long each replica has been in its state, as far as waits go, by the clock that never steps: a jump of the
+    wall clock neither ends a wait nor prolongs one. Kept in memory; a new server believes the wall clock once, except
+    that it gives a program that starts all its time anew."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._since: dict[ReplicaId, tuple[Replica, float]] = {}
+
+    def dated(self, replica: Replica) -> Replica:
+        """The replica with the moment of its last change as the wall clock of now would have had it."""
+        now, monotonic = self._clock.now(), self._clock.monotonic()
+        known, began = self._since.get(replica.id, (None, 0.0))
+        if known is None or (known.state, known.unit, known.changed_at) != _change(replica):
+            age_s = 0.0 if replica.state is ReplicaState.STARTING else (now - replica.changed_at).total_seconds()
+            began = monotonic - max(0.0, age_s)
+            self._since[replica.id] = (replica, began)
+        return replace(replica, changed_at=now - timedelta(seconds=monotonic - began))
+
+    def keep(self, present: Iterable[ReplicaId]) -> None:
+        """Forget those that are not among `present`, which is every replica of every workload."""
+        kept = {*present}
+        self._since = {ident: since for ident, since in self._since.items() if ident in kept}
+
+
+def _change(replica: Replica) -> tuple[ReplicaState, UnitId, datetime]:
+    return replica.state, replica.unit, replica.changed_at
 
 
 def view_revision(revision: Revision, runtime: Mapping[str, Any]) -> RevisionView:

@@ -22,6 +22,7 @@ from homeport.drivers.contract import Driver
 from homeport.reconcile.drains import Drains
 from homeport.reconcile.job_revisions import roll_out_job, unsettled_jobs
 from homeport.reconcile.observation import (
+    Ages,
     Manifests,
     Workload,
     listening_ports,
@@ -80,6 +81,7 @@ class Rollouts:
         self._ack_timeout_s = ack_timeout_s
         self._background = Background()
         self._manifests = Manifests(bundles)
+        self._ages = Ages(clock)
         self._drains = Drains(routes, xds, signals.rollouts.wake)
         self._working: set[str] = set()
         self._restored = False
@@ -128,7 +130,9 @@ class Rollouts:
         workloads = await self._store.read(read_workloads)
         units = await self._units()
         self._manifests.keep(revision for workload in workloads for revision in workload.revisions)
-        self._drains.keep(replica.id for workload in workloads for replica in workload.replicas)
+        present = [replica.id for workload in workloads for replica in workload.replicas]
+        self._drains.keep(present)
+        self._ages.keep(present)
         for workload in workloads:
             uid = workload.resource.uid
             if uid in self._working or not self._unsettled(workload, units):
@@ -210,7 +214,8 @@ class Rollouts:
     ) -> tuple[WorkloadStatus, tuple[Action, ...]]:
         resource = view_resource(workload.resource)
         revisions = [view_revision(one, self._manifests.runtime_of(one)) for one in workload.revisions]
-        replicas = view_replicas(workload.replicas, units, ports, self._drains.idle)
+        dated = [self._ages.dated(replica) for replica in workload.replicas]
+        replicas = view_replicas(dated, units, ports, self._drains.idle)
         actions = step(resource, revisions, replicas, self._clock.now()).actions
         return status_of(resource, revisions, replicas), actions
 
@@ -240,10 +245,10 @@ class Rollouts:
 
     def _starting_pause_s(self, replicas: Iterable[Replica]) -> float | None:
         """How long to wait before looking at starting replicas again; None where none starts."""
-        began = max((one.changed_at for one in replicas if one.state is ReplicaState.STARTING), default=None)
-        if began is None:
+        starting = [self._ages.dated(one) for one in replicas if one.state is ReplicaState.STARTING]
+        if not starting:
             return None
-        age_s = (self._clock.now() - began).total_seconds()
+        age_s = (self._clock.now() - max(one.changed_at for one in starting)).total_seconds()
         return min(max(STARTING_INTERVAL_S, age_s / 20), STARTING_INTERVAL_MAX_S)
 
     async def _units(self) -> dict[UnitId, UnitStatus]:

@@ -63,23 +63,27 @@ ADMIN = Principal(sub="sa-admin", workspace=HOME, role=Role.ADMIN, scopes=("all"
 
 
 class FastClock:
-    """Wall time that passes `speed` times as quickly as the machine's, and jumps with `move`; so that a wait of a
-    minute is a short one. Monotonic time is the machine's."""
+    """Time that passes `speed` times as quickly as the machine's, and further with `move`: a wait of a minute is
+    a short one. With `step` only the wall clock jumps."""
 
     def __init__(self, speed: float = 1.0) -> None:
         self._real = SystemClock()
         self._speed = speed
         self._began = self._real.now()
         self._moved = timedelta()
+        self._stepped = timedelta()
 
     def now(self) -> datetime:
-        return self._began + (self._real.now() - self._began) * self._speed + self._moved
+        return self._began + (self._real.now() - self._began) * self._speed + self._moved + self._stepped
 
     def monotonic(self) -> float:
-        return self._real.monotonic()
+        return (self.now() - self._stepped - self._began).total_seconds()
 
     def move(self, seconds: float) -> None:
         self._moved += timedelta(seconds=seconds)
+
+    def step(self, seconds: float) -> None:
+        self._stepped += timedelta(seconds=seconds)
 
 
 class ScriptedGateway(XdsServer):
