@@ -13,6 +13,8 @@ from typing import Any
 from homeport.core.clock import parse_timestamp, timestamp
 from homeport.core.ids import UnitId
 
+DISK_MB = 10 * 1024  # far more than a program leaves that keeps its data elsewhere
+
 
 class UnitKind(StrEnum):
     """What a unit is for; it decides nothing in the sandbox, it names the unit to people."""
@@ -48,7 +50,8 @@ class UnitSpec:
     argv: the command, looked up in the sandbox. env: the whole environment, nothing is inherited. workdir: a path in
     the sandbox. bundle: a directory of the host that appears at /app with a private writable layer over it, so the
     program may write there and nobody else sees it; None for none. memory_mb, max_processes and cpu_cores: limits of
-    the whole unit; cpu_cores None is no limit, and without a control group for it nothing limits it. timeout_s: after
+    the whole unit; cpu_cores None is no limit, and without a control group for it nothing limits it. disk_mb: what the
+    unit may write to its layer over the bundle and to its home directory together. timeout_s: after
     it the unit is asked to end (SIGTERM), after stop_grace_s more it is killed; None for no limit. generation: a driver
     refuses to start an older generation of the same id.
     """
@@ -62,6 +65,7 @@ class UnitSpec:
     mounts: tuple[Mount, ...] = ()
     memory_mb: int = 2048
     max_processes: int = 512
+    disk_mb: int = DISK_MB
     cpu_cores: float | None = None
     timeout_s: float | None = None
     stop_grace_s: float = 10.0

@@ -62,6 +62,7 @@ class Traces:
     oom_kills: int = 0
     peak_bytes: int | None = None
     memory_mb: int = 0
+    disk_mb: int = 0
 
 
 def read_report(path: Path) -> dict[str, Any]:
@@ -96,6 +97,8 @@ def outcome(traces: Traces) -> Outcome:
     hungry = intent.out_of_memory or (traces.oom_kills > 0 and code != 0)
     if hungry:
         reason = f"out of memory: the limit is {traces.memory_mb} MB"
+    elif number == signal.SIGXFSZ:
+        reason = f"disk: a file of more than {traces.disk_mb} MB written; {reason}"
     elif intent.reason:
         reason = f"{intent.reason}; {reason}"
     return Outcome(
@@ -114,13 +117,13 @@ def _code_or_signal(traces: Traces) -> tuple[int | None, int | None, str]:
     if exact is not None and exact < 0:
         return None, -exact, _name(-exact)
     if exact is not None and "exit-code" in traces.report:
-        return exact, None, f"exit code {exact}"
+        return exact, None, _code(exact, traces.last_words)
     if "signal" in traces.report:
         return None, traces.report["signal"], _name(traces.report["signal"])
     if "exit-code" in traces.report:
         code = traces.report["exit-code"]
         number = _fatal_signal(code)
-        return (None, number, _name(number)) if number else (code, None, f"exit code {code}")
+        return (None, number, _name(number)) if number else (code, None, _code(code, traces.last_words))
     if traces.intent is not None:
         return None, int(signal.SIGKILL), _name(signal.SIGKILL)
     if traces.monitor_code is not None and traces.monitor_code < 0:
@@ -128,6 +131,12 @@ def _code_or_signal(traces: Traces) -> tuple[int | None, int | None, str]:
     if traces.monitor_code is not None:
         return 127, None, f"the command could not be started: {traces.last_words or 'the sandbox gave no reason'}"
     return None, None, "it ended while nobody could see how"
+
+
+def _code(code: int, last_words: str) -> str:
+    if code == 127 and last_words.startswith("prlimit: "):  # which stood before the command
+        return f"the command could not be started: {last_words.removeprefix('prlimit: ')}"
+    return f"exit code {code}"
 
 
 def _agree(exact: int | None, report: dict[str, Any]) -> bool:

@@ -25,6 +25,7 @@ _OOM_SCORE = "500"  # when the whole machine runs out of memory, units go before
 _TASK_CEILING = 4096  # with no pids cgroup: an explosion is stopped by the kernel, the exact limit is the watchdog's
 
 
+UNIT_FILES = 65_536  # open in each process of a unit: the machine's most would be the node's own
 REPORT_BYTES = 4096  # a block: the sandbox's report and the node's intent take some hundred bytes
 
 
@@ -60,6 +61,11 @@ class Folder:
         """What the unit wrote to, of no use once it has ended."""
         names = ("app", "work", "home", "stdout.spool", "stderr.spool")
         return tuple(self.path / name for name in names)
+
+    @property
+    def written(self) -> tuple[Path, ...]:
+        """Where the unit writes to the disk."""
+        return (self.path / "app", self.path / "home")
 
     def pipe(self, stream: str) -> Path:
         return self.path / f"{stream}.pipe"
@@ -147,7 +153,7 @@ class Launcher:
                 umask=0o022,
                 start_new_session=True,
                 pass_fds=(status, arguments),
-                preexec_fn=lambda: self._prepare_child(folder, limits, trouble),
+                preexec_fn=lambda: self._prepare_child(spec, folder, limits, trouble),
             )
         except subprocess.SubprocessError as error:
             number = int(os.pread(trouble, 16, 0) or b"0")
@@ -171,23 +177,31 @@ class Launcher:
         words = ["--json-status-fd", str(status), *sandbox.arguments(spec, places, self.stage, self.overlay)]
         with os.fdopen(os.dup(arguments), "wb") as file:
             file.write(b"".join(os.fsencode(word) + b"\0" for word in words))
-        return [self.stage.reach(str(self.bwrap), "bwrap"), "--args", str(arguments), "--", *spec.argv]
+        program = [*(sandbox.task_limit(spec.max_processes) if self.groups.pids is None else ()), *spec.argv]
+        return [self.stage.reach(str(self.bwrap), "bwrap"), "--args", str(arguments), "--", *program]
 
-    def _prepare_child(self, folder: Folder, limits: UnitGroups, trouble: int) -> None:
+    @property
+    def pids_method(self) -> str:
+        by_rlimit = self.groups.pids is None and self.bwrap is not None and sandbox.task_limit(1)
+        return "rlimit" if by_rlimit else self.groups.pids_method
+
+    def _prepare_child(self, spec: UnitSpec, folder: Folder, limits: UnitGroups, trouble: int) -> None:
         """Runs in the child; what stands in the way is told through `trouble`, since `subprocess` does not."""
         try:
-            self._become_unit(folder, limits)
+            self._become_unit(spec, folder, limits)
         except OSError as error:
             os.pwrite(trouble, str(error.errno or 0).encode(), 0)
             raise
 
-    def _become_unit(self, folder: Folder, limits: UnitGroups) -> None:
+    def _become_unit(self, spec: UnitSpec, folder: Folder, limits: UnitGroups) -> None:
         """Limits first, then identity, then the unprivileged user. Order matters."""
         for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         cgroups.join(limits)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        _lower(resource.RLIMIT_FSIZE, spec.disk_mb * 1024 * 1024)
+        _lower(resource.RLIMIT_NOFILE, UNIT_FILES)
         if limits.pids is None:
             _limit_tasks(os.getuid() if self.uid is None else self.uid)
         with open("/proc/self/oom_score_adj", "w") as file:
@@ -201,7 +215,10 @@ class Launcher:
 
 def _limit_tasks(uid: int) -> None:
     """Leave room for what the user runs already: the kernel counts all of it."""
-    ceiling = processes.tasks_of_user(uid) + _TASK_CEILING
-    _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
-    if hard == resource.RLIM_INFINITY or hard > ceiling:
-        resource.setrlimit(resource.RLIMIT_NPROC, (ceiling, ceiling))
+    _lower(resource.RLIMIT_NPROC, processes.tasks_of_user(uid) + _TASK_CEILING)
+
+
+def _lower(limit: int, value: int) -> None:
+    _, hard = resource.getrlimit(limit)
+    if hard == resource.RLIM_INFINITY or hard > value:
+        resource.setrlimit(limit, (value, value))

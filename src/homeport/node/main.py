@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import ctypes
 import fcntl
+import json
 import logging
 import os
 import signal
@@ -23,8 +24,9 @@ from pathlib import Path
 from homeport.core import log as logs
 from homeport.core.clock import SystemClock
 from homeport.core.open_files import raise_open_files
-from homeport.node import cgroups, host, sandbox
+from homeport.node import cgroups, disk, host, sandbox
 from homeport.node.cgroups import Groups
+from homeport.node.host import Findings
 from homeport.node.launch import Launcher
 from homeport.node.server import Server
 from homeport.node.stage import Stage
@@ -34,6 +36,7 @@ log = logging.getLogger("homeport.node")
 
 NO_SANDBOX, TAKEN, UNWRITABLE = 3, 4, 5
 LOCK_WAIT_S = 15.0  # a child of a killed node holds the lock until it has become a unit: milliseconds
+TRIAL_BYTES = 4 * 1024 * 1024  # of free disk, for a trial to tell anything
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -62,17 +65,24 @@ def run(words: list[str] | None = None) -> int:
         return TAKEN
     stage.enter(Path(f"/run/{name}-stage"))
     groups = cgroups.find(name)
-    launcher = _launcher(options, stage, groups, uid)
-    if launcher is None:
-        stage.leave()
-        cgroups.remove(groups)
-        return NO_SANDBOX
-    raise_open_files()
-    code = asyncio.run(_serve(options, launcher))
+    try:
+        launcher = _launcher(options, stage, groups, uid)
+        raise_open_files()
+        code = NO_SANDBOX if launcher is None else asyncio.run(_serve(options, launcher))
+    except Unwritable as error:
+        code = _unwritable(folder, error.cause)
     stage.leave()
     cgroups.remove(groups)
     os.close(lock)
     return code
+
+
+class Unwritable(Exception):
+    """The node's own files cannot be written."""
+
+    def __init__(self, cause: OSError) -> None:
+        self.cause = cause
+        super().__init__(str(cause))
 
 
 def _unwritable(folder: Path, error: OSError) -> int:
@@ -89,7 +99,7 @@ async def _serve(options: argparse.Namespace, launcher: Launcher) -> int:
     try:
         supervisor = Supervisor(options.data / "node", launcher)
     except OSError as error:
-        return _unwritable(options.data / "node", error)
+        raise Unwritable(error) from error
     server = Server(options.socket, supervisor, facts(launcher, version))
     await supervisor.open()
     await server.start()
@@ -103,13 +113,15 @@ async def _serve(options: argparse.Namespace, launcher: Launcher) -> int:
 
 def _launcher(options: argparse.Namespace, stage: Stage, groups: Groups, uid: int | None) -> Launcher | None:
     etc = options.data / "node" / "etc"
-    sandbox.write_etc(etc)
+    try:
+        sandbox.write_etc(etc)
+    except OSError as error:
+        raise Unwritable(error) from error
     overlay, bwrap = False, None
     if options.insecure_no_sandbox:
         log.warning("INSECURE: units run WITHOUT a sandbox, as plain processes that see this machine")
     else:
-        findings = host.examine(options.data / "node", stage, groups, uid)
-        _reap_trials()
+        findings = _examine(options.data / "node", stage, groups, uid)
         for check in findings.checks:
             level = logging.INFO if check.ok else logging.ERROR if check.required else logging.WARNING
             log.log(level, "%s: %s%s", check.name, check.found, "" if check.ok else f"; {check.why}. {check.mend}")
@@ -120,6 +132,21 @@ def _launcher(options: argparse.Namespace, stage: Stage, groups: Groups, uid: in
     return Launcher(
         data=options.data.resolve(), etc=etc, stage=stage, groups=groups, uid=uid, overlay=overlay, bwrap=bwrap
     )
+
+
+def _examine(folder: Path, stage: Stage, groups: Groups, uid: int | None) -> Findings:
+    """Look at the machine; on a full disk, where a trial would only show that, remember what was found before: the
+    node has to come back and look after what lives."""
+    memory = folder / "machine.json"
+    if disk.free_bytes(folder) < TRIAL_BYTES and memory.exists():
+        log.warning("the disk is full: no trial of the sandbox, it is taken to be as before")
+        return Findings(checks=(), **json.loads(memory.read_text()))
+    findings = host.examine(folder, stage, groups, uid)
+    _reap_trials()
+    if not findings.missing:
+        with contextlib.suppress(OSError):
+            disk.replace(memory, json.dumps({"overlay": findings.overlay, "bwrap_version": findings.bwrap_version}))
+    return findings
 
 
 def _check(data: Path, stage: Stage, name: str, uid: int | None) -> int:

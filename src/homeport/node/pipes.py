@@ -12,6 +12,7 @@ begins there. What lies before that is given back to the disk (a hole).
 import asyncio
 import contextlib
 import errno
+import logging
 import os
 from collections import deque
 from collections.abc import Callable
@@ -19,6 +20,8 @@ from pathlib import Path
 
 from homeport.core.clock import SystemClock
 from homeport.node import disk
+
+log = logging.getLogger(__name__)
 
 LINE_BYTES = 16 * 1024  # a longer line is cut into several: one line must fit into memory many times over
 READ_BYTES = 16 * 1024  # in one turn: at most as many lines, which takes some milliseconds
@@ -137,7 +140,11 @@ class Pump:
         began = clock.monotonic()
         while self._ready and clock.monotonic() - began < SLICE_S:
             handle, read = self._ready.popleft()
-            more = read()
+            try:
+                more = read()
+            except Exception:  # a bug with one unit's output is not to stop that of all others
+                log.exception("output could not be read")
+                more = False
             if handle not in self._known:
                 continue
             if more:

@@ -4,19 +4,24 @@ Everything but the command travels through a file descriptor, so that neither se
 read in the list of processes. The network is the host's: loopback is shared for now, and `info` says so.
 """
 
+import functools
 import importlib.util
 import os
+import platform
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from homeport.core.errors import Invalid
 from homeport.core.units import UnitSpec
+from homeport.node import disk
 from homeport.node.stage import Stage
 
 INSIDE_ID = 1000  # uid and gid in the sandbox; the host's are the unprivileged ones of the node
 HOST_UID = 60989  # the host's user for units of a node that is root: above people's, below systemd's dynamic ones
 HOME = "/home/agent"
 APP = "/app"
+_PRLIMIT = "/usr/bin/prlimit"  # of util-linux
 _ETC = (
     "alternatives", "ca-certificates", "ca-certificates.conf", "crypto-policies", "gai.conf", "host.conf", "hosts",
     "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "mime.types", "nsswitch.conf", "os-release", "pki",
@@ -53,10 +58,10 @@ def find_bwrap() -> Path | None:
 
 
 def write_etc(folder: Path) -> None:
-    """The user database that sandboxes see."""
+    """The user database that sandboxes see. Raises OSError."""
     folder.mkdir(mode=0o755, exist_ok=True)
     for name, text in (("passwd", _PASSWD), ("group", _GROUP)):
-        (folder / name).write_text(text)
+        disk.replace(folder / name, text)
         (folder / name).chmod(0o644)
     folder.chmod(0o755)
 
@@ -71,6 +76,17 @@ def check_spec(spec: UnitSpec) -> None:
     for path in (spec.workdir, *(mount.target for mount in spec.mounts)):
         if not path.startswith("/") or ".." in path.split("/"):
             raise Invalid("workdir or mounts.target", "must be an absolute path", value=path)
+
+
+@functools.cache
+def task_limit(count: int) -> tuple[str, ...]:
+    """What to put before a command so that it has at most `count` tasks where no control group keeps that limit; empty
+    where the machine has no means. Since Linux 5.14 the kernel counts a user's tasks for each user namespace, so only
+    the unit's own count, with the sandbox's init."""
+    version = tuple(int(word) for word in re.findall(r"\d+", platform.release())[:2])
+    if version < (5, 14) or not os.access(_PRLIMIT, os.X_OK):
+        return ()
+    return (_PRLIMIT, f"--nproc={count + 1}:{count + 1}", "--")
 
 
 def arguments(spec: UnitSpec, places: Places, stage: Stage, overlay: bool) -> list[str]:

@@ -27,6 +27,7 @@ from homeport.node.journal import Journal, Record
 from homeport.node.launch import Folder, Launcher
 from homeport.node.output import Shelf
 from homeport.node.pipes import Pump
+from homeport.node.quota import Quota
 from homeport.node.trash import Trash
 from homeport.node.unit import Unit
 from homeport.node.watch import Watchdog
@@ -171,8 +172,9 @@ class Supervisor:
             self._shelf.add(self._folder(end.status.id).log)
         living = {unit.spec.id for unit in self._units.values() if unit.lives}
         cgroups.sweep(self._launcher.groups, living | self._strays.keys())
-        self._trash.sweep()
+        self._trash.throw_away(*self._units_folder.parent.glob("trial-*"))  # of a node killed at its start
         self._background.spawn("watchdog", Watchdog(self._units.values, self._shelf).run())
+        self._background.spawn("quota", Quota(self._units.values, self._units_folder).run())
 
     async def close(self) -> None:
         """End every unit, within a bounded time, and write down how."""
@@ -337,7 +339,8 @@ def facts(launcher: Launcher, version: str) -> dict[str, Any]:
         "runs_as": "root" if os.geteuid() == 0 else "user",
         "unit_uid": launcher.uid if launcher.uid is not None else os.geteuid(),
         "memory_limit": launcher.groups.memory_method,
-        "process_limit": launcher.groups.pids_method,
+        "process_limit": launcher.pids_method,
+        "disk_limit": "counted",
         "cpu_limit": launcher.groups.cpu_method,
         "units_most": most_units(),
         "logs_most_mb": logs_most(launcher.data) // (1024 * 1024),

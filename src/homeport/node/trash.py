@@ -5,12 +5,11 @@ node. Owned by the supervisor.
 import asyncio
 import logging
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 from homeport.core.service import Background
 from homeport.node import remove
+from homeport.node.scripts import run_script
 
 log = logging.getLogger(__name__)
 
@@ -71,18 +70,8 @@ class Trash:
 
     async def _remove(self) -> bool:
         """Run a remover to its end; False when something could not be removed. Raises OSError when none can run."""
-        command = [sys.executable, "-I", "-S", remove.__file__, str(self._folder)]
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
-        over = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        handle = os.pidfd_open(process.pid)
-        loop.add_reader(handle, over.set)
-        try:
-            await over.wait()
-        finally:
-            loop.remove_reader(handle)
-            os.close(handle)
-        if process.wait() != 0:
+        code, _ = await run_script(remove.__file__, str(self._folder))
+        if code != 0:
             log.error("private files of ended units could not be removed from %s", self._folder)
             return False
         return True

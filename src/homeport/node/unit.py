@@ -80,6 +80,16 @@ class Unit:
         there = self.status.pid is not None and self.lives and not _is_over(self._init)
         return processes.descendants(self.status.pid, tree) if there and self.status.pid else []
 
+    def scratch_bytes(self) -> int:
+        """What the unit keeps in its file systems in memory, which belong to none of its processes."""
+        total = 0
+        if self._sandboxed and self.status.pid is not None:
+            for place in ("tmp", "dev/shm"):
+                with contextlib.suppress(OSError):
+                    found = os.statvfs(f"/proc/{self.status.pid}/root/{place}")
+                    total += (found.f_blocks - found.f_bfree) * found.f_frsize
+        return total
+
     # Coming to life
 
     def open_output(self, pump: Pump) -> None:
@@ -260,6 +270,7 @@ class Unit:
                 oom_kills=self.groups.oom_kills(),
                 peak_bytes=self.groups.peak_bytes() or self.peak_bytes,
                 memory_mb=self.spec.memory_mb,
+                disk_mb=self.spec.disk_mb,
             )
         )
 

@@ -49,10 +49,10 @@ class Watchdog:
 def _check(unit: Unit, pids: list[int]) -> None:
     spec = unit.spec
     if unit.groups.memory is None:
-        held = processes.resident_bytes(pids)
+        held = processes.resident_bytes(pids) + unit.scratch_bytes()
         limit = spec.memory_mb * 1024 * 1024
         if held > limit:
-            held = processes.proportional_bytes(pids)
+            held = processes.proportional_bytes(pids) + unit.scratch_bytes()
         unit.peak_bytes = max(unit.peak_bytes or 0, held)
         if held > limit:
             unit.end(Intent(out_of_memory=True), 0)

@@ -47,11 +47,9 @@ class NodeProcess:
 
     async def start(self) -> None:
         """Start a node and wait until it answers."""
-        wrapper = [] if self.uid is None else ["-m", "homeport.testing.ordinary_user", str(self.uid), self._place()]
-        command = [*self.program, "--data", str(self.data), "--socket", str(self.socket), *self.options]
         with open(self.folder / "node.log", "ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, *wrapper, *command],
+                self.command(),
                 env={
                     "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
                     "PYTHONPATH": _python_path(),
@@ -67,6 +65,12 @@ class NodeProcess:
                 if self.process.poll() is not None:
                     raise RuntimeError(f"the node ended with {self.process.returncode}: {self.log}")
                 await asyncio.sleep(0.02)
+
+    def command(self, data: Path | None = None) -> list[str]:
+        """What starts a node, on its own directory or on another."""
+        wrapper = [] if self.uid is None else ["-m", "homeport.testing.ordinary_user", str(self.uid), self._place()]
+        options = ["--data", str(data or self.data), "--socket", str(self.socket), *self.options]
+        return [sys.executable, *wrapper, *self.program, *options]
 
     def kill(self) -> None:
         """SIGKILL the node; its units live on."""

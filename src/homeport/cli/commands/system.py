@@ -131,10 +131,14 @@ def _count(seen: dict[str, Any], what: str) -> str:
     return f"{number} {what.removesuffix('s') if number == 1 else what}"
 
 
+_LIMITS = (("memory_limit", "memory"), ("process_limit", "processes"), ("disk_limit", "disk"))
+
+
 def _sandbox(facts: dict[str, Any]) -> str:
     """The node's facts in one line."""
     user = f"{facts.get('sandbox')}, programs run as user {facts.get('unit_uid')}"
-    limits = f"limits by {facts.get('memory_limit')} (memory) and {facts.get('process_limit')} (processes)"
+    kept = ", ".join(f"{facts.get(key)} ({what})" for key, what in _LIMITS)
+    limits = f"limits by {kept}"
     layer = "own writable copy of the bundle" if facts.get("overlay") else "bundle not writable"
     return "; ".join((user, limits, layer, f"network: {facts.get('network')}"))
 

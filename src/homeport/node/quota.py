@@ -1,0 +1,66 @@
+"""The limit of what a unit writes to the disk: counted, since no file system here knows of units. Run by the
+supervisor.
+
+It counts when the disk has lost some space since the last time, and now and then in any case; a unit that wrote more
+than its limit is ended. The kernel itself stops a single file at the limit (RLIMIT_FSIZE, set at the start).
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from homeport.core.clock import SystemClock
+from homeport.node import disk, measure
+from homeport.node.ending import Intent
+from homeport.node.scripts import run_script
+from homeport.node.unit import Unit
+
+log = logging.getLogger(__name__)
+
+PERIOD_S = 0.25  # between looks at the free space: one call of the kernel
+REST_S = 30.0  # between counts on a disk that loses nothing
+NEWS_BYTES = 64 * 1024 * 1024  # lost since the last count: count now
+FILES_MOST = 1_000_000  # of a unit: a file system has a limited number, too
+MIB = 1024 * 1024
+
+
+class Quota:
+    """Looks after every living unit that `units` returns, until it is cancelled. data: where they write."""
+
+    def __init__(self, units: Callable[[], Iterable[Unit]], data: Path) -> None:
+        self._units = units
+        self._data = data
+
+    async def run(self) -> None:
+        clock = SystemClock()
+        counted, free = clock.monotonic(), disk.free_bytes(self._data)
+        while True:
+            await asyncio.sleep(PERIOD_S)
+            now_free = disk.free_bytes(self._data)
+            news = min([NEWS_BYTES, *(unit.spec.disk_mb * MIB // 4 for unit in self._units() if unit.lives)])
+            if free - now_free < news and clock.monotonic() - counted < REST_S:
+                free = max(free, now_free)
+                continue
+            counted, free = clock.monotonic(), now_free
+            try:
+                await self._count()
+            except (OSError, ValueError) as error:  # no process to be had, or it was killed: the next look is soon
+                log.warning("what units wrote cannot be counted now: %s", error)
+
+    async def _count(self) -> None:
+        units = {str(unit.spec.id): unit for unit in self._units() if unit.lives and unit.status.pid}
+        if not units:
+            return
+        asked = [
+            {"unit": name, "folders": [str(path) for path in unit.folder.written], "pids": unit.pids()}
+            for name, unit in units.items()
+        ]
+        _, answer = await run_script(measure.__file__, given=json.dumps(asked).encode())
+        for name, (size, files) in json.loads(answer).items():
+            unit = units[name]
+            if size > unit.spec.disk_mb * MIB:
+                unit.end(Intent(reason=f"disk: more than {unit.spec.disk_mb} MB written"), 0)
+            elif files > FILES_MOST:
+                unit.end(Intent(reason=f"disk: more than {FILES_MOST} files written"), 0)
