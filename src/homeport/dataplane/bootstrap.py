@@ -42,7 +42,7 @@ def bootstrap(*, sockets: EnvoySockets, host: str, port: int, node: str = "homep
             "ads_config": {
                 "api_type": "DELTA_GRPC",
                 "transport_api_version": "V3",
-                "grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}],
+                "grpc_services": [{"envoy_grpc": {"cluster_name": "xds", "retry_policy": _back_to_the_server()}}],
             },
             "cds_config": _ads(),
         },
@@ -73,6 +73,11 @@ def bootstrap(*, sockets: EnvoySockets, host: str, port: int, node: str = "homep
             ]
         },
     }
+
+
+def _back_to_the_server() -> dict[str, Any]:
+    """How often Envoy looks for a server that is away: by itself it would let half a minute pass."""
+    return {"retry_back_off": {"base_interval": "0.1s", "max_interval": "0.5s"}}
 
 
 def envoy_binary() -> Path:
