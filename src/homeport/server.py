@@ -33,8 +33,8 @@ from homeport.build.toolchain import toolchain
 from homeport.configuration import read_configuration
 from homeport.core import log as logs
 from homeport.core.clock import SystemClock
-from homeport.core.errors import HomeportError
-from homeport.core.service import Service, Signals
+from homeport.core.errors import DiskFull, HomeportError, StoreUnavailable
+from homeport.core.service import REFUSED, Service, Signals
 from homeport.core.space import Space
 from homeport.dataplane.snapshot import Authority
 from homeport.dataplane.xds import XdsServer
@@ -195,7 +195,8 @@ def _http(app: FastAPI, socket: Path) -> uvicorn.Server:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the server; the exit code is 1 when it could not start, with the reason on standard error."""
+    """Run the server; the exit code is 1 when it could not start, and `REFUSED` when it cannot before somebody acts,
+    with the reason on standard error."""
     parser = argparse.ArgumentParser(prog="python -m homeport.server", description="Homeport's server process.")
     parser.add_argument("--data", type=Path, required=True, help="the data directory")
     parser.add_argument("--host", default="127.0.0.1", help="where the gateway listens")
@@ -208,12 +209,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         asyncio.run(Server(data, options.host, options.port).run())
     except HomeportError as error:
         log.error("%s %s", error.for_caller(), error.detail)
-        return 1
+        return REFUSED if isinstance(error, StoreUnavailable | DiskFull) else 1
     except OSError as error:
         if error.filename is None:
             raise
         log.error("%s: %s. Check its owner and mode, and the disk.", error.filename, error.strerror)
-        return 1
+        return REFUSED
     return 0
 
 

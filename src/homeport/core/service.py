@@ -7,6 +7,10 @@ from typing import Any, Protocol
 
 log = logging.getLogger(__name__)
 
+# The exit code of a component that cannot start before somebody acts, with the reason at the end of its log. (EX_CONFIG
+# of sysexits.h.)
+REFUSED = 78
+
 
 class Service(Protocol):
     """A part with a life: starting or stopping it twice does nothing the second time."""

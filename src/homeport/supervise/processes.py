@@ -105,9 +105,14 @@ class Handle:
             self._child.wait()
         return True
 
+    @property
+    def exit_code(self) -> int | None:
+        """Once it has ended: its exit code, below zero for a signal; only our own children tell."""
+        return self._child.poll() if self._child is not None else None
+
     def how(self) -> str:
-        """How it ended, for people; only our own children tell."""
-        code = self._child.poll() if self._child is not None else None
+        """How it ended, for people."""
+        code = self.exit_code
         if code is None:
             return "ended"
         if code < 0:

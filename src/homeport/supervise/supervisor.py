@@ -14,6 +14,7 @@ from typing import Protocol
 
 from homeport.core.clock import Clock
 from homeport.core.errors import Unavailable
+from homeport.core.service import REFUSED
 from homeport.supervise.interrupts import Interrupts
 from homeport.supervise.logs import bound_idle_log, bound_written_log
 from homeport.supervise.processes import Handle, ProcessId, spawn
@@ -64,6 +65,7 @@ class _Watched:
     handle: Handle | None = None
     adopted: bool = False
     deaths: int = 0
+    refused: bool = False
     started_at: float = 0.0
     restart_at: float | None = None
     log_start: int = 0
@@ -187,6 +189,8 @@ class Supervisor:
                 self._progress.warn(f"{watched.component.name} of the earlier start does not answer and is killed")
                 watched.adopted = False
                 watched.handle.send(signal.SIGKILL)
+            if watched.refused:
+                raise self._failed(watched, "does not start")
             if watched.deaths >= _DEATHS_AT_START:
                 raise self._failed(watched, f"ended {watched.deaths} times before it was ready")
             if self._clock.monotonic() > deadline:
@@ -237,14 +241,15 @@ class Supervisor:
     def _died(self, watched: _Watched, handle: Handle) -> None:
         now = self._clock.monotonic()
         how = handle.how()
+        watched.refused = handle.exit_code == REFUSED
         handle.close()
         watched.handle, watched.adopted = None, False
         self._book.record(watched.component.name, None)
         watched.deaths = 1 if now - watched.started_at > _STEADY_S else watched.deaths + 1
-        wait_s = (
-            0.0 if watched.deaths == 1 else min(_BACKOFF_MAX_S, _BACKOFF_FIRST_S * 2 ** min(watched.deaths - 2, 10))
-        )
+        wait_s = _wait_s(watched)
         name, again = watched.component.name, f"in {wait_s:.1f} s" if wait_s else "now"
+        if watched.refused:
+            how = f"does not start:\n{_tail(watched.component.log, watched.log_start)}\n "
         if wait_s:
             watched.restart_at = now + wait_s
         else:
@@ -267,6 +272,15 @@ class Supervisor:
             self._progress.warn(f"{component.name} did not stop in time and was killed")
         else:
             self._progress.done(f"{component.name} stopped")
+
+
+def _wait_s(watched: _Watched) -> float:
+    """Before the next start of what has ended."""
+    if watched.refused:
+        return _BACKOFF_MAX_S
+    if watched.deaths == 1:
+        return 0.0
+    return min(_BACKOFF_MAX_S, _BACKOFF_FIRST_S * 2 ** min(watched.deaths - 2, 10))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
