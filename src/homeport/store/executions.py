@@ -38,6 +38,11 @@ _ORDERS = {
 # Built once: each change of a task reads its execution.
 _GET = select(*_EXECUTION.columns).where(executions.c.id == bindparam("execution_id"))
 _UNFINISHED = [status.value for status in ExecutionStatus if not status.terminal]
+_ALL_UNFINISHED = (
+    select(*_EXECUTION.columns)
+    .where(executions.c.status.in_(_UNFINISHED), executions.c.visible)
+    .order_by(executions.c.created_at, executions.c.id)
+)
 
 
 class SqlExecutions(SqlTasks):
@@ -112,9 +117,7 @@ class SqlExecutions(SqlTasks):
         return found[: query.limit], len(found) > query.limit
 
     def unfinished(self) -> list[Execution]:
-        chosen = select(*_EXECUTION.columns).where(executions.c.status.in_(_UNFINISHED), executions.c.visible)
-        oldest_first = chosen.order_by(executions.c.created_at, executions.c.id)
-        return [_EXECUTION.record(row) for row in self._connection.execute(oldest_first).mappings()]
+        return [_EXECUTION.record(row) for row in self._connection.execute(_ALL_UNFINISHED).mappings()]
 
     def set_status(self, execution_id: ExecutionId, status: ExecutionStatus, now: datetime) -> None:
         values: dict[str, Any] = {"status": status.value, "updated_at": micros(now)}

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
 
 from homeport.store.records import ApiKey, Role, ServiceAccount, Workspace
 from homeport.store.rows import MOMENT, Codec, conflict, maybe, micros, named
@@ -11,6 +11,11 @@ from homeport.store.tables import accounts, keys, workspaces
 _WORKSPACE = Codec(Workspace, workspaces, "name", created_at=MOMENT)
 _ACCOUNT = Codec(ServiceAccount, accounts, "client_id", role=named(Role), created_at=MOMENT, updated_at=MOMENT)
 _KEY = Codec(ApiKey, keys, "jti", created_at=MOMENT, expires_at=maybe(MOMENT), revoked_at=maybe(MOMENT))
+
+# Asked at every start of a unit, and on every pass of the rollouts: built once.
+_ACCOUNT_OF = select(accounts).where(accounts.c.owner_uid == bindparam("uid"))
+_ALIVE = or_(keys.c.expires_at.is_(None), keys.c.expires_at > bindparam("now"))
+_REVOKED = select(keys.c.jti).where(keys.c.revoked_at.is_not(None), _ALIVE).order_by(keys.c.jti)
 
 
 class SqlIdentities:
@@ -53,7 +58,7 @@ class SqlIdentities:
         return [_ACCOUNT.record(row) for row in rows.mappings()]
 
     def account_of(self, owner_uid: str) -> ServiceAccount | None:
-        row = self._connection.execute(select(accounts).where(accounts.c.owner_uid == owner_uid)).mappings().first()
+        row = self._connection.execute(_ACCOUNT_OF, {"uid": owner_uid}).mappings().first()
         return None if row is None else _ACCOUNT.record(row)
 
     def remove_account(self, client_id: str, now: datetime) -> None:
@@ -78,6 +83,4 @@ class SqlIdentities:
         return self._connection.execute(valid.values(revoked_at=micros(now))).rowcount == 1
 
     def revoked_keys(self, now: datetime) -> list[str]:
-        alive = or_(keys.c.expires_at.is_(None), keys.c.expires_at > micros(now))
-        revoked = select(keys.c.jti).where(keys.c.revoked_at.is_not(None), alive).order_by(keys.c.jti)
-        return [*self._connection.scalars(revoked)]
+        return [*self._connection.scalars(_REVOKED, {"now": micros(now)})]

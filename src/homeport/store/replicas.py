@@ -1,6 +1,6 @@
 """The copies of agents in SQL. Keeps `contract.Replicas`; starts and stops nothing."""
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from homeport.core.ids import ReplicaId, UnitId
 from homeport.store.records import Replica
@@ -18,6 +18,9 @@ _REPLICA = Codec(
     changed_at=MOMENT,
 )
 _OLDEST_FIRST = (replicas.c.created_at, replicas.c.ordinal, replicas.c.id)
+# The loops ask these on every pass: built once.
+_EVERY = select(replicas).order_by(*_OLDEST_FIRST)
+_OF = select(replicas).where(replicas.c.resource_uid == bindparam("uid")).order_by(*_OLDEST_FIRST)
 
 
 class SqlReplicas:
@@ -41,13 +44,10 @@ class SqlReplicas:
         return None if row is None else _REPLICA.record(row)
 
     def every(self) -> list[Replica]:
-        rows = self._connection.execute(select(replicas).order_by(*_OLDEST_FIRST))
-        return [_REPLICA.record(row) for row in rows.mappings()]
+        return [_REPLICA.record(row) for row in self._connection.execute(_EVERY).mappings()]
 
     def of(self, resource_uid: str) -> list[Replica]:
-        mine = select(replicas).where(replicas.c.resource_uid == resource_uid)
-        rows = self._connection.execute(mine.order_by(*_OLDEST_FIRST))
-        return [_REPLICA.record(row) for row in rows.mappings()]
+        return [_REPLICA.record(row) for row in self._connection.execute(_OF, {"uid": resource_uid}).mappings()]
 
     def replace(self, replica: Replica) -> bool:
         values = _REPLICA.values(replica)

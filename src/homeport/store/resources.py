@@ -3,7 +3,21 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, delete, exists, func, insert, not_, or_, select, union, update
+from sqlalchemy import (
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    not_,
+    or_,
+    select,
+    union,
+    update,
+)
 
 from homeport.core.ids import Kind
 from homeport.store.pages import Keyset
@@ -40,6 +54,18 @@ _AWAITED = and_(
         func.upper(revisions.c.state) == resources.c.status,
     ),
 )
+# The loops ask these on every pass: built once.
+_BY_UID = select(*_RESOURCE.columns).where(resources.c.uid == bindparam("uid"))
+_OWNER = revisions.c.resource_uid
+_MOVING = union(
+    select(resources.c.uid).where(resources.c.kind == bindparam("kind"), unsettled_resources, not_(_AWAITED)),
+    select(_OWNER).where(
+        revisions.c.kind == bindparam("kind"), revisions.c.state.in_(bindparam("states", expanding=True))
+    ),
+    select(_OWNER).group_by(_OWNER).having(func.count() > bindparam("kept")),
+    select(replicas.c.resource_uid),
+)
+_UNSETTLED = select(*_RESOURCE.columns).where(resources.c.uid.in_(_MOVING))
 # Between the parts of the searched text, so that no query matches the end of one and the start of the next.
 _BETWEEN = "\x1f"
 _NAMES_AT_ONCE = 500  # parameters of one statement; SQLite's default allows 999 in older builds
@@ -65,7 +91,8 @@ class SqlResources:
         return self._one(select(*_RESOURCE.columns).where(*mine))
 
     def by_uid(self, uid: str) -> Resource | None:
-        return self._one(select(*_RESOURCE.columns).where(resources.c.uid == uid))
+        row = self._connection.execute(_BY_UID, {"uid": uid}).mappings().first()
+        return None if row is None else _RESOURCE.record(row)
 
     def replace(self, resource: Resource, expected_generation: int) -> bool:
         values = {name: value for name, value in _RESOURCE.values(resource).items() if name not in _FIXED}
@@ -107,14 +134,8 @@ class SqlResources:
         return self._all(select(*_RESOURCE.columns).where(resources.c.kind == kind.value, named))
 
     def unsettled(self, kind: Kind, states: Iterable[RevisionState], revisions_kept: int) -> list[Resource]:
-        of_kind, owner = resources.c.kind == kind.value, revisions.c.resource_uid
-        moving = union(
-            select(resources.c.uid).where(of_kind, unsettled_resources, not_(_AWAITED)),
-            select(owner).where(revisions.c.kind == kind.value, revisions.c.state.in_(sorted(states))),
-            select(owner).group_by(owner).having(func.count() > revisions_kept),
-            select(replicas.c.resource_uid),
-        )
-        found = self._all(select(*_RESOURCE.columns).where(resources.c.uid.in_(moving)))
+        asked = {"kind": kind.value, "states": sorted(states), "kept": revisions_kept}
+        found = [_RESOURCE.record(row) for row in self._connection.execute(_UNSETTLED, asked).mappings()]
         mine = [resource for resource in found if resource.kind is kind]
         return sorted(mine, key=lambda resource: (resource.created_at, resource.uid))
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, union, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, union, update
 
 from homeport.core.ids import Kind, RevisionId
 from homeport.store.records import Revision
@@ -23,6 +23,16 @@ _REVISION = Codec(
     updated_at=MOMENT,
 )
 _NEWEST_FIRST = (revisions.c.generation.desc(), revisions.c.created_at.desc(), revisions.c.id)
+# The loops ask these on every pass: built once.
+_OF = select(revisions).where(revisions.c.resource_uid == bindparam("uid")).order_by(*_NEWEST_FIRST)
+_OF_EACH = (
+    select(revisions).where(revisions.c.resource_uid.in_(bindparam("uids", expanding=True))).order_by(*_NEWEST_FIRST)
+)
+_IN_STATES = (
+    select(revisions)
+    .where(revisions.c.state.in_(bindparam("states", expanding=True)))
+    .order_by(revisions.c.created_at, revisions.c.id)
+)
 _AT_ONCE = 1000  # resources in one statement; SQLite takes at the least some thousand values
 _CHANGING = ("state", "source_digest", "source_commit", "bundle_digest", "entrypoint", "message", "updated_at")
 
@@ -45,15 +55,13 @@ class SqlRevisions:
         return None if row is None else _REVISION.record(row)
 
     def of(self, resource_uid: str) -> list[Revision]:
-        mine = select(revisions).where(revisions.c.resource_uid == resource_uid).order_by(*_NEWEST_FIRST)
-        return [_REVISION.record(row) for row in self._connection.execute(mine).mappings()]
+        return [_REVISION.record(row) for row in self._connection.execute(_OF, {"uid": resource_uid}).mappings()]
 
     def of_each(self, resource_uids: Sequence[str]) -> dict[str, list[Revision]]:
         found: dict[str, list[Revision]] = {uid: [] for uid in resource_uids}
         for first in range(0, len(resource_uids), _AT_ONCE):
-            some = resource_uids[first : first + _AT_ONCE]
-            chosen = select(revisions).where(revisions.c.resource_uid.in_(some)).order_by(*_NEWEST_FIRST)
-            for row in self._connection.execute(chosen).mappings():
+            some = {"uids": resource_uids[first : first + _AT_ONCE]}
+            for row in self._connection.execute(_OF_EACH, some).mappings():
                 found[row["resource_uid"]].append(_REVISION.record(row))
         return found
 
@@ -63,9 +71,8 @@ class SqlRevisions:
         return {*self._connection.scalars(chosen)}
 
     def in_states(self, states: Iterable[RevisionState]) -> list[Revision]:
-        chosen = select(revisions).where(revisions.c.state.in_(sorted(state.value for state in states)))
-        oldest_first = chosen.order_by(revisions.c.created_at, revisions.c.id)
-        return [_REVISION.record(row) for row in self._connection.execute(oldest_first).mappings()]
+        asked = {"states": sorted(state.value for state in states)}
+        return [_REVISION.record(row) for row in self._connection.execute(_IN_STATES, asked).mappings()]
 
     def replace_if_state(self, revision: Revision, expected: RevisionState) -> bool:
         values = _REVISION.values(revision)
