@@ -3,6 +3,7 @@
 import contextlib
 import json
 import signal
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,9 @@ from homeport.load.plan import Expectation, Plan
 from homeport.load.tally import Cause
 from homeport.load.thread import Load, running_load
 from homeport.supervise.processes import Handle, ProcessId, identify
+from homeport.supervise.real import components
 from homeport.supervise.state import UpState, read_state
+from homeport.supervise.up import UpOptions
 from homeport.testing.system import BOUND_S, System, eventually
 
 # Answers with its process id, and at /LINES/NAME with a stream of numbered lines, which takes about a second.
@@ -144,6 +147,16 @@ def counted_without_a_gap(system: System, execution: str) -> None:
     assert (ended["status"], ended["tasks"][0]["attempts"]) == ("succeeded", 1)
     lines = [line["text"] for line in system.logs("jobs", "count", execution=execution)]
     assert lines[-1] == "done" and lines[:-1] == [str(number) for number in range(len(lines) - 1)]
+
+
+def test_every_component_answers_what_it_is_asked_for_a_sign_of_life(running: System) -> None:
+    for component in components(UpOptions(data=running.data), running.port):
+        assert component.question is not None
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(BOUND_S)
+            connection.connect(str(component.question.socket))
+            connection.sendall(component.question.text)
+            assert connection.recv(100), component.name
 
 
 @pytest.mark.parametrize("name", ["server", "edge", "node"])

@@ -61,6 +61,9 @@ def main(argv: list[str] | None = None) -> int:
     except HomeportError as exc:
         print(f"Error: {explain(exc)}", file=sys.stderr, flush=True)
         return _exit_code(exc)
+    except OSError as exc:  # such as a full disk
+        print(f"Error: Homeport cannot start: {exc}", file=sys.stderr, flush=True)
+        return 1
     except KeyboardInterrupt:  # while waiting for a detached start, which is stopped by now
         return STOPPED_BEFORE_READY
 
@@ -99,6 +102,9 @@ def _stay(options: UpOptions, report_fd: int | None) -> int:
         return up(options, REAL, interrupts=interrupts, progress=progress, on_ready=on_ready)
     except HomeportError as exc:
         _report(report_fd, {"ready": False, "error": explain(exc), "code": _exit_code(exc)})
+        raise
+    except OSError as exc:
+        _report(report_fd, {"ready": False, "error": f"Homeport cannot start: {exc}", "code": 1})
         raise
     finally:
         progress.close()

@@ -52,7 +52,10 @@ def _ask(data: DataDir, supervisor: Handle, progress: Progress, drain_s: float |
     pid = supervisor.identity.pid
     progress.step(f"stopping Homeport, process {pid}")
     if drain_s is not None:
-        data.stop_request.write_text(f"{drain_s}\n")
+        try:
+            data.stop_request.write_text(f"{drain_s}\n")
+        except OSError as exc:  # a full disk keeps nobody from stopping
+            progress.warn(f"--drain has no effect: {exc.strerror}: {exc.filename}")
     _signal(supervisor)
     try:
         _follow(data, supervisor, progress)

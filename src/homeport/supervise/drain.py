@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 DRAIN_S = 30.0  # by default
 DRAIN_MOST_S = 24 * 3600.0
 _TURN_S = 0.1
+_ANSWER_S = 5.0  # what a server under load may take to say what is under way
 _FOR_REQUESTS = 0.2  # of the time is left for requests where tasks would take all of it
 _SERVER = "cluster.server.upstream_rq_active"  # requests to the API, which the server itself lets end
 _GATEWAY = "http.gateway.downstream_rq_active"
@@ -156,29 +157,37 @@ def _verb(number: int, verb: str) -> str:
 
 
 class RealPlant:
-    """The server and Envoy behind their sockets. Nothing raises: what does not answer is not waited for."""
+    """The server and Envoy behind their sockets. Nothing raises: what is dead is not waited for, and while the server
+    is slow what it said last holds."""
 
     def __init__(self, data: DataDir) -> None:
         self._internal = data.socket("internal")
         self._admin = data.socket("envoy-admin")
+        self._last = Work()
 
     def pause(self) -> None:
-        self._try(lambda: probe.ask(self._internal, "POST", "/internal/pause"))
+        self._try(lambda: probe.ask(self._internal, "POST", "/internal/pause", _ANSWER_S))
 
     def work(self) -> Work:
-        found = self._try(lambda: json.loads(probe.ask(self._internal, "GET", "/internal/work")))
-        known = Work() if found is None else Work(known=True, **found)
-        return replace(known, requests=self._try(self._requests))
+        self._last = self._try(self._ask_server) or Work()
+        return replace(self._last, requests=self._try(self._requests))
 
     def close_gateway(self) -> None:
         # The first tells the connections that there are to close, the second takes no more of them.
         self._try(lambda: probe.ask(self._admin, "POST", "/drain_listeners?graceful&skip_exit"))
         self._try(lambda: probe.ask(self._admin, "POST", "/drain_listeners"))
 
+    def _ask_server(self) -> Work:
+        try:
+            answer = probe.ask(self._internal, "GET", "/internal/work", _ANSWER_S)
+        except TimeoutError:
+            return self._last
+        return Work(known=True, **json.loads(answer))
+
     def _requests(self) -> int:
         names = "|".join((_GATEWAY, _SERVER)).replace(".", r"\.")
         answer = probe.ask(self._admin, "GET", f"/stats?format=json&filter=^({names})$")
-        counts = {stat["name"]: int(stat.get("value", 0)) for stat in json.loads(answer)["stats"]}
+        counts = {stat.get("name"): int(stat.get("value", 0)) for stat in json.loads(answer)["stats"]}
         return max(0, counts.get(_GATEWAY, 0) - counts.get(_SERVER, 0))
 
     def _try(self, ask: Callable[[], Any]) -> Any:

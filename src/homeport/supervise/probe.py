@@ -38,10 +38,10 @@ def accepts(path: Path) -> bool:
     return True
 
 
-def ask(path: Path, method: str, address: str) -> bytes:
-    """What an HTTP server on the unix socket at `path` answers. Raises OSError or HTTPException, also for an answer
-    other than 200."""
-    connection = UnixConnection(path)
+def ask(path: Path, method: str, address: str, timeout_s: float = _TIMEOUT_S) -> bytes:
+    """What an HTTP server on the unix socket at `path` answers. Raises OSError (TimeoutError after `timeout_s` without
+    an answer) or HTTPException, also for an answer other than 200."""
+    connection = UnixConnection(path, timeout_s)
     try:
         connection.request(method, address)
         answer = connection.getresponse()

@@ -167,7 +167,7 @@ class _Run:
         except StopAsked:
             return STOPPED_BEFORE_READY
         finally:
-            self.book.change(replace(self.book.state, ready=False, stopping=self.book.state.stopping or {}))
+            self.book.change(replace(self.book.state, ready=False, stopping={}))
             self.supervisor.stop()
             self.options.data.remove_sockets()
             told = stopped.to_json() if stopped else None
