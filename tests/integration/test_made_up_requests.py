@@ -76,6 +76,7 @@ REFUSED = {
     "env": "names and values that a process can be started with",
     "executionId": "part of addresses",
     "memory": "at most the job's memory",
+    "grace": "goes with now",
     "tasks": "a task fits into its program's arguments",
     "expires_in": "a duration of at most ten years",
     "name": "no control characters",
@@ -97,6 +98,7 @@ ACCEPTED = {
     "show_secrets": "the same",
     "countResources": "the same",
     "follow": "the same",
+    "now": "the same",
     "Authorization": "every request is sent with a good key instead",
 }
 EMPTY = {"sort": "empty counts as absent", "anchor": "the same"}

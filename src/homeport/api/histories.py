@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
+from pydantic import WithJsonSchema
 
 from homeport.api.dependencies import Caller, Ctx
 from homeport.app.histories import Verification, read_history, verify_execution
@@ -15,6 +16,11 @@ from homeport.wire.histories import ExecutionEntry, ExecutionHistory, ExecutionV
 router = APIRouter(prefix="/v0/homeport/executions", tags=["homeport"])
 
 ExecutionName = Annotated[str, Path(alias="executionId")]
+HistoryLimit = Annotated[
+    int,
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": HISTORY_PAGE_LIMIT_MAX}),
+    Query(ge=1, description="Entries on a page; more than the most counts as the most."),
+]
 SEQ_MOST = 2**53  # no history is that long; more digits than the store counts with would be a failure
 
 
@@ -34,10 +40,11 @@ async def history_route(
     caller: Caller,
     execution_id: ExecutionName,
     after: Annotated[int, Query(ge=0, le=SEQ_MOST, description="Only entries after this number.")] = 0,
-    limit: Annotated[int, Query(ge=1, le=HISTORY_PAGE_LIMIT_MAX)] = HISTORY_PAGE_LIMIT,
+    limit: HistoryLimit = HISTORY_PAGE_LIMIT,
 ) -> Any:
     """What happened, oldest first."""
-    entries, following = await read_history(ctx, caller, execution_id, after, limit)
+    most = min(limit, HISTORY_PAGE_LIMIT_MAX)
+    entries, following = await read_history(ctx, caller, execution_id, after, most)
     return ExecutionHistory(data=[_entry_of(entry) for entry in entries], next=following).to_json()
 
 

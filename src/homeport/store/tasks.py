@@ -77,12 +77,17 @@ _HELD = exists().where(
     tasks.c.lease == bindparam("holder"),
 )
 
-# How many tasks of an execution may start: none while it is staged, being cancelled or over.
-_ROOM = select(executions.c.parallelism - executions.c.running).where(
-    executions.c.id == bindparam("execution_id"),
-    executions.c.visible,
-    executions.c.cancel_requested_at.is_(None),
-    executions.c.completed_at.is_(None),
+# How many tasks of an execution may start: none while it is staged, being cancelled or over. Locked, so that two claims
+# never count the same room.
+_ROOM = (
+    select(executions.c.parallelism - executions.c.running)
+    .where(
+        executions.c.id == bindparam("execution_id"),
+        executions.c.visible,
+        executions.c.cancel_requested_at.is_(None),
+        executions.c.completed_at.is_(None),
+    )
+    .with_for_update()
 )
 # A retry whose time has come waits like any other task from then on: so a claim reads a short run of one index, in
 # order of task, however many retries wait. None waits longer than the longest back-off: one that is to begin later than
