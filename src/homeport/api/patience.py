@@ -36,6 +36,9 @@ def still_building(resource: Resource, events: Sequence[Event], now: datetime) -
         return resource
     deployments = (event for event in reversed(events) if event.reason in ("Accepted", "ArchiveReceived"))
     newest = next(deployments, None)
-    if newest is None or newest.reason != "ArchiveReceived" or now - newest.time >= timedelta(seconds=BUILD_SHOWN_S):
+    if newest is None or newest.reason != "ArchiveReceived":
+        return resource
+    # An event of the future was stored before the clock was set back, and would count as new for as long.
+    if not timedelta() <= now - newest.time < timedelta(seconds=BUILD_SHOWN_S):
         return resource
     return replace(resource, status=WorkloadStatus.BUILDING)

@@ -6,6 +6,7 @@ their rows, which are written first: so it never races with what is being made.
 
 import asyncio
 import logging
+import os
 from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 
 INTERVAL_S = 60.0
 YOUNG_S = 600  # a file younger than this may belong to something that is not in the store yet
+STEP_S = 5.0  # between two passes the clocks part by milliseconds, unless one of them was set
 UPLOAD_WAIT_S = 2 * 3600  # longer than an upload address lives
 TASK_UNITS_KEPT = 2000  # ended attempts whose output is kept, newest first; some 100 MB of small logs
 REPLICA_UNITS_KEPT = 5  # ended replicas of one agent whose output is kept
@@ -57,6 +59,7 @@ class Garbage:
         self._data = data
         self._wakeup = wakeup
         self._staging = staging
+        self._ages = _Ages(clock)
         self._background = Background()
 
     async def start(self) -> None:
@@ -88,17 +91,20 @@ class Garbage:
         digests, building = await self._store.read(_read_builds)
         for line in await self._builder.sweep(building):
             log.info("%s", line)
-        await asyncio.to_thread(self._collect_files, digests, now)
+        await asyncio.to_thread(self._collect_files, digests)
 
-    def _collect_files(self, digests: set[str], now: datetime) -> None:
+    def _collect_files(self, digests: set[str]) -> None:
+        if not self._ages.comparable():
+            log.info("the clock was set: files are left alone for %s s", YOUNG_S)
+            return
         for path in self._data.bundles.iterdir():
-            if path.name not in digests and _old(path, now):
+            if path.name not in digests and self._ages.old(path, YOUNG_S):
                 remove_bundle(self._data.bundles, path.name)
         for path in self._data.sources.iterdir():
-            if path.stem not in digests and _old(path, now):
+            if path.stem not in digests and self._ages.old(path, YOUNG_S):
                 path.unlink(missing_ok=True)
         for path in self._data.uploads.iterdir():
-            if _old(path, now - timedelta(seconds=UPLOAD_WAIT_S)):
+            if self._ages.old(path, YOUNG_S + UPLOAD_WAIT_S):
                 path.unlink(missing_ok=True)
 
     async def _collect_units(self) -> None:
@@ -169,8 +175,33 @@ def _fail_abandoned_uploads(tx: Transaction, now: datetime) -> None:
             )
 
 
-def _old(path: Path, now: datetime) -> bool:
-    try:
-        return now.timestamp() - path.stat().st_mtime > YOUNG_S
-    except FileNotFoundError:
-        return False
+class _Ages:
+    """How old files are, by a wall clock that may be set: forward, and what is being made looks old; back, and what is
+    old looks as if it were never to be."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._apart_s = self._now_apart_s()
+        self._set_at: float | None = None
+
+    def comparable(self) -> bool:
+        """False until a file that was made before the clock was set cannot be young any more."""
+        now, apart_s = self._clock.monotonic(), self._now_apart_s()
+        if abs(apart_s - self._apart_s) > STEP_S:
+            self._apart_s, self._set_at = apart_s, now
+        return self._set_at is None or now - self._set_at > YOUNG_S
+
+    def old(self, path: Path, most_s: float) -> bool:
+        """Whether `path` was written more than `most_s` ago. One from the future was written before the clock was set
+        back: its age begins now."""
+        try:
+            age_s = self._clock.now().timestamp() - path.stat().st_mtime
+            if age_s < -STEP_S:
+                moment = self._clock.now().timestamp()
+                os.utime(path, (moment, moment))
+        except FileNotFoundError:
+            return False
+        return age_s > most_s
+
+    def _now_apart_s(self) -> float:
+        return self._clock.now().timestamp() - self._clock.monotonic()

@@ -4,6 +4,7 @@ rollouts make; pure but for the publishing."""
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable
+from datetime import timedelta
 
 from homeport.core.clock import Clock
 from homeport.core.ids import RevisionId
@@ -16,6 +17,7 @@ from homeport.store.records import Replica, Resource, Revision
 from homeport.workloads.states import ReplicaState, RevisionState
 
 LOOPBACK = "127.0.0.1"
+SKEW_S = 24 * 3600  # a revoked key that expired so long ago may be forgotten
 
 
 class Routes:
@@ -42,7 +44,9 @@ class Routes:
         return await self._store.read(self._revoked_now) != self._revoked
 
     def _revoked_now(self, tx: Transaction) -> frozenset[str]:
-        return frozenset(tx.identities.revoked_keys(self._clock.now()))
+        """Also those that expired a while ago: the gateway allows for some skew of clocks, and a clock that is set back
+        makes an expired key valid again."""
+        return frozenset(tx.identities.revoked_keys(self._clock.now() - timedelta(seconds=SKEW_S)))
 
     def _picture(self, tx: Transaction) -> Gateway:
         found = (route_of(one.resource, one.revisions, one.replicas) for one in read_workloads(tx))
