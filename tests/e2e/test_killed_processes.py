@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import resource
 import signal
 import socket
 from collections.abc import Iterator
@@ -157,6 +158,14 @@ def test_every_component_answers_what_it_is_asked_for_a_sign_of_life(running: Sy
             connection.connect(str(component.question.socket))
             connection.sendall(component.question.text)
             assert connection.recv(100), component.name
+
+
+def test_every_process_may_open_what_the_machine_allows(running: System) -> None:
+    supervisor = state(running).supervisor
+    assert supervisor is not None
+    for process in (supervisor, *state(running).components.values()):
+        soft, hard = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+        assert soft == hard
 
 
 @pytest.mark.parametrize("name", ["server", "edge", "node"])
