@@ -1,5 +1,6 @@
 """`homeport gc` on a real system: it finds nothing where nothing was left, and one of each kind that was."""
 
+import contextlib
 import json
 import os
 import signal
@@ -21,6 +22,10 @@ from homeport.supervise.state import read_state
 from homeport.testing.system import System, eventually
 
 SLEEP = "import time; print('here', flush=True); time.sleep(600)"
+ACCOUNT = (
+    "INSERT INTO accounts (client_id, workspace, name, description, role, owner_uid, created_at, updated_at) "
+    "VALUES ('wl-ghost', 'default', 'ghost', '', 'workload', 'gone', 1, 1)"
+)
 LONG_AGO = SystemClock().now().timestamp() - 24 * 3600
 
 
@@ -61,7 +66,7 @@ def test_one_of_each_kind_that_was_left_is_found_and_what_is_safe_is_removed(own
         bases = [entry.path for entry in groups(installation_name(data.root)) if entry.name.startswith("homeport-")]
         for base in bases:  # none where this machine gives Homeport no control groups
             (base / "ghost").mkdir()
-        _add_account_of_no_workload(data.database)
+        _write(data.database, ACCOUNT)
 
         code, seen = gc(own, "--dry-run")
 
@@ -79,6 +84,8 @@ def test_one_of_each_kind_that_was_left_is_found_and_what_is_safe_is_removed(own
         assert not (units / "ghost").exists()
         assert kinds(gc(own, "--dry-run")[1]) == ["row", "source"]
     finally:
+        _write(data.database, "DELETE FROM accounts WHERE client_id = 'wl-ghost'")
+        (data.sources / "nobodys.zip").unlink(missing_ok=True)
         for process in started:
             process.kill()
             process.wait()
@@ -107,6 +114,22 @@ def test_programs_that_outlived_everything_are_found_and_ended(own: System) -> N
     assert leaks(own.data) == []
 
 
+def test_down_ends_programs_that_outlived_everything(own: System) -> None:
+    own.deploy("jobs", "long", {"main.py": SLEEP})
+    execution = own.api.post("/jobs/long/executions", json={"tasks": [{}]}).json()["executionId"]
+    eventually(lambda: own.logs("job", "long", execution=execution), "the task runs")
+    state = read_state(own.data)
+    assert state.supervisor is not None
+    for identity in (state.supervisor, *state.components.values()):
+        os.kill(identity.pid, signal.SIGKILL)
+
+    assert own.command("down", "--drain", "0").returncode == 0
+
+    assert leaks(own.data, 1.0) == []
+    assert read_state(own.data).components == {}
+    assert "Nothing of Homeport runs" in own.command("down").stdout
+
+
 def _running(words: list[str], env: dict[str, str]) -> "subprocess.Popen[str]":
     process = subprocess.Popen(
         words, env={**os.environ, **env}, stdout=subprocess.PIPE, text=True, start_new_session=True
@@ -117,11 +140,6 @@ def _running(words: list[str], env: dict[str, str]) -> "subprocess.Popen[str]":
     return process
 
 
-def _add_account_of_no_workload(database: Path) -> None:
-    connection = sqlite3.connect(database)
-    connection.execute(
-        "INSERT INTO accounts (client_id, workspace, name, description, role, owner_uid, created_at, updated_at) "
-        "VALUES ('wl-ghost', 'default', 'ghost', '', 'workload', 'ghost', 1, 1)"
-    )
-    connection.commit()
-    connection.close()
+def _write(database: Path, statement: str) -> None:
+    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute(statement)

@@ -13,6 +13,7 @@ from homeport.dataplane.headers import MODELS_SCOPE, PLATFORM_SCOPE
 from homeport.leaks.finding import Finding
 from homeport.leaks.machine import Entry, Process
 from homeport.leaks.observation import Observation
+from homeport.node.stage import stage_folder
 from homeport.reconcile.garbage import INTERVAL_S, UPLOAD_WAIT_S, YOUNG_S
 from homeport.workloads.states import ReplicaState
 
@@ -131,7 +132,7 @@ def places_outside(seen: Observation) -> Iterator[Finding]:
         if entry.path == seen.data.sockets:
             if not seen.owner:
                 yield _entry("directory", entry, "nothing of Homeport runs")
-        elif not (seen.node_answers or "node" in seen.components) or entry.name != f"{seen.group}-stage":
+        elif not (seen.node_answers or "node" in seen.components) or entry.path != stage_folder(seen.group):
             yield _entry("directory", entry, "the node that made it is gone")
 
 

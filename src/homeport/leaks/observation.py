@@ -23,6 +23,7 @@ from homeport.leaks.machine import Entry, Process
 from homeport.node import protocol
 from homeport.node.cgroups import installation_name
 from homeport.node.journal import read_units
+from homeport.node.stage import stage_folder
 from homeport.reconcile.observation import read_workloads
 from homeport.reconcile.routes import route_of
 from homeport.settings import DataDir
@@ -35,7 +36,6 @@ from homeport.supervise.state import read_state
 from homeport.workloads.states import RevisionState
 
 ANSWER_S = 5.0  # for the node and the gateway
-STAGES = Path("/run")
 _DUMP = "/config_dump?resource="
 
 
@@ -138,7 +138,8 @@ def _lives(identity: ProcessId) -> bool:
 def _outside(data: DataDir, group: str) -> list[Path]:
     """What an installation makes outside of its directory."""
     elsewhere = [] if data.sockets.is_relative_to(data.root) else [data.sockets]
-    return [*elsewhere, *STAGES.glob(f"{group}*-stage")]
+    stage = stage_folder(group)
+    return [*elsewhere, stage, *stage.parent.glob(f"{group}-*-stage")]
 
 
 def _drafts(data: DataDir) -> list[Path]:

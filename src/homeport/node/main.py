@@ -29,7 +29,7 @@ from homeport.node.cgroups import Groups
 from homeport.node.host import Findings
 from homeport.node.launch import Launcher
 from homeport.node.server import Server
-from homeport.node.stage import Stage
+from homeport.node.stage import Stage, stage_folder
 from homeport.node.supervisor import Supervisor, facts
 
 log = logging.getLogger("homeport.node")
@@ -63,7 +63,7 @@ def run(words: list[str] | None = None) -> int:
     if lock is None:
         log.error("another node owns %s", options.data)
         return TAKEN
-    stage.enter(Path(f"/run/{name}-stage"))
+    stage.enter(stage_folder(name))
     groups = cgroups.find(name)
     try:
         launcher = _launcher(options, stage, groups, uid)
@@ -154,7 +154,7 @@ def _check(data: Path, stage: Stage, name: str, uid: int | None) -> int:
     while not data.is_dir():
         data = data.parent
     name = f"{name}-{os.getpid()}"
-    stage.enter(Path(f"/run/{name}-stage"))
+    stage.enter(stage_folder(name))
     groups = cgroups.find(name)
     try:
         findings = host.examine(data, stage, groups, uid)

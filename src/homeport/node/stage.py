@@ -18,6 +18,12 @@ _MNT_DETACH = 2
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+def stage_folder(name: str) -> Path:
+    """Where the node of the installation that calls its groups `name` has its stage, and the empty directory that a
+    killed one leaves."""
+    return Path(f"/run/{name}-stage")
+
+
 class Stage:
     """`reach` turns a path of the host into one that the sandbox user can open."""
 

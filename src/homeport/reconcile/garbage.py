@@ -87,6 +87,7 @@ class Garbage:
         staging = frozenset(self._staging)
         await self._store.write(lambda tx: tx.executions.discard_staged(staging))
         await self._store.write(lambda tx: _fail_abandoned_uploads(tx, now))
+        await self._store.write(lambda tx: tx.identities.prune_keys(now))
         await self._collect_units()
         digests, building = await self._store.read(_read_builds)
         for line in await self._builder.sweep(building):

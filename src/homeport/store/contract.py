@@ -88,6 +88,10 @@ class Identities(Protocol):
         """The `jti` of every key that is revoked and not yet expired."""
         ...
 
+    def prune_keys(self, now: datetime) -> int:
+        """Remove the keys that are revoked and have expired: nobody need refuse them any more. Returns how many."""
+        ...
+
 
 class Resources(Protocol):
     """Policies, agents and jobs."""

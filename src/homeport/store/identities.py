@@ -84,3 +84,7 @@ class SqlIdentities:
 
     def revoked_keys(self, now: datetime) -> list[str]:
         return [*self._connection.scalars(_REVOKED, {"now": micros(now)})]
+
+    def prune_keys(self, now: datetime) -> int:
+        ended = delete(keys).where(keys.c.revoked_at.is_not(None), keys.c.expires_at <= micros(now))
+        return self._connection.execute(ended).rowcount

@@ -13,10 +13,11 @@ from homeport.core.clock import SystemClock
 from homeport.core.errors import Unavailable
 from homeport.settings import DataDir
 from homeport.supervise.drain import DRAIN_S, Patience, Plant, Work, drain, show_waiting
-from homeport.supervise.processes import Handle
+from homeport.supervise.processes import Handle, ProcessId
+from homeport.supervise.programs import end_programs
 from homeport.supervise.progress import Progress
 from homeport.supervise.state import Lock, UpState, read_state, write_state
-from homeport.supervise.takeover import end_component, stop_rank
+from homeport.supervise.takeover import NODE, end_component, stop_rank
 
 _STOP_BOUND_S = 120.0  # the sum of the components' graces, and some more; the time to drain comes on top
 _TURN_S = 0.2
@@ -99,9 +100,11 @@ def _stop_leftovers(data: DataDir, progress: Progress, plant: Plant, drain_s: fl
         state = _read(data)
         living = {name: Handle.open(held) for name, held in state.components.items()}
         if not any(living.values()):
-            write_state(data, replace(state, components={}, versions={}, stopping=None))
+            state = replace(state, components={}, versions={})
+            ended = _end_programs(data, state, progress)
+            write_state(data, replace(state, supervisor=None, stopping=None))
             data.remove_sockets()
-            return None
+            return {} if ended else None
         # Should this be killed, the next `up` knows that these take nothing new any more.
         write_state(data, replace(state, ready=False, stopping={}))
         stopped = _drain(plant, progress, drain_s)
@@ -110,11 +113,21 @@ def _stop_leftovers(data: DataDir, progress: Progress, plant: Plant, drain_s: fl
                 end_component(name, handle, progress)
             state = state.with_component(name, None)
             write_state(data, replace(state, ready=False, stopping={}))
+        _end_programs(data, state, progress)
         data.remove_sockets()
         write_state(data, replace(state, ready=False, supervisor=None, stopping=None, stopped=stopped))
         return stopped
     finally:
         lock.release()
+
+
+def _end_programs(data: DataDir, state: UpState, progress: Progress) -> bool:
+    """Programs of a node that was killed go on; after this nothing of the installation runs."""
+
+    def record(node: ProcessId | None) -> None:
+        write_state(data, replace(state.with_component(NODE, node), ready=False, stopping={}))
+
+    return end_programs(data, progress, record, sandboxed=state.sandboxed)
 
 
 def _drain(plant: Plant, progress: Progress, drain_s: float) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from homeport.settings import DataDir
 from homeport.supervise import probe
 from homeport.supervise.drain import RealPlant
 from homeport.supervise.host import check_host
+from homeport.supervise.programs import node_command
 from homeport.supervise.pulse import Question
 from homeport.supervise.supervisor import Component
 from homeport.supervise.up import Parts, UpOptions
@@ -30,9 +31,8 @@ def components(options: UpOptions, port: int) -> tuple[Component, ...]:
     """Node, server, edge and Envoy, in the order in which each needs the one before it."""
     data = options.data
     python = [sys.executable, "-m"]
-    insecure = [] if options.sandboxed else ["--insecure-no-sandbox"]
     root = str(data.root)
-    node = [*python, "homeport.node", "--data", root, "--socket", str(data.socket("node")), *insecure]
+    node = node_command(data, sandboxed=options.sandboxed)
     server = [*python, "homeport.server", "--data", root, "--port", str(port), "--host", options.host]
     edge = [*python, "homeport.edge", "--data", root]
     configured = _write_bootstrap(data, options.host, port)

@@ -187,11 +187,11 @@ class _Run:
 
         def tell(work: Work, left_s: float) -> None:
             nonlocal told_at
-            show_waiting(self.progress, work.to_json(), left_s, "Ctrl-C: stop now")
             if clock.monotonic() - told_at >= _TOLD_EVERY_S:
                 told_at = clock.monotonic()
                 awaited = {**work.to_json(), "leftSeconds": round(left_s, 1)}
                 self.book.change(replace(self.book.state, stopping=awaited))
+            show_waiting(self.progress, work.to_json(), left_s, "Ctrl-C: stop now")
 
         self.book.change(replace(self.book.state, ready=False, stopping={}))
         return drain(plant, patience, clock, tell)

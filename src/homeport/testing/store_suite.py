@@ -173,6 +173,9 @@ class IdentitySuite:
         assert await store.read(lambda tx: tx.identities.key("key-a")) == replace(keys[0], revoked_at=NOON)
         assert await store.read(lambda tx: tx.identities.revoked_keys(NOON)) == ["key-a", "key-b"]
         assert await store.read(lambda tx: tx.identities.revoked_keys(LATER)) == ["key-b"]
+        assert await store.write(lambda tx: tx.identities.prune_keys(NOON)) == 0
+        assert await store.write(lambda tx: tx.identities.prune_keys(LATER)) == 1
+        assert await store.read(lambda tx: tx.identities.keys("sa-one")) == [replace(keys[1], revoked_at=NOON), keys[2]]
 
     async def test_removing_an_account_revokes_its_keys(self, store: Store) -> None:
         earlier = make_key("key-a", revoked_at=NOON)

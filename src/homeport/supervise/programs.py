@@ -1,0 +1,50 @@
+"""Programs that outlived their node and everything that would have started it again. Ended by `homeport down`.
+
+A node of its own is started for that: it adopts them, ends them with their grace and writes down how, as at any stop.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from homeport.core.clock import SystemClock
+from homeport.core.units import UnitState
+from homeport.node.cgroups import installation_name
+from homeport.node.journal import read_units
+from homeport.node.stage import stage_folder
+from homeport.settings import DataDir
+from homeport.supervise import probe
+from homeport.supervise.processes import ProcessId, spawn
+from homeport.supervise.progress import Progress
+from homeport.supervise.takeover import NODE, end_component
+
+_START_BOUND_S = 30.0
+_TURN_S = 0.05
+
+
+def node_command(data: DataDir, *, sandboxed: bool) -> Sequence[str]:
+    insecure = [] if sandboxed else ["--insecure-no-sandbox"]
+    socket = str(data.socket(NODE))
+    return [sys.executable, "-m", "homeport.node", "--data", str(data.root), "--socket", socket, *insecure]
+
+
+def end_programs(
+    data: DataDir, progress: Progress, record: Callable[[ProcessId | None], None], *, sandboxed: bool
+) -> bool:
+    """End what the journal of a dead node says is running, and remove what else it left on the machine; returns
+    whether there was any. The caller holds the lock. `record` is told of the node before it runs, and of its end."""
+    programs = any(unit.state is UnitState.STARTING for unit in read_units(data.node / "journal"))
+    if not programs and not stage_folder(installation_name(data.root)).exists():
+        return False
+    progress.step("stopping what a killed node left")
+    data.create()
+    starting = spawn(node_command(data, sandboxed=sandboxed), log=data.log(NODE))
+    record(starting.handle.identity)
+    starting.admit()
+    clock = SystemClock()
+    deadline = clock.monotonic() + _START_BOUND_S
+    while not (probe.accepts(data.socket(NODE)) or starting.handle.ended() or clock.monotonic() > deadline):
+        time.sleep(_TURN_S)
+    end_component(NODE, starting.handle, progress)
+    record(None)
+    return True
