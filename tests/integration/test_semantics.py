@@ -4,6 +4,7 @@ scripted. At the end of each, the history is checked as well."""
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -206,8 +207,45 @@ async def test_running_tasks_of_a_dead_server_count_against_the_parallelism(loop
             await runs(loops, execution, 3)
             assert len(loops.driver.living) == 3, f"after {count} starts"
     async with loops.running(loops.runner()):
-        while not (await loops.execution(execution)).status.terminal:
-            for spec in loops.driver.living:
-                loops.driver.finish(spec.id, DONE)
-            await asyncio.sleep(0.005)
+        await _end_those_that_may(loops, None, execution, None)
     assert (await verified(loops, execution)).most_at_once == 3
+
+
+@pytest.mark.parametrize("grace_s", [None, 0], ids=["plain", "now"])
+async def test_a_cancel_is_carried_out_whenever_the_runner_is_killed(fast: Loops, grace_s: int | None) -> None:
+    """At each of its calls from the cancel on, before the call; another runner takes over."""
+    fast.driver.decide = lambda spec: Behaviour(obeys=spec.labels["task"] == "0")
+    await fast.ready_job(maxConcurrentTasks=2, maxRetries=1)
+    for kill_at in range(1, 400):
+        execution, killer = await fast.execute(tasks=4), Killer(kill_at)
+        async with fast.running(fast.runner(killer.of(fast.store), killer.of(fast.driver))):
+            await fast.until(partial(_dead_or_two_run, fast, killer))
+            await cancel_execution(fast.context, ADMIN, "sums", execution, grace_s)
+            await _end_those_that_may(fast, killer, execution, grace_s)
+        survived = not killer.dead.is_set()
+        async with fast.running(fast.runner()):
+            await _end_those_that_may(fast, None, execution, grace_s)
+        ended = await fast.execution(execution)
+        assert (ended.status, ended.failed, fast.driver.living) == (ExecutionStatus.CANCELLED, 0, [])
+        report = await verified(fast, execution)
+        assert report.starts <= 2 and report.terminal == 4
+        if survived:
+            assert kill_at > 8
+            return
+    raise AssertionError("the runner does not end a cancelled execution by itself")
+
+
+async def _dead_or_two_run(loops: Loops, killer: Killer) -> bool:
+    return killer.dead.is_set() or len(loops.driver.living) == 2
+
+
+async def _end_those_that_may(loops: Loops, killer: Killer | None, execution: ExecutionId, grace_s: int | None) -> None:
+    """Until the execution or the runner has ended. After a plain cancel programs end well, by themselves."""
+
+    async def look() -> bool:
+        for spec in loops.driver.living if grace_s is None else ():
+            loops.driver.finish(spec.id, DONE)
+        ended = (await loops.execution(execution)).status.terminal
+        return ended or (killer is not None and killer.dead.is_set())
+
+    await loops.until(look)
