@@ -8,6 +8,7 @@ import fcntl
 import os
 from pathlib import Path
 
+BLOCK_BYTES = 64 * 1024  # a multiple of every usual file system's
 _KEEP_SIZE, _PUNCH_HOLE = 1, 2
 _libc = ctypes.CDLL(None, use_errno=True)
 _PASSING = {

@@ -47,7 +47,7 @@ class Pipe:
         self._end = max(os.fstat(self._spool).st_size, position)  # less when the spool was thrown away
         self.total = 0  # bytes read
         self.taken = position  # of the spool, into `_rest`
-        self._hole = position
+        self._hole = 0  # a former node may not have come to it
         self._floor = position  # what is in `_rest` may have come past the spool since
         self._rest = b""
 
@@ -72,7 +72,7 @@ class Pipe:
     def settle(self) -> None:
         """The log holds everything up to `position`."""
         if self.position - self._hole >= HOLE_BYTES and disk.punch(self._spool, self._hole, self.position):
-            self._hole = self.position
+            self._hole = self.position // disk.BLOCK_BYTES * disk.BLOCK_BYTES  # only whole blocks are given back
 
     def waiting_bytes(self) -> int:
         """The most that can be in the pipe and the spool now."""
