@@ -1,5 +1,6 @@
 """Errors to status codes, in one place, in the contract's shape (public API reference)."""
 
+import errno
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -102,5 +103,8 @@ def _sentence(request: Request, error: HTTPException) -> str:
 
 
 async def _on_unforeseen(request: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        log.warning("%s %s: too many open files", request.method, request.scope["path"])
+        return error_response(Unavailable("The server has too many files open.", hint="Try again in a moment."))
     log.error("%s %s failed", request.method, request.scope["path"], exc_info=error)
     return error_response(Internal())

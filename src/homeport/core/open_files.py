@@ -7,6 +7,7 @@ import sys
 
 LOW = 16_384  # below this connections run out before anything else does
 _OWN = 200  # what the gateway needs besides connections
+_LEAST = 16
 _PER_CONNECTION = 2  # the gateway's: one to the client, one to the program
 
 
@@ -29,4 +30,4 @@ def is_low(limit: int) -> bool:
 
 def connections(limit: int) -> int:
     """How many connections the gateway can serve at once with `limit`."""
-    return max(0, limit - _OWN) // _PER_CONNECTION
+    return max(_LEAST, (limit - _OWN) // _PER_CONNECTION)

@@ -11,11 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from homeport.core.errors import Unavailable
+from homeport.core.open_files import connections
 from homeport.dataplane import headers
 from homeport.dataplane.answers import local_reply_config
 
 TYPE = "type.googleapis.com/"
 DOWNSTREAM_CONNECTIONS = 20_000  # each needs a file descriptor, and one more upstream
+FILES = 1 << 20  # what a process may open where nobody says how much
+OWN_FILES = 200  # of server and edge, besides connections from the gateway
+_EDGE_FILES = 3  # of the edge for a request: the gateway, the server, the program
+_CONNECTIONS_LEAST = 16
 DRAIN_S = 1000  # longer than the longest stream (15 minutes)
 HEADERS_KB = 60  # Envoy's default, said aloud: more is answered 431
 STREAM_IDLE_S = 100  # before a route is known; routes have their own
@@ -32,9 +37,12 @@ class EnvoySockets:
     admin: Path
 
 
-def bootstrap(*, sockets: EnvoySockets, host: str, port: int, node: str = "homeport") -> dict[str, Any]:
+def bootstrap(
+    *, sockets: EnvoySockets, host: str, port: int, node: str = "homeport", files: int = FILES
+) -> dict[str, Any]:
     """Envoy's bootstrap, ready for `json.dumps`: one listener on `host`:`port`. It listens only once it has its first
-    configuration from `xds`."""
+    configuration from `xds`. No process is given more connections than it may open `files`: what is more waits in
+    Envoy for the server and the edge, and Envoy itself closes it."""
     return {
         "node": {"id": node, "cluster": "homeport"},
         "admin": {"address": {"pipe": {"path": str(sockets.admin), "mode": 0o600}}},
@@ -49,8 +57,8 @@ def bootstrap(*, sockets: EnvoySockets, host: str, port: int, node: str = "homep
         "static_resources": {
             "clusters": [
                 _grpc_cluster("xds", sockets.xds),
-                _http_cluster("server", sockets.server),
-                _http_cluster("edge", sockets.edge),
+                _http_cluster("server", sockets.server, files - OWN_FILES),
+                _http_cluster("edge", sockets.edge, (files - OWN_FILES) // _EDGE_FILES),
             ],
             "listeners": [_listener(host, port)],
         },
@@ -62,7 +70,7 @@ def bootstrap(*, sockets: EnvoySockets, host: str, port: int, node: str = "homep
             }
         },
         **_statistics(),
-        "overload_manager": _overload_manager(),
+        "overload_manager": _overload_manager(connections(files)),
         "layered_runtime": {
             "layers": [
                 {
@@ -280,14 +288,15 @@ def _grpc_cluster(name: str, socket: Path) -> dict[str, Any]:
     return {**_static_cluster(name, socket), "typed_extension_protocol_options": {_PROTOCOL: options}}
 
 
-def _http_cluster(name: str, socket: Path) -> dict[str, Any]:
+def _http_cluster(name: str, socket: Path, connections: int) -> dict[str, Any]:
     options = {
         "@type": TYPE + _PROTOCOL,
         "common_http_protocol_options": {"idle_timeout": "4s"},  # see resources.UPSTREAM_IDLE_S
         "explicit_http_config": {"http_protocol_options": {}},
     }
     many = 100_000  # see resources.IN_FLIGHT
-    threshold = {"max_connections": many, "max_pending_requests": many, "max_requests": many, "max_retries": many}
+    at_once = min(many, max(_CONNECTIONS_LEAST, connections))  # more wait for one of them
+    threshold = {"max_connections": at_once, "max_pending_requests": many, "max_requests": many, "max_retries": many}
     return {
         **_static_cluster(name, socket),
         "circuit_breakers": {"thresholds": [threshold]},
@@ -306,8 +315,8 @@ def _statistics() -> dict[str, Any]:
     }
 
 
-def _overload_manager() -> dict[str, Any]:
+def _overload_manager(most: int) -> dict[str, Any]:
     kind = "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
-    config = {"@type": TYPE + kind, "max_active_downstream_connections": DOWNSTREAM_CONNECTIONS}
+    config = {"@type": TYPE + kind, "max_active_downstream_connections": min(DOWNSTREAM_CONNECTIONS, most)}
     monitor = {"name": "envoy.resource_monitors.global_downstream_max_connections", "typed_config": config}
     return {"resource_monitors": [monitor]}

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from homeport import __version__
+from homeport.core.open_files import hard_limit
 from homeport.dataplane.bootstrap import EnvoySockets, bootstrap, envoy_command
 from homeport.settings import DataDir
 from homeport.supervise import probe
@@ -103,5 +104,5 @@ def _write_bootstrap(data: DataDir, host: str, port: int) -> Path:
         admin=data.socket("envoy-admin"),
     )
     path = data.sockets / "envoy.json"
-    path.write_text(json.dumps(bootstrap(sockets=sockets, host=host, port=port), indent=1))
+    path.write_text(json.dumps(bootstrap(sockets=sockets, host=host, port=port, files=hard_limit()), indent=1))
     return path
