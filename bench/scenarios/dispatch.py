@@ -26,7 +26,7 @@ def run(rounds: int, scale: float) -> Outcome:
     accepting: list[float] = []
     left: list[float] = []
     for _ in range(rounds):
-        # A new one each time: a second death within 30 s waits longer, on purpose.
+        # A new one each time: a second death within 10 s waits longer, on purpose.
         with installation() as system:
             deployed = system.deploy("jobs", JOB, PROGRAM, {"runtime": {"memory": 128, "maxConcurrentTasks": 1000}})
             assert deployed["status"] == "DEPLOYED", deployed
