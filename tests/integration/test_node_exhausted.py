@@ -198,32 +198,32 @@ async def test_without_free_handles_starts_are_refused_before_anything_breaks() 
 async def test_a_start_that_finds_no_handle_is_refused_and_leaves_nothing() -> None:
     """At every point of a start."""
     scarce = "import os\nreal = os.open\ncount = 0\ndef scarce(path, flags, *more, **named):\n    global count\n"
-    scarce += "    if fault.exists() and str(path).find('/units/') > 0:\n        count += 1\n"
+    scarce += "    if not fault.exists(): count = 0\n    elif '/units/' in str(path):\n        count += 1\n"
     scarce += "        if count == int(fault.read_text()): raise OSError(24, os.strerror(24), str(path))\n"
     scarce += "    return real(path, flags, *more, **named)\nos.open = scarce\n"
     async with running_node() as node:
+        node.kill()
         fault = node.folder / "fault"
+        node.program = ("-c", FAULT + scarce + RUN_NODE, str(fault))
+        await node.start()
+
+        async def clean() -> bool:
+            return leftovers(node) == []
+
         refused = 0
         for number in range(1, 30):
-            node.kill()
-            node.program = ("-c", FAULT + scarce + RUN_NODE, str(fault))
-            await node.start()
-            fault.write_text(str(number))
+            disk.replace(fault, str(number))
             spec = unit_spec(SUCCEED)
             try:
                 await node.driver.start(spec)
             except DriverUnavailable as error:
                 assert "Too many open files" in error.message
                 refused += 1
-                fault.unlink()
+            fault.unlink()
+            if refused == number:
                 assert await node.driver.status(spec.id) is None
-
-                async def clean() -> bool:
-                    return leftovers(node) == []
-
                 await eventually(clean)
                 await node.driver.start(spec)
-            fault.unlink(missing_ok=True)
             outcome = (await end_of(node.driver, spec.id)).status.outcome
             assert outcome is not None and outcome.exit_code == 0
             await node.driver.forget(spec.id)

@@ -18,6 +18,7 @@ pytestmark = [
     pytest.mark.sandbox,
     pytest.mark.skipif(host.userns_obstacle() is not None, reason=str(host.userns_obstacle())),
 ]
+WAIT = ("/bin/sh", "-c", "while [ ! -e /app/go ]; do sleep 0.02; done; exit 4")
 STEPS_MOST = 200  # a life takes some sixty
 
 
@@ -159,6 +160,56 @@ async def test_a_journal_cut_at_any_byte_gives_true_ends_adopted_units_and_no_st
         for status in await node.driver.units():
             await node.driver.forget(status.id)
         await eventually(lambda: is_clean(node))
+
+
+async def test_a_pid_that_somebody_else_has_by_now_misleads_nobody() -> None:
+    async with running_node() as node:
+        living, ended, older = unit_spec(RUN), unit_spec(WAIT), unit_spec(WAIT)
+        pids = {spec.id: (await node.driver.start(spec)).pid for spec in (living, ended, older)}
+        node.kill()
+        units = node.data / "node" / "units"
+        for spec in (ended, older):
+            (units / spec.id / "app" / "go").touch()
+            pid = pids[spec.id]
+            assert pid is not None
+            await eventually(lambda pid=pid: is_gone(pid))  # type: ignore[misc]
+        stranger = await asyncio.create_subprocess_exec("/bin/sleep", "600")
+        boot = processes.boot_id()
+        # The pids of one unit belong to a stranger by now; those of one of an earlier boot to another unit, with the
+        # same number of a namespace.
+        (units / ended.id / "process").write_text(f"{stranger.pid} 1 {boot}")
+        report = units / ended.id / "status"
+        report.write_text(report.read_text().replace(str(pids[ended.id]), str(stranger.pid)))
+        report = units / older.id / "status"
+        monitor = processes.parent(pids[living.id] or 0)
+        (units / older.id / "process").write_text(f"{monitor} {processes.start_ticks(monitor or 0)} another-boot")
+        report.write_text((units / living.id / "status").read_text() + report.read_text().splitlines()[-1])
+        await node.start()
+        for spec in (ended, older):
+            outcome = (await end_of(node.driver, spec.id)).status.outcome
+            assert outcome is not None and outcome.exit_code == 4
+        status = await node.driver.status(living.id)
+        assert status is not None and (status.state, status.pid) == (UnitState.RUNNING, pids[living.id])
+        assert stranger.returncode is None and processes.start_ticks(stranger.pid) is not None
+        stranger.kill()
+        await stranger.wait()
+
+
+async def test_without_a_journal_programs_that_nobody_knows_are_ended_and_their_files_removed() -> None:
+    async with running_node() as node:
+        lost = unit_spec(("/bin/sh", "-c", "trap '' TERM; setsid sleep 600 & sleep 600"))
+        status = await node.driver.start(lost)
+        assert status.pid is not None
+        everything = [status.pid, processes.parent(status.pid) or 0, *processes.descendants(status.pid)]
+        node.kill()
+        (node.data / "node" / "journal").unlink()
+        await node.start()
+        for pid in everything:
+            await eventually(lambda pid=pid: is_gone(pid))  # type: ignore[misc]
+        await eventually(lambda: is_clean(node))
+        assert await node.driver.units() == []
+        again = await node.driver.start(unit_spec(("/bin/true",), id=lost.id))
+        assert again.id == lost.id
 
 
 async def is_gone(pid: int) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 from homeport.core.clock import parse_timestamp, timestamp
 from homeport.core.ids import UnitId
 
+TIMEOUT_GRACE_S = 0.5  # a unit's time is over within a second of its timeout, whatever its own grace
 DISK_MB = 10 * 1024  # far more than a program leaves that keeps its data elsewhere
 
 
@@ -51,9 +52,10 @@ class UnitSpec:
     the sandbox. bundle: a directory of the host that appears at /app with a private writable layer over it, so the
     program may write there and nobody else sees it; None for none. memory_mb, max_processes and cpu_cores: limits of
     the whole unit; cpu_cores None is no limit, and without a control group for it nothing limits it. disk_mb: what the
-    unit may write to its layer over the bundle and to its home directory together. timeout_s: after
-    it the unit is asked to end (SIGTERM), after stop_grace_s more it is killed; None for no limit. generation: a driver
-    refuses to start an older generation of the same id.
+    unit may write to its layer over the bundle and to its home directory together. timeout_s: after it the unit is
+    asked to end (SIGTERM) and killed TIMEOUT_GRACE_S later; None for no limit. stop_grace_s: from SIGTERM to SIGKILL
+    where a node that stops, or that comes after another, ends it. generation: a driver refuses to start an older
+    generation of the same id.
     """
 
     id: UnitId
@@ -141,7 +143,7 @@ class UnitStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitExit:
-    """One end of a unit in the driver's journal. `seq` grows by one and is never reused: the reader's cursor."""
+    """One end of a unit in the driver's journal. `seq` grows and is never reused: the reader's cursor."""
 
     seq: int
     status: UnitStatus

@@ -22,7 +22,8 @@ class Driver(Protocol):
 
     async def start(self, spec: UnitSpec) -> UnitStatus:
         """Start `spec` and return once its process exists. A second start of the same id and generation returns the
-        present status and starts nothing, ended or not; an older generation raises `Conflict`."""
+        present status and starts nothing, ended or not; an older generation raises `Conflict`. A start that raises has
+        started nothing and leaves nothing: `DriverUnavailable` also says that the machine has no room now."""
         ...
 
     async def stop(self, unit: UnitId, grace_s: float) -> None:
@@ -43,12 +44,14 @@ class Driver(Protocol):
         ...
 
     def exits(self, after: int) -> AsyncIterator[UnitExit]:
-        """Every end with `seq` greater than `after`, then each new one as it happens; never ends by itself."""
+        """Every end with `seq` greater than `after`, then each new one as it happens; never ends by itself. An end is
+        durable before it is told. A driver that has lost what `after` names tells everything that it knows."""
         ...
 
     async def log(self, unit: UnitId, offset: int, limit: int) -> list[LogLine]:
         """At most `limit` lines of the unit's output from `offset` on (0: the oldest that is kept). Empty at the
-        end; the caller asks again. Works while and after the unit lives, until it is forgotten."""
+        end; the caller asks again. Where lines before the oldest were dropped, the first line says so. Works while and
+        after the unit lives, until it is forgotten."""
         ...
 
     async def log_before(self, unit: UnitId, before: datetime, limit: int) -> list[LogLine]:

@@ -21,7 +21,7 @@ from typing import Any
 
 from homeport.core.clock import SystemClock
 from homeport.core.service import Background
-from homeport.core.units import LogLine, Outcome, UnitSpec, UnitState, UnitStatus
+from homeport.core.units import TIMEOUT_GRACE_S, LogLine, Outcome, UnitSpec, UnitState, UnitStatus
 from homeport.node import ending, processes
 from homeport.node.cgroups import UnitGroups
 from homeport.node.ending import Intent
@@ -36,7 +36,6 @@ START_WAIT_S = 20.0  # bubblewrap needs 4 ms; more is a machine in great trouble
 KILL_WAIT_S = 30.0  # for a killed process to leave the kernel: it may hang in a slow disk
 REPORT_WAIT_S = 3.0  # from the command's end to the monitor's, which is a millisecond unless the unit stopped its init
 AGAIN_S = 0.5  # between attempts to find out how a unit ended, where the machine lacks handles or memory
-TIMEOUT_GRACE_S = 0.5  # a timeout's SIGKILL follows soon, whatever the unit's own grace: its time is over
 _UNSTARTED_S = 1.0  # after so much killing in vain there is no sandbox yet: then the process that makes it goes
 _KILL_PERIOD_S = 0.1
 _POLL_S = 0.002

@@ -13,7 +13,7 @@ from typing import Any
 from homeport.core.clock import Clock, SystemClock
 from homeport.core.errors import Conflict, DriverUnavailable
 from homeport.core.ids import UnitId
-from homeport.core.units import LogLine, Outcome, UnitExit, UnitSpec, UnitState, UnitStatus
+from homeport.core.units import TIMEOUT_GRACE_S, LogLine, Outcome, UnitExit, UnitSpec, UnitState, UnitStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +155,7 @@ class ScriptedDriver:
         return found.ports if found and found.status.state is UnitState.RUNNING else frozenset()
 
     async def exits(self, after: int) -> AsyncIterator[UnitExit]:
+        after = after if after <= self._seq else 0
         while True:
             news = self._news
             end = next((end for end in self._ends if end.seq > after), None)
@@ -207,8 +208,8 @@ class ScriptedDriver:
         if behaviour.outcome is not None:
             unit.timers.append(loop.call_later(behaviour.after_s, self.finish, unit.spec.id, behaviour.outcome))
         if unit.spec.timeout_s is not None:
-            late = Outcome(timed_out=True)
-            unit.timers.append(loop.call_later(unit.spec.timeout_s, self._end, unit, late, unit.spec.stop_grace_s))
+            late, grace_s = Outcome(timed_out=True), min(unit.spec.stop_grace_s, TIMEOUT_GRACE_S)
+            unit.timers.append(loop.call_later(unit.spec.timeout_s, self._end, unit, late, grace_s))
 
     def _end(self, unit: _Unit, intent: Outcome, grace_s: float) -> None:
         """SIGTERM now, SIGKILL after the grace, as the node does."""
