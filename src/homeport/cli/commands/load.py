@@ -92,13 +92,7 @@ def load(
         )
         _require_agent(client, name)
     _allow_descriptors(concurrency)
-    report, interrupted = _carried_out(plan)
-    if output is Output.TEXT:
-        _print(report)
-    else:
-        emit(report.to_json(), output)
-    if not report.sound or interrupted:
-        raise typer.Exit(130 if interrupted and not report.failed else 1)
+    _end(*_carried_out(plan), output)
 
 
 def _headers(lines: list[str]) -> dict[str, str]:
@@ -181,6 +175,16 @@ def _carried_out(plan: "Plan") -> "tuple[Report, bool]":
                 loop.remove_signal_handler(signal.SIGINT)
 
     return asyncio.run(carry_out()), presses > 0
+
+
+def _end(report: "Report", interrupted: bool, output: Output) -> None:
+    """Print what was counted, and leave with the exit code that it means."""
+    if output is Output.TEXT:
+        _print(report)
+    else:
+        emit(report.to_json(), output)
+    if not report.sound or interrupted:
+        raise typer.Exit(130 if interrupted and not report.failed else 1)
 
 
 def _line(report: "Report") -> str:

@@ -21,6 +21,8 @@ def lines(result: Result) -> Iterator[str]:
     yield f"DID NOT HOLD, {len(result.violations)} (seed {result.seed}):"
     for text in result.violations[:_SHOWN]:
         yield f"  - {text}"
+    if result.kept:
+        yield f"logs and database are kept in {result.kept}"
     if len(result.violations) > _SHOWN:
         yield f"  … and {len(result.violations) - _SHOWN} more"
 
@@ -50,6 +52,7 @@ def _loads(result: Result) -> Iterator[str]:
 
 def _work(result: Result) -> Iterator[str]:
     yield "work        " + ", ".join(f"{count} {what}" for what, count in sorted(result.ledger.counts.items()))
+    yield "histories   " + ", ".join(f"{count} {what}" for what, count in result.verified.items())
     bad = Counter({key: count for key, count in result.answers.items() if not key[1].startswith("2")})
     words = ", ".join(f"{what} {kind} x {count}" for (what, kind), count in bad.most_common(12))
     yield f"            not answered 2xx, and repeated: {words or 'none'}"

@@ -1,11 +1,16 @@
 """One run: the system, the load, the faults, the rest, the checks. Returns a result; prints nothing but progress."""
 
+import shutil
+import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from homeport.load.tally import Report
+from homeport.settings import DataDir
 from homeport.testing.chaos import checks, programs, warm
 from homeport.testing.chaos.control import Control, GaveUp
 from homeport.testing.chaos.faults import Happened, Saboteur
@@ -18,7 +23,9 @@ _JOIN_S = 60.0
 
 @dataclass(slots=True, kw_only=True)
 class Result:
-    """What was done and what did not hold. left_out: faults that this machine does not allow, with the reason."""
+    """What was done and what did not hold. left_out: faults that this machine does not allow, with the reason.
+    verified: sums of what the history checker counts.
+    kept: where logs and database are, when something did not hold."""
 
     seed: int
     length_s: float
@@ -28,8 +35,10 @@ class Result:
     loads: dict[str, Report] = field(default_factory=dict)
     ledger: Ledger = field(default_factory=Ledger)
     answers: dict[tuple[str, str], int] = field(default_factory=dict)
+    verified: Counter[str] = field(default_factory=Counter)
     rest_s: float = 0.0
     violations: list[str] = field(default_factory=list)
+    kept: Path | None = None
 
 
 def run(seed: int, length_s: float, say: Callable[[str], None]) -> Result:
@@ -50,7 +59,16 @@ def run(seed: int, length_s: float, say: Callable[[str], None]) -> Result:
             control.close()
             place.system.down()
         result.violations += checks.left_running(place.system)
+        if result.violations:
+            result.kept = _keep(place.system.data, seed)
     return result
+
+
+def _keep(data: DataDir, seed: int) -> Path:
+    kept = Path(tempfile.mkdtemp(prefix=f"homeport-chaos-{seed}-"))
+    shutil.copytree(data.logs, kept / "logs")
+    shutil.copyfile(data.database, kept / data.database.name)
+    return kept
 
 
 def _live(place: Ground, control: Control, kinds: set[FaultKind], result: Result, say: Callable[[str], None]) -> None:
@@ -119,7 +137,7 @@ def _checked(place: Ground, control: Control, result: Result, before: dict[str, 
         yield from checks.not_in_force(control, result.ledger)
         yield from checks.restarted(control, before)
         yield from checks.wrong_executions(control, executions)
-        yield from checks.not_verified(place.system, executions)
+        yield from checks.not_verified(control, executions, result.verified)
         yield from checks.leaked(place.system)
     except GaveUp as exc:
         yield f"no answer at rest to: {exc}"

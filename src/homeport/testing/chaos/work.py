@@ -8,15 +8,18 @@ that was asked to stop finishes the operation that it is at.
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Any
 
+from homeport.jobs.states import ExecutionStatus
 from homeport.testing.chaos import programs
 from homeport.testing.chaos.control import Control, GaveUp
 
 AGENTS = ("churn-0", "churn-1")
 POLICIES = ("rule-0", "rule-1")
 JOB, LATE_JOB = "work", "late"
+OPEN_MOST = 8  # executions at once that have not ended
 _CONTINENTS = ("AF", "AN", "AS", "EU", "NA", "OC", "SA")
 
 
@@ -65,6 +68,10 @@ class Worker(threading.Thread):
     def stop(self) -> None:
         self._ending.set()
 
+    @property
+    def stopping(self) -> bool:
+        return self._ending.is_set()
+
     def pause(self, seconds: float) -> None:
         self._ending.wait(seconds)
 
@@ -107,9 +114,11 @@ class _Executions:
         self._ledger = ledger
         self._random = random
         self._prefix = f"chaos-{seed}"
+        self._open: list[Started] = []
         self._number = 0
 
     def __call__(self, worker: Worker) -> None:
+        self._wait_for_room(worker)
         self._number += 1
         late = self._random.random() < 0.1
         started = Started(
@@ -122,12 +131,25 @@ class _Executions:
         path = f"/v0/jobs/{started.job}/executions"
         self._control.insist("execute", lambda: self._control.ask("execute", "POST", path, json=body), (200,))
         self._ledger.executions.append(started)
+        self._open.append(started)
         self._ledger.count("executions")
         self._ledger.counts["tasks"] = self._ledger.counts.get("tasks", 0) + len(started.tasks)
         if self._random.random() < 0.2:
             worker.pause(self._random.uniform(0.0, 2.0))
             self._cancel(started, f"{path}/{started.id}")
         worker.pause(self._random.uniform(0.5, 2.5))
+
+    def _wait_for_room(self, worker: Worker) -> None:
+        """A caller that started more than the machine can do would only wait for the rest afterwards."""
+        while len(self._open) >= OPEN_MOST and not worker.stopping:
+            self._open = [one for one in self._open if not self._has_ended(one)]
+            worker.pause(0.5)
+
+    def _has_ended(self, one: Started) -> bool:
+        answer = self._control.ask("execution", "GET", f"/v0/jobs/{one.job}/executions/{one.id}")
+        if answer is None or answer.status_code != 200:
+            return False
+        return ExecutionStatus(answer.json()["status"]).terminal
 
     def _tasks(self) -> list[dict[str, Any]]:
         many = self._random.randint(1, 12)
@@ -138,7 +160,9 @@ class _Executions:
         ]
 
     def _cancel(self, started: Started, path: str) -> None:
-        answer = self._control.insist("cancel", lambda: self._control.ask("cancel", "DELETE", path), (200,))
+        query = {"now": "true"} if self._random.random() < 0.5 else {}
+        ask = partial(self._control.ask, "cancel", "DELETE", path, params=query)
+        answer = self._control.insist("cancel", ask, (200,))
         started.cancel_answer = str(answer.json()["status"])
         self._ledger.count("executions cancelled")
 
