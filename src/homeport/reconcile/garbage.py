@@ -114,10 +114,9 @@ class Garbage:
         rows = await self._store.read(_read_rows)
         ended: dict[str, list[UnitStatus]] = defaultdict(list)
         for unit in units:
-            alive = unit.state in (UnitState.STARTING, UnitState.RUNNING)
+            alive = _lives(unit)
             if alive and unit.kind is not UnitKind.BUILD and unit.id not in rows.units:
-                log.warning("unit %s belongs to no replica and to no attempt; stopping it", unit.id)
-                await self._driver.stop(unit.id, STOP_GRACE_S)
+                await self._stop_stray(unit.id)
             elif not alive and unit.id not in rows.units:  # an attempt that is still open: its end is not yet read
                 ended[_shelf(unit, rows.resources)].append(unit)
         for shelf, old in ended.items():
@@ -125,6 +124,17 @@ class Garbage:
             keep = 0 if shelf == "" else TASK_UNITS_KEPT if shelf == "tasks" else REPLICA_UNITS_KEPT
             for unit in old[: max(0, len(old) - keep)]:
                 await self._driver.forget(unit.id)
+
+    async def _stop_stray(self, unit: UnitId) -> None:
+        """Stop what no row stands for. Its row may have ended with it since the units were listed: that is no stray."""
+        now = await self._driver.status(unit)
+        if now is not None and _lives(now):
+            log.warning("unit %s belongs to no replica and to no attempt; stopping it", unit)
+            await self._driver.stop(unit, STOP_GRACE_S)
+
+
+def _lives(unit: UnitStatus) -> bool:
+    return unit.state in (UnitState.STARTING, UnitState.RUNNING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
