@@ -102,7 +102,7 @@ def trash(seen: Observation) -> Iterator[Finding]:
 
 
 def open_files(seen: Observation) -> Iterator[Finding]:
-    """What the node still holds open of units that have ended."""
+    """What the node and `up` still hold open of units that have ended."""
     for path in sorted({*seen.open_files}):
         inside = path.relative_to(seen.data.node).parts
         unit = seen.units.get(inside[1]) if len(inside) > 1 else None

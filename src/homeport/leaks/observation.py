@@ -99,7 +99,8 @@ def observe(data: DataDir) -> Observation:
         raise Unavailable(f"{error}.", hint=f"Stop what is left of Homeport here, then remove {data.state}.") from error
     group = installation_name(data.root)
     components = {name: identity.pid for name, identity in state.components.items() if _lives(identity)}
-    node = components.get("node")
+    supervisor = state.supervisor.pid if state.supervisor and _lives(state.supervisor) else None
+    holders = (components.get("node"), supervisor)
     processes = machine.processes(group, data.node / "units")
     folders, groups = machine.children(data.node / "units"), machine.groups(group)
     # The node and the store last: what is written down before it is made, and removed after it is gone, is then known.
@@ -107,7 +108,7 @@ def observe(data: DataDir) -> Observation:
     return Observation(
         data=data,
         now=SystemClock().now(),
-        supervisor=state.supervisor.pid if state.supervisor and _lives(state.supervisor) else None,
+        supervisor=supervisor,
         components=components,
         node_answers=answers,
         units=units,
@@ -118,7 +119,7 @@ def observe(data: DataDir) -> Observation:
         sockets=machine.sockets(data.sockets),
         outside=tuple(machine.entries(_outside(data, group))),
         drafts=tuple(machine.entries(_drafts(data))),
-        open_files=machine.open_files(node, data.node) if node else (),
+        open_files=tuple(path for pid in holders if pid for path in machine.open_files(pid, data.node)),
         bundles=machine.children(data.bundles),
         sources=machine.children(data.sources),
         uploads=machine.children(data.uploads),

@@ -21,6 +21,7 @@ from homeport.node import cgroups, disk, plain, processes, sandbox
 from homeport.node.cgroups import Groups, UnitGroups
 from homeport.node.stage import Stage
 
+STREAMS = ("stdout", "stderr")
 _OOM_SCORE = "500"  # when the whole machine runs out of memory, units go before Homeport
 _TASK_CEILING = 4096  # with no pids cgroup: an explosion is stopped by the kernel, the exact limit is the watchdog's
 
@@ -67,6 +68,10 @@ class Folder:
         """Where the unit writes to the disk."""
         return (self.path / "app", self.path / "home")
 
+    @property
+    def pipes(self) -> tuple[Path, ...]:
+        return tuple(self.pipe(stream) for stream in STREAMS)
+
     def pipe(self, stream: str) -> Path:
         return self.path / f"{stream}.pipe"
 
@@ -108,9 +113,9 @@ class Launcher:
         for private in (places.upper, places.work, places.home):
             private.mkdir(mode=0o755, exist_ok=True)
             self._give(private)
-        for stream in ("stdout", "stderr"):
-            os.mkfifo(folder.pipe(stream), 0o600)
-            self._give(folder.pipe(stream))  # programs open /dev/stdout by its path
+        for pipe in folder.pipes:
+            os.mkfifo(pipe, 0o600)
+            self._give(pipe)  # programs open /dev/stdout by its path
         given = [mount.source for mount in spec.mounts if mount.writable]
         for source in given if spec.bundle is None else [*given, spec.bundle]:
             self._give_tree(source)
@@ -139,7 +144,7 @@ class Launcher:
         status = os.open(folder.status, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         arguments = os.memfd_create("arguments", os.MFD_CLOEXEC)
         trouble = os.memfd_create("trouble", os.MFD_CLOEXEC)
-        outputs = [os.open(folder.pipe(stream), os.O_RDWR | os.O_CLOEXEC) for stream in ("stdout", "stderr")]
+        outputs = [os.open(pipe, os.O_RDWR | os.O_CLOEXEC) for pipe in folder.pipes]
         try:
             command = self._command(spec, folder, status, arguments)
             os.lseek(arguments, 0, os.SEEK_SET)

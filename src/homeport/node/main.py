@@ -26,6 +26,7 @@ from homeport.core.clock import SystemClock
 from homeport.core.open_files import raise_open_files
 from homeport.node import cgroups, disk, host, sandbox
 from homeport.node.cgroups import Groups
+from homeport.node.holding import Holding
 from homeport.node.host import Findings
 from homeport.node.launch import Launcher
 from homeport.node.server import Server
@@ -97,7 +98,7 @@ async def _serve(options: argparse.Namespace, launcher: Launcher) -> int:
         asyncio.get_running_loop().add_signal_handler(number, over.set)
     version = host.bwrap_version(launcher.bwrap)
     try:
-        supervisor = Supervisor(options.data / "node", launcher)
+        supervisor = Supervisor(options.data / "node", launcher, Holding(options.socket.parent / "pipes.sock"))
     except OSError as error:
         raise Unwritable(error) from error
     server = Server(options.socket, supervisor, facts(launcher, version))

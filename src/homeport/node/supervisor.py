@@ -23,6 +23,7 @@ from homeport.core.service import Background
 from homeport.core.units import LogLine, Outcome, UnitExit, UnitKind, UnitSpec, UnitState, UnitStatus
 from homeport.node import cgroups, disk, processes
 from homeport.node.ending import Intent
+from homeport.node.holding import Holding
 from homeport.node.journal import Journal, Record
 from homeport.node.launch import Folder, Launcher
 from homeport.node.output import Shelf
@@ -47,14 +48,16 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 class Supervisor:
     """The node's state. One per data directory."""
 
-    def __init__(self, folder: Path, launcher: Launcher) -> None:
-        """folder: DATA/node. Raises OSError when it or the journal cannot be written."""
+    def __init__(self, folder: Path, launcher: Launcher, holding: Holding) -> None:
+        """folder: DATA/node. holding: who keeps pipes open while there is no node. Raises OSError when the folder or
+        the journal cannot be written."""
         self._units_folder = folder / "units"
         trash = folder / "trash"
         for path in (self._units_folder, trash):
             path.mkdir(mode=0o711, exist_ok=True)
             path.chmod(0o711)
         self._launcher = launcher
+        self._holding = holding
         self._journal = Journal(folder / "journal")
         self._units: dict[UnitId, Unit] = {}
         self._strays: dict[UnitId, Unit] = {}
@@ -174,6 +177,7 @@ class Supervisor:
         cgroups.sweep(self._launcher.groups, living | self._strays.keys())
         self._trash.throw_away(*self._units_folder.parent.glob("trial-*"))  # of a node killed at its start
         self._background.spawn("watchdog", Watchdog(self._units.values, self._shelf).run())
+        self._background.spawn("holding", self._holding.run(self._pipes))
         self._background.spawn("quota", Quota(self._units.values, self._units_folder).run())
 
     async def close(self) -> None:
@@ -199,6 +203,7 @@ class Supervisor:
             unit.folder.path.chmod(0o711)
             limits = self._launcher.prepare(spec, unit.folder)
             unit.spec = _without_secrets(spec)
+            self._holding.hold(*unit.folder.pipes)
             unit.open_output(self._pump)
             process = self._launcher.spawn(spec, unit.folder, limits)
             await unit.follow(process, self._background, self._ended)
@@ -214,6 +219,7 @@ class Supervisor:
         except OSError:
             self._journal.owe(forget)
         del self._units[unit.spec.id]
+        self._holding.drop(*unit.folder.pipes)
         self._trash.throw_away(unit.folder.path)
 
     async def _ended(self, unit: Unit, outcome: Outcome) -> None:
@@ -223,6 +229,7 @@ class Supervisor:
         now = max(SystemClock().now(), unit.accepted)  # the clock may have been set back
         end = await self._write_down(replace(unit.status, state=state, pid=None, ended_at=now, outcome=outcome))
         unit.status = end.status
+        self._holding.drop(*unit.folder.pipes)
         self._ends.append(end)
         unit.ended.set()
         self._shelf.add(unit.folder.log)
@@ -296,6 +303,9 @@ class Supervisor:
             yield _start_record(unit)
         for end in self._ends:
             yield {"end": {"seq": end.seq, "status": end.status.to_json()}}
+
+    def _pipes(self) -> list[Path]:
+        return [pipe for unit in self._units.values() if unit.lives for pipe in unit.folder.pipes]
 
     def _folder(self, unit_id: UnitId) -> Folder:
         return Folder(path=self._units_folder / unit_id)

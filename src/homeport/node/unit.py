@@ -25,13 +25,12 @@ from homeport.core.units import TIMEOUT_GRACE_S, LogLine, Outcome, UnitSpec, Uni
 from homeport.node import ending, processes
 from homeport.node.cgroups import UnitGroups
 from homeport.node.ending import Intent
-from homeport.node.launch import Folder
+from homeport.node.launch import STREAMS, Folder
 from homeport.node.output import Log, read_log, read_log_before
 from homeport.node.pipes import Pipe, Pump
 
 log = logging.getLogger(__name__)
 
-STREAMS = ("stdout", "stderr")
 START_WAIT_S = 20.0  # bubblewrap needs 4 ms; more is a machine in great trouble
 KILL_WAIT_S = 30.0  # for a killed process to leave the kernel: it may hang in a slow disk
 REPORT_WAIT_S = 3.0  # from the command's end to the monitor's, which is a millisecond unless the unit stopped its init

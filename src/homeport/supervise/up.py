@@ -15,6 +15,7 @@ from homeport.core.errors import Conflict, HomeportError, Invalid, Unavailable
 from homeport.settings import DataDir
 from homeport.supervise import probe
 from homeport.supervise.drain import DRAIN_S, Patience, Plant, Stopped, Work, drain, show_waiting
+from homeport.supervise.holding import PipeHolder
 from homeport.supervise.interrupts import Interrupts
 from homeport.supervise.processes import Handle, ProcessId, identify, is_halted
 from homeport.supervise.progress import Progress
@@ -92,7 +93,9 @@ def up(
     `HomeportError` when it cannot start; then nothing that it started is left."""
     data = options.data
     lock = _take_place(data)
+    pipes = PipeHolder(data.socket("pipes"))
     try:
+        pipes.start()
         data.stop_request.unlink(missing_ok=True)  # to a stop that did not come about
         before = _read(data)
         own = identify_self()
@@ -132,6 +135,7 @@ def up(
         return run.live(parts.plant(data), on_ready)
     finally:
         progress.close()
+        pipes.stop()
         lock.release()
 
 

@@ -77,7 +77,7 @@ def _hook_node(channel: Channel) -> None:
     from homeport.node.launch import Launcher
 
     _before(channel, Journal, "_flush", "before an append", after="after an append")
-    _before(channel, Launcher, "_spawn", "before a process starts", after="after a process started")
+    _before(channel, Launcher, "spawn", "before a process starts", after="after a process started")
 
 
 def _hook_renames(channel: Channel, data: str) -> None:
