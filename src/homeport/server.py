@@ -71,6 +71,8 @@ class Server:
     def __init__(self, data: DataDir, host: str, port: int) -> None:
         refuse_lost_parts(data)
         clock, signals = SystemClock(), Signals()
+        if data.pause_mark.exists():
+            signals.pause()
         driver = ProcessDriver(data.socket("node"))
         store = SqliteStore(data.database)
         keys = KeyRing.load_or_create(data.signing_key)

@@ -74,6 +74,11 @@ class DataDir:
         return self.sockets / "drain"
 
     @property
+    def pause_mark(self) -> Path:
+        """There while a stop is under way: a server that starts then starts nothing new."""
+        return self.sockets / "pause"
+
+    @property
     def reserve(self) -> Path:
         """Room that is given back when the disk is full (homeport.core.space)."""
         return self.root / "reserve"

@@ -273,7 +273,7 @@ def test_a_second_up_beside_a_halted_one_says_how_it_goes_on(running: System) ->
 
 
 def test_a_stop_lets_streams_and_tasks_end_and_says_what_goes_on_next_time(running: System) -> None:
-    execution = begin_counting(running, seconds=3, tasks=2)
+    execution = begin_counting(running, seconds=7, tasks=2)
     headers = {"Authorization": f"Bearer {running.key}"}
     plan = Plan(
         url=f"{running.url}/default/agents/warm/500/stream",
@@ -286,8 +286,12 @@ def test_a_stop_lets_streams_and_tasks_end_and_says_what_goes_on_next_time(runni
         eventually(lambda: load.so_far().in_flight == 3, "streams flow")
         with running.begun("down", "-o", "json") as stop:
             eventually(lambda: readyz(running) == 503, "it is about to stop")
+            assert "Homeport is about to stop" in running.api.get("/homeport/status").json()["notes"][0]
             late = running.api.post("/jobs/count/executions", json={"tasks": [{}], "env": {"SECONDS": "0"}})
             assert late.status_code == 200, "what is accepted now is carried out later"
+            before = state(running).components
+            for name in ("server", "node"):  # they come back, and still start nothing new
+                kill(before[name])
             said, told = stop.communicate(timeout=BOUND_S)
     assert load.report.sound, load.report
     assert stop.returncode == 0, told

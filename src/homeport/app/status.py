@@ -90,6 +90,8 @@ async def read_status(context: Context, principal: Principal) -> Status:
     status = await context.store.read(read)
     condition = await read_condition(context)
     status.notes.extend((*condition.missing, *condition.limits, _NOTE_LOOPBACK))
+    if context.signals.paused:
+        status.notes.insert(0, "Homeport is about to stop: what runs may end, nothing new starts.")
     if is_low(limit := hard_limit()):
         status.notes.append(
             f"This machine lets a process open {limit} files: the gateway serves about {connections(limit)} "

@@ -143,5 +143,5 @@ def _drain(plant: Plant, progress: Progress, drain_s: float) -> dict[str, Any]:
     def tell(work: Work, left_s: float) -> None:
         show_waiting(progress, work.to_json(), left_s, _HURRY)
 
-    patience = Patience(seconds=drain_s, wait=wait, hurried=lambda: hurried)
+    patience = Patience(seconds=drain_s, unknown_s=0.0, wait=wait, hurried=lambda: hurried)
     return drain(plant, patience, SystemClock(), tell).to_json()

@@ -64,9 +64,10 @@ class Plant(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
     """How long to wait. wait: sleeps, at most for the seconds given, less when something happens. hurried: whether
-    waiting is over."""
+    waiting is over. unknown_s: for how long a server that does not answer is waited for; somebody starts it again."""
 
     seconds: float
+    unknown_s: float
     wait: Callable[[float], None]
     hurried: Callable[[], bool]
 
@@ -90,15 +91,18 @@ class Stopped:
 def drain(plant: Plant, patience: Patience, clock: Clock, tell: Callable[[Work, float], None]) -> Stopped:
     """Let what is under way end, and say what has not. `tell` is told what is awaited still and for how many seconds
     at most. Raises nothing that `plant` does not."""
-    began = clock.monotonic()
+    began = known_at = clock.monotonic()
     plant.pause()
     closed = False
     while True:
-        work, left_s = plant.work(), patience.seconds - (clock.monotonic() - began)
-        if not closed and (not work.tasks or left_s <= patience.seconds * _FOR_REQUESTS):
+        work, now = plant.work(), clock.monotonic()
+        left_s = patience.seconds - (now - began)
+        known_at = now if work.known else known_at
+        tasks = work.tasks or (not work.known and now - known_at < patience.unknown_s)
+        if not closed and (not tasks or left_s <= patience.seconds * _FOR_REQUESTS):
             plant.close_gateway()
             closed, work = True, replace(work, requests=plant.work().requests)
-        if left_s <= 0 or patience.hurried() or (closed and not work.tasks and not work.requests):
+        if left_s <= 0 or patience.hurried() or (closed and not tasks and not work.requests):
             return Stopped(waited_s=clock.monotonic() - began, work=work)
         tell(work, left_s)
         patience.wait(min(_TURN_S, left_s))
@@ -106,8 +110,9 @@ def drain(plant: Plant, patience: Patience, clock: Clock, tell: Callable[[Work, 
 
 def show_waiting(progress: Progress, work: dict[str, Any], left_s: float, hurry: str) -> None:
     """Tell that a drain waits. `hurry` says how to end it."""
-    awaited = [_count(work.get("requests") or 0, "request"), _count(work["tasks"], "running task")]
-    text = f"letting {' and '.join(one for one in awaited if one)} end"
+    awaited = [_count(work["requests"] or 0, "request"), _count(work["tasks"], "running task")]
+    named = " and ".join(one for one in awaited if one)
+    text = f"letting {named} end" if named else "waiting for the server to say what runs"
     progress.waiting(text, f", at most {max(0, round(left_s))} s more ({hurry})")
 
 
@@ -163,9 +168,11 @@ class RealPlant:
     def __init__(self, data: DataDir) -> None:
         self._internal = data.socket("internal")
         self._admin = data.socket("envoy-admin")
+        self._mark = data.pause_mark
         self._last = Work()
 
     def pause(self) -> None:
+        self._try(self._mark.touch)  # for a server that starts again meanwhile
         self._try(lambda: probe.ask(self._internal, "POST", "/internal/pause", _ANSWER_S))
 
     def work(self) -> Work:

@@ -1,6 +1,5 @@
 """Signals that ask the supervisor to stop, made visible to `poll`. One object per process, in the main thread."""
 
-import select
 import signal
 import socket
 from types import FrameType
@@ -26,11 +25,6 @@ class Interrupts:
     def fileno(self) -> int:
         """Readable, for poll, after a signal came; `clear` makes it quiet again."""
         return self._read.fileno()
-
-    def wait(self, timeout_s: float) -> None:
-        """Until a signal comes, at most `timeout_s` seconds."""
-        select.select([self._read], [], [], timeout_s)
-        self.clear()
 
     def clear(self) -> None:
         try:

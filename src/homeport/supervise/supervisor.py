@@ -153,6 +153,11 @@ class Supervisor:
                 if watched.pulse is not None:
                     watched.pulse.stop()
 
+    def tend(self, seconds: float) -> None:
+        """Start again what dies, for `seconds`, or until the operator asks once more."""
+        self._wait(seconds)
+        self._act()
+
     def stop(self) -> None:
         """Stop what runs, the last started first, each within its grace. Idempotent; never raises."""
         for watched in reversed(self._watched.values()):
@@ -204,6 +209,12 @@ class Supervisor:
 
     def _turn(self, timeout_s: float) -> None:
         """Wait at most `timeout_s` for a death, a signal or a due restart, and act on it."""
+        self._wait(timeout_s)
+        if self._interrupts.count:
+            raise StopAsked
+        self._act()
+
+    def _wait(self, timeout_s: float) -> None:
         now = self._clock.monotonic()
         due = [watched.restart_at - now for watched in self._watched.values() if watched.restart_at is not None]
         poller = poll()
@@ -213,8 +224,8 @@ class Supervisor:
                 poller.register(watched.handle.fileno(), POLLIN)
         poller.poll(max(0.0, min([timeout_s, *due])) * 1000)
         self._interrupts.clear()
-        if self._interrupts.count:
-            raise StopAsked
+
+    def _act(self) -> None:
         for watched in self._watched.values():
             if watched.handle is not None and watched.handle.ended():
                 self._died(watched, watched.handle)

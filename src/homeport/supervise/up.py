@@ -18,15 +18,17 @@ from homeport.supervise.drain import DRAIN_S, Patience, Plant, Stopped, Work, dr
 from homeport.supervise.holding import PipeHolder
 from homeport.supervise.interrupts import Interrupts
 from homeport.supervise.processes import Handle, ProcessId, identify, is_halted
+from homeport.supervise.programs import end_programs
 from homeport.supervise.progress import Progress
 from homeport.supervise.region import set_local_region
 from homeport.supervise.state import Lock, UpState, read_state, write_state
 from homeport.supervise.supervisor import Component, StopAsked, Supervisor
-from homeport.supervise.takeover import Wanted, take_over
+from homeport.supervise.takeover import NODE, Wanted, take_over
 
 log = logging.getLogger(__name__)
 
 STOPPED_BEFORE_READY = 130  # the exit code of a program that Ctrl-C ended
+_UNKNOWN_S = 20.0  # a server that was killed during a stop is back by then
 _TOLD_EVERY_S = 0.5  # between two writings of how far a stop is
 
 
@@ -55,7 +57,7 @@ class Parts:
     plant: Callable[[DataDir], Plant]
 
 
-class _Book:
+class Book:
     """The state file, kept as things happen. While the disk takes nothing, what is new stays in memory."""
 
     def __init__(self, data: DataDir, state: UpState) -> None:
@@ -96,7 +98,8 @@ def up(
     pipes = PipeHolder(data.socket("pipes"))
     try:
         pipes.start()
-        data.stop_request.unlink(missing_ok=True)  # to a stop that did not come about
+        for of_a_stop in (data.stop_request, data.pause_mark):
+            of_a_stop.unlink(missing_ok=True)  # that was not carried out, or is over
         before = _read(data)
         own = identify_self()
         # Written down before anything takes time, so that `down` finds this start from its first moment on.
@@ -124,7 +127,7 @@ def up(
             components=kept,
             versions={name: version for name, version in before.versions.items() if name in kept},
         )
-        book = _Book(data, state)
+        book = Book(data, state)
         book.change(state)
         supervisor = Supervisor(
             taken.components, book=book, interrupts=interrupts, progress=progress, clock=SystemClock()
@@ -152,7 +155,7 @@ class _Run:
 
     options: UpOptions
     supervisor: Supervisor
-    book: _Book
+    book: Book
     interrupts: Interrupts
     progress: Progress
 
@@ -173,6 +176,7 @@ class _Run:
         finally:
             self.book.change(replace(self.book.state, ready=False, stopping={}))
             self.supervisor.stop()
+            self._end_programs()
             self.options.data.remove_sockets()
             told = stopped.to_json() if stopped else None
             self.book.change(replace(self.book.state, supervisor=None, stopping=None, stopped=told))
@@ -180,11 +184,17 @@ class _Run:
                 self.progress.say(line)
             self.progress.close()
 
+    def _end_programs(self) -> None:
+        """A node that was killed while it stopped has left programs."""
+        sandboxed = self.options.sandboxed
+        end_programs(self.options.data, self.progress, lambda node: self.book.record(NODE, node), sandboxed=sandboxed)
+
     def _drain(self, plant: Plant) -> Stopped:
         clock = SystemClock()
         patience = Patience(
             seconds=_asked_to_wait_s(self.options),
-            wait=self.interrupts.wait,
+            unknown_s=_UNKNOWN_S,
+            wait=self.supervisor.tend,
             hurried=lambda: self.interrupts.count >= 2,
         )
         told_at = -_TOLD_EVERY_S

@@ -19,10 +19,16 @@ IDLE = Work(known=True, requests=0)
 class Plant:
     """Work under way that ends at given times of a clock of its own."""
 
-    def __init__(self, *, tasks_end_s: float = 0.0, requests_end_s: float = 0.0, known: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        tasks_end_s: float = 0.0,
+        requests_end_s: float = 0.0,
+        unknown_s: tuple[float, float] = (-1.0, -1.0),
+    ) -> None:
         self.time = 0.0
         self.did: list[tuple[str, float]] = []
-        self._tasks_end_s, self._requests_end_s, self._known = tasks_end_s, requests_end_s, known
+        self._tasks_end_s, self._requests_end_s, self._unknown_s = tasks_end_s, requests_end_s, unknown_s
 
     def now(self) -> datetime:
         return datetime.fromtimestamp(self.time, UTC)
@@ -38,7 +44,7 @@ class Plant:
 
     def work(self) -> Work:
         requests = 3 if self.time < self._requests_end_s else 0
-        if not self._known:
+        if self._unknown_s[0] <= self.time <= self._unknown_s[1]:
             return Work(requests=requests)
         return Work(known=True, tasks=2 if self.time < self._tasks_end_s else 0, requests=requests)
 
@@ -46,7 +52,7 @@ class Plant:
         def wait(seconds: float) -> None:
             self.time = round(self.time + seconds, 6)
 
-        patience = Patience(seconds=seconds, wait=wait, hurried=lambda: self.time >= hurried_at_s)
+        patience = Patience(seconds=seconds, unknown_s=1.5, wait=wait, hurried=lambda: self.time >= hurried_at_s)
         return drain(self, patience, self, lambda work, left_s: None)
 
 
@@ -86,9 +92,16 @@ def test_a_hurry_ends_the_wait() -> None:
 
 
 def test_without_a_server_requests_are_awaited_and_nothing_is_claimed_to_be_known() -> None:
-    stopped = Plant(known=False, requests_end_s=4).drained(30)
+    stopped = Plant(unknown_s=(0, 100), requests_end_s=4).drained(30)
     assert stopped.waited_s == 4
     assert stopped.sentences()[0].startswith("stopped without knowing what was under way")
+
+
+def test_a_server_that_starts_again_meanwhile_is_waited_for() -> None:
+    plant = Plant(tasks_end_s=5, unknown_s=(2, 2.9))
+    stopped = plant.drained(30)
+    assert plant.did == [("pause", 0), ("close", 5)]
+    assert stopped.work == IDLE
 
 
 def test_what_was_stopped_and_what_goes_on_is_said_in_numbers() -> None:
