@@ -81,7 +81,7 @@ class _UnitFinder:
     def __init__(self, group: str, units: Path) -> None:
         self._group = re.compile(rf"/{re.escape(group)}/([^/\n]+)$", re.MULTILINE)
         self._folder = os.fsencode(f"{units}/")
-        self._mounted = re.compile(rf" {re.escape(_inside_file_system(units))}/([^/ ]+)/")
+        self._mounted = re.compile(rf" {re.escape(_as_mounted(units))}/([^/ ]+)/")
         self._own_mounts = _namespace("self")
         self._of_mounts: dict[str, str | None] = {}
 
@@ -113,15 +113,17 @@ def _namespace(pid: str) -> str:
     return os.readlink(PROC / pid / "ns" / "mnt")
 
 
-def _inside_file_system(path: Path) -> str:
-    """`path` as the root field of mountinfo writes it: from the root of the file system that it is on."""
-    best, inside = "", str(path)
+def _as_mounted(path: Path) -> str:
+    """`path` as mountinfo writes it: its file system's device, and the path from the root of that. By the path alone
+    another installation's programs would be ours, where each has a file system of its own."""
+    best, found = "", str(path)
     for line in (PROC / "self" / "mountinfo").read_text().splitlines():
         fields = line.split()
-        root, point = fields[3], fields[4]
+        device, root, point = fields[2:5]
         if len(point) >= len(best) and (str(path) + "/").startswith(point.rstrip("/") + "/"):
-            best, inside = point, root.rstrip("/") + "/" + str(path)[len(point) :].lstrip("/")
-    return inside
+            inside = root.rstrip("/") + "/" + str(path)[len(point) :].lstrip("/")
+            best, found = point, f"{device} {inside}"
+    return found
 
 
 def groups(name: str) -> tuple[Entry, ...]:

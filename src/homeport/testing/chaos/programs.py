@@ -41,7 +41,7 @@ http.server.ThreadingHTTPServer((os.environ["HOST"], int(os.environ["PORT"])), H
 
 # Says which attempt of which task it is, does what its arguments say, and reads them however long nobody answers.
 _TASK = """
-import json, os, sys, time, urllib.error, urllib.request
+import http.client, json, os, sys, time, urllib.error, urllib.request
 
 index, attempt = int(os.environ["TASK_INDEX"]), int(os.environ["TASK_ATTEMPT"])
 print(json.dumps({"began": [index, attempt]}), flush=True)
@@ -54,8 +54,8 @@ while True:
         if error.code < 500:
             print(json.dumps({"refused": [error.code, error.read().decode()]}), flush=True)
             sys.exit(97)
-    except OSError:
-        pass
+    except (OSError, http.client.HTTPException, ValueError):
+        pass  # nobody answers, or the answer was cut
     time.sleep(0.2)
 time.sleep(task["sleep"])
 if attempt < task["failures"]:

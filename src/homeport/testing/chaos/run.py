@@ -136,8 +136,7 @@ def _checked(place: Ground, control: Control, result: Result, before: dict[str, 
     try:
         yield from checks.not_in_force(control, result.ledger)
         yield from checks.restarted(control, before)
-        yield from checks.wrong_executions(control, executions)
-        yield from checks.not_verified(control, executions, result.verified)
+        yield from checks.wrong_executions(control, executions, result.verified)
         yield from checks.leaked(place.system)
     except GaveUp as exc:
         yield f"no answer at rest to: {exc}"
