@@ -13,7 +13,7 @@ from homeport.store.sqlite import SqliteStore
 from homeport.testing.loops import installation
 
 NOW = SystemClock().now()
-AGO = int((NOW - timedelta(days=1)).timestamp() * 1e6)
+AGO = int((NOW - timedelta(days=2)).timestamp() * 1e6)
 LATER = int((NOW + timedelta(days=1)).timestamp() * 1e6)
 
 BROKEN = {

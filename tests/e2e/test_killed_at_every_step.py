@@ -306,8 +306,8 @@ def _shots(operation: Operation, bench: Bench) -> list[Shot]:
         for place in counts
         for number in sorted(chance.sample(range(1, counts[place] + 1), min(SPREAD // 2, counts[place])))
     ]
-    if ALL:
-        return [*whole, *others]
+    if ALL:  # in an order of chance, so that a run that is broken off has seen a little of everything
+        return chance.sample([*whole, *others], len(whole) + len(others))
     return [*chance.sample(whole, SAMPLE - 1), chance.choice(others)]
 
 

@@ -21,6 +21,7 @@ from homeport.core.ids import ExecutionId, Kind, RevisionId, UnitId
 from homeport.core.service import Background, Wakeup
 from homeport.core.units import UnitKind, UnitState, UnitStatus
 from homeport.drivers.contract import Driver
+from homeport.reconcile.routes import SKEW_S
 from homeport.settings import DataDir
 from homeport.store.contract import Store, Transaction
 from homeport.store.records import Event
@@ -87,7 +88,9 @@ class Garbage:
         staging = frozenset(self._staging)
         await self._store.write(lambda tx: tx.executions.discard_staged(staging))
         await self._store.write(lambda tx: _fail_abandoned_uploads(tx, now))
-        await self._store.write(lambda tx: tx.identities.prune_keys(now))
+        # Not while the gateway refuses them, which it does for a while after their end.
+        forgotten = now - timedelta(seconds=SKEW_S)
+        await self._store.write(lambda tx: tx.identities.prune_keys(forgotten))
         await self._collect_units()
         digests, building = await self._store.read(_read_builds)
         for line in await self._builder.sweep(building):

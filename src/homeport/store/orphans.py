@@ -15,7 +15,7 @@ from homeport.store.rows import micros, moment
 
 SHOWN = 100  # rows of one kind; more say nothing new
 STAGED_S = 20 * 60  # the garbage loop removes staged executions after fifteen minutes
-PRUNED_S = 5 * 60  # and revoked keys with its next pass after they expire
+PRUNED_S = 25 * 3600  # and revoked keys a day after they expire
 RUNNING, PENDING = TASK_CODES[TaskStatus.RUNNING], TASK_CODES[TaskStatus.PENDING]
 _ENDED = ", ".join(f"'{status.value}'" for status in ExecutionStatus if status.terminal)
 
