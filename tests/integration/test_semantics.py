@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 
 from homeport.app.executions import ExecutionIntent, cancel_execution, create_execution, read_task_arguments
-from homeport.core.errors import Conflict
+from homeport.core.errors import Conflict, DriverUnavailable
 from homeport.core.ids import ExecutionId, UnitId
-from homeport.core.units import Outcome, UnitSpec
+from homeport.core.units import Outcome, UnitKind, UnitSpec, UnitState, UnitStatus
 from homeport.jobs.history import Report
 from homeport.jobs.states import AttemptState, ExecutionStatus, TaskStatus
 from homeport.runner.verification import examine_execution
 from homeport.store.contract import Transaction, attempt_unit
 from homeport.testing.loops import ADMIN, Killer, Loops
-from homeport.testing.scripted_driver import Behaviour
+from homeport.testing.scripted_driver import Behaviour, ScriptedDriver
 
 DONE, BROKEN = Outcome(exit_code=0), Outcome(exit_code=3)
 STOPPED = Outcome(signal=15, stopped=True)
@@ -249,3 +249,40 @@ async def _end_those_that_may(loops: Loops, killer: Killer | None, execution: Ex
         return ended or (killer is not None and killer.dead.is_set())
 
     await loops.until(look)
+
+
+async def test_a_unit_that_comes_to_be_after_it_was_asked_to_end_is_asked_again(loops: Loops) -> None:
+    """The node answers a start so late that the runner has given up waiting, and then starts the program after all."""
+    late: list[UnitSpec] = []
+    stopped: list[UnitId] = []
+
+    class SlowDriver(ScriptedDriver):
+        async def start(self, spec: UnitSpec) -> UnitStatus:
+            late.append(spec)
+            raise DriverUnavailable
+
+        async def stop(self, unit: UnitId, grace_s: float) -> None:
+            stopped.append(unit)
+            await super().stop(unit, grace_s)
+
+        async def status(self, unit: UnitId) -> UnitStatus | None:
+            found = await super().status(unit)
+            if found is None and late:  # it has the order, and no process yet
+                return UnitStatus(id=unit, kind=UnitKind.TASK, state=UnitState.STARTING)
+            return found
+
+    driver = SlowDriver(clock=loops.clock)
+    await loops.ready_job()
+    async with loops.running(loops.runner(driver=driver)):
+        execution = await loops.execute()
+
+        async def told(what: list[Any]) -> bool:
+            return bool(what)
+
+        await loops.until(partial(told, late))
+        await cancel_execution(loops.context, ADMIN, "sums", execution, 0)
+        await loops.until(partial(told, stopped))
+        await ScriptedDriver.start(driver, late[0])
+        ended = await loops.ended(execution)
+    assert (ended.status, driver.living) == (ExecutionStatus.CANCELLED, [])
+    await verified(loops, execution)

@@ -144,7 +144,8 @@ class Runner:
                 continue
             for driver in self._drivers:
                 await driver.stop(attempt.unit, grace_s)
-            self._stopping[attempt.unit] = grace_s
+            if attempt.state is AttemptState.RUNNING:  # else its unit may come to be after it was asked to end
+                self._stopping[attempt.unit] = grace_s
 
     async def _claim_shares(self, executions: Iterable[Execution], room: int) -> list[Task]:
         """Claim up to `room` tasks, shared among the executions. One that gives less than its share only waits for
