@@ -75,7 +75,7 @@ class ProcessDriver:
         await self._call("forget", unit=unit)
 
     async def info(self) -> dict[str, Any]:
-        """How the node contains units: see `homeport.node.supervisor.facts`."""
+        """How the node contains units: see `homeport.node.facts.facts`."""
         found = await self._call("info")
         assert isinstance(found, dict)
         return found

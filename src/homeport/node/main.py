@@ -26,12 +26,13 @@ from homeport.core.clock import SystemClock
 from homeport.core.open_files import raise_open_files
 from homeport.node import cgroups, disk, host, sandbox
 from homeport.node.cgroups import Groups
+from homeport.node.facts import facts
 from homeport.node.holding import Holding
 from homeport.node.host import Findings
 from homeport.node.launch import Launcher
 from homeport.node.server import Server
 from homeport.node.stage import Stage, stage_folder
-from homeport.node.supervisor import Supervisor, facts
+from homeport.node.supervisor import Supervisor
 
 log = logging.getLogger("homeport.node")
 

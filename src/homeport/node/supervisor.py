@@ -6,15 +6,12 @@ a unit holds what it is made of; after a restart both together give the same ans
 
 import asyncio
 import logging
-import os
 import re
-import resource
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from homeport.core.clock import SystemClock, parse_timestamp, timestamp
 from homeport.core.errors import Conflict, DriverUnavailable, HomeportError, Internal, Invalid
@@ -23,6 +20,7 @@ from homeport.core.service import Background
 from homeport.core.units import LogLine, Outcome, UnitExit, UnitKind, UnitSpec, UnitState, UnitStatus
 from homeport.node import cgroups, disk, processes
 from homeport.node.ending import Intent
+from homeport.node.facts import logs_most, most_units
 from homeport.node.holding import Holding
 from homeport.node.journal import Journal, Record
 from homeport.node.launch import Folder, Launcher
@@ -35,11 +33,7 @@ from homeport.node.watch import Watchdog
 
 log = logging.getLogger(__name__)
 
-LIVING_UNITS = 2000  # at most, where the node may hold enough file handles
-UNIT_HANDLES = 8  # of the node for each living unit: three processes, two pipes, its log, and two in passing
-OWN_HANDLES = 350  # of the node for itself: its callers' connections, a start, a reader of logs
 STOP_GRACE_S = 10.0  # the longest that a stop of the node itself waits for programs to end
-LOGS_BYTES = 2 * 1024 * 1024 * 1024  # of all units' output: a million tasks with 1 MB each must not fill the disk
 END_AGAIN_S = 1.0  # between attempts to write down an end
 SKIPPED = 1000  # numbers, after a damaged journal: more ends than it can have lost, since each is synchronised
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -311,12 +305,6 @@ class Supervisor:
         return Folder(path=self._units_folder / unit_id)
 
 
-def logs_most(folder: Path) -> int:
-    """How many bytes the output of all units may take: a tenth of the disk, and never more than 2 GB."""
-    found = os.statvfs(folder)
-    return min(LOGS_BYTES, found.f_blocks * found.f_frsize // 10)
-
-
 def _without_secrets(spec: UnitSpec) -> UnitSpec:
     """What this and a later node still need of it."""
     return replace(spec, argv=(), env={}, mounts=())
@@ -328,34 +316,8 @@ def _start_record(unit: Unit) -> Record:
     return {"start": spec.to_json(), "at": timestamp(unit.accepted), "up": unit.began, "boot": processes.boot_id()}
 
 
-def most_units() -> int:
-    """How many units may live at once, by the file handles that this process may have."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(1, min(LIVING_UNITS, (soft - OWN_HANDLES) // UNIT_HANDLES))
-
-
 def _unavailable(what: str, error: OSError) -> HomeportError:
     """What a caller is told: whether to try again."""
     if disk.is_passing(error):
         return DriverUnavailable(f"The node cannot {what} now: {error.strerror}.", detail=str(error))
     return Internal(f"The node could not {what}.", detail=str(error))
-
-
-def facts(launcher: Launcher, version: str) -> dict[str, Any]:
-    """How this node contains units, for `homeport status`."""
-    return {
-        "sandbox": f"bubblewrap {version}" if launcher.bwrap else "none",
-        "bwrap_version": version or None,
-        "runs_as": "root" if os.geteuid() == 0 else "user",
-        "unit_uid": launcher.uid if launcher.uid is not None else os.geteuid(),
-        "memory_limit": launcher.groups.memory_method,
-        "process_limit": launcher.pids_method,
-        "disk_limit": "counted",
-        "cpu_limit": launcher.groups.cpu_method,
-        "units_most": most_units(),
-        "logs_most_mb": logs_most(launcher.data) // (1024 * 1024),
-        "cgroup_reason": launcher.groups.reason,
-        "overlay": launcher.overlay,
-        "private_mounts": launcher.stage.reason or "yes",
-        "network": "shared loopback",
-    }

@@ -26,7 +26,8 @@ from homeport.node import ending, processes
 from homeport.node.cgroups import UnitGroups
 from homeport.node.ending import Intent
 from homeport.node.launch import STREAMS, Folder
-from homeport.node.output import Log, read_log, read_log_before
+from homeport.node.logfiles import read_log, read_log_before
+from homeport.node.output import Log
 from homeport.node.pipes import Pipe, Pump
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from homeport.core.clock import SystemClock
-from homeport.node.output import STAMP_STEP, Log, read_log, read_log_before
+from homeport.node.logfiles import STAMP_STEP, read_log, read_log_before
+from homeport.node.output import Log
 from homeport.node.pipes import LINE_BYTES, Pipe
 
 

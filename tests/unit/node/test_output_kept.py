@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from homeport.node import output, pipes
-from homeport.node.output import Log, Shelf, read_log, read_log_before
+from homeport.node import logfiles, output, pipes
+from homeport.node.logfiles import read_log, read_log_before
+from homeport.node.output import Log, Shelf
 from homeport.node.pipes import Pipe
 from homeport.testing.small_disk import fill, small_disk
 
@@ -102,7 +103,7 @@ def _mortal(monkeypatch: pytest.MonkeyPatch, chance: random.Random) -> list[int]
 
         return step
 
-    for module in (output, pipes):
+    for module in (logfiles, output, pipes):
         fake = type("os", (), {name: getattr(os, name) for name in dir(os) if not name.startswith("__")})
         for name in STEPS:
             setattr(fake, name, staticmethod(wrap(getattr(os, name))))
