@@ -159,7 +159,7 @@ async def test_a_timeout_ends_everything_within_a_second_of_its_time(place: Neig
     outcome = await place.outcome(status.id)
     took = time.monotonic() - began
     assert outcome.timed_out and "timed out after 1 s" in outcome.reason
-    assert 1.0 <= took < 4.0, "a second, and what a busy machine needs"
+    assert 1.0 <= took < 6.0, "a second, and what a busy machine needs"
     for pid in (status.pid or 0, *processes.descendants(status.pid or 0)):
         assert processes.start_ticks(pid) is None
 
@@ -171,16 +171,16 @@ async def test_gigabytes_of_output_are_bounded_on_disk_and_leave_the_node_time_f
     node = place.node.process
     assert node is not None
     used, began, slowest = cpu_seconds(node.pid), time.monotonic(), 0.0
-    before = await place.ticks()
     while time.monotonic() - began < 2:
         asked = time.monotonic()
         await place.node.driver.status(place.neighbour)
         slowest = max(slowest, time.monotonic() - asked)
         await asyncio.sleep(0.05)
     share = (cpu_seconds(node.pid) - used) / (time.monotonic() - began)
-    assert share < 0.85 and slowest < 2, (share, slowest)
-    assert await place.ticks() > before, "the neighbour's lines come through"
+    assert share < 0.85 and slowest < 5, (share, slowest)
+    await place.goes_on()
     for status in loud:
+        await place.prints(status.id, "lines of output before this were dropped")
         folder = place.node.data / "node" / "units" / status.id
         assert disk_bytes(folder / "log") < 1.5 * limit
         assert disk_bytes(folder) < 1.5 * limit + 4 * MIB

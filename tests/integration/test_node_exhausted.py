@@ -2,6 +2,7 @@
 jumps. Starts are refused with the reason, what runs goes on, no end is lost, and all is well again without hands."""
 
 import asyncio
+import contextlib
 import os
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 from homeport.core.errors import DriverUnavailable
 from homeport.core.ids import UnitId
 from homeport.core.units import UnitState
-from homeport.node import disk, host, main
+from homeport.node import disk, host, main, processes
 from homeport.testing.driver_suite import RUN, SUCCEED, end_of, eventually, unit_spec
 from homeport.testing.nodes import NodeProcess, leftovers, running_node
 from homeport.testing.small_disk import fill, small_disk
@@ -109,7 +110,8 @@ async def test_on_a_full_disk_starts_are_refused_ends_are_kept_and_all_is_well_w
 async def test_output_that_a_full_disk_cannot_take_is_counted_and_the_program_goes_on() -> None:
     async with node_on_a_small_disk() as node:
         many = unit_spec(waiting("seq 1 200000; while [ -e /app/go ]; do sleep 0.02; done; echo after; exit 3"))
-        await node.driver.start(many)
+        root = (await node.driver.start(many)).pid
+        assert root is not None
         go(node, many.id)
         filler = fill(node.data, 600 * 1024)
 
@@ -121,7 +123,7 @@ async def test_output_that_a_full_disk_cannot_take_is_counted_and_the_program_go
 
         async def has_printed() -> bool:
             """All 200 000 lines were taken from it: it waits for us."""
-            return Path(mark).exists() and (await asyncio.to_thread(is_waiting, node, many.id))
+            return not is_counting(root)
 
         await eventually(has_printed)
         filler.unlink()
@@ -137,10 +139,13 @@ async def test_output_that_a_full_disk_cannot_take_is_counted_and_the_program_go
         assert len([line for line in lines if line.isdigit()]) + lost == 200_000
 
 
-def is_waiting(node: NodeProcess, unit: UnitId) -> bool:
-    """Whether `seq` is over and the shell sleeps again."""
-    found = subprocess.run(["pgrep", "-f", "seq 1 20000[0]$"], capture_output=True, check=False)
-    return found.returncode != 0
+def is_counting(root: int) -> bool:
+    """Whether `seq` still runs below the process `root`."""
+    for pid in processes.descendants(root):
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{pid}/comm").read_text() == "seq\n":
+                return True
+    return False
 
 
 async def test_an_end_that_cannot_be_written_down_is_told_as_soon_as_it_can_and_not_before() -> None:

@@ -20,7 +20,7 @@ from homeport.node.unit import Unit
 log = logging.getLogger(__name__)
 
 PERIOD_S = 0.25  # between looks at the free space: one call of the kernel
-REST_S = 30.0  # between counts on a disk that loses nothing
+REST_S = 15.0  # between counts on a disk that loses nothing
 NEWS_BYTES = 64 * 1024 * 1024  # lost since the last count: count now
 FILES_MOST = 1_000_000  # of a unit: a file system has a limited number, too
 MIB = 1024 * 1024
