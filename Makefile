@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test check contract bench fuzz kill chaos lock clean
+.PHONY: help setup demo test check contract bench fuzz simulate kill chaos lock clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -41,6 +41,9 @@ bench: setup ## measure; one scenario with ONLY=name, see docs/benchmarks.md
 
 fuzz: setup ## make up requests for longer: EXAMPLES=200 of each operation, SEED= repeats a run
 	HOMEPORT_FUZZ_EXAMPLES=$(or $(EXAMPLES),200) HOMEPORT_FUZZ_SEED=$(or $(SEED),0) $(BIN)/python -m pytest -q tests/integration/test_made_up_requests.py
+
+simulate: setup ## run the loops on virtual time under seeded faults: RUNS=2000 seeds, SEED= the first of them
+	$(BIN)/python -m homeport.testing.simulation --runs $(or $(RUNS),2000) --processes 2 $(if $(SEED),--seed $(SEED))
 
 kill: setup ## kill a process at every step of every operation, 1 h; ONLY=operation:place:step:victim, SEED= repeats
 	HOMEPORT_KILL=all HOMEPORT_KILL_ONLY=$(ONLY) HOMEPORT_KILL_SEED=$(SEED) $(BIN)/python -m pytest -q -s tests/e2e/test_killed_at_every_step.py

@@ -28,9 +28,9 @@ from homeport.testing.simulation.__main__ import report
 from homeport.testing.simulation.world import simulate
 from homeport.workloads import rollout
 
-FIXED = range(60)
+FIXED = range(120)
 FRESH = 20
-SEEDS_A_MUTATION = 40  # at the most: a mistake that so many runs do not meet is not looked for
+SEEDS_A_MUTATION = 80  # at the most: a mistake that so many runs do not meet is not looked for
 
 
 def _check(seed: int) -> None:
@@ -38,9 +38,9 @@ def _check(seed: int) -> None:
     assert not machine.found, report(machine)
 
 
-@pytest.mark.parametrize("first", FIXED[::20])
+@pytest.mark.parametrize("first", FIXED[::40])
 def test_nothing_is_lost_whatever_a_seed_brings(first: int) -> None:
-    for seed in range(first, first + 20):
+    for seed in range(first, first + 40):
         _check(seed)
 
 

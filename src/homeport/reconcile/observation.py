@@ -103,14 +103,16 @@ class Ages:
         self._since: dict[ReplicaId, tuple[Replica, float]] = {}
 
     def dated(self, replica: Replica) -> Replica:
-        """The replica with the moment of its last change as the wall clock of now would have had it."""
+        """The replica with the moments of its last changes as the wall clock of now would have had them."""
         now, monotonic = self._clock.now(), self._clock.monotonic()
         known, began = self._since.get(replica.id, (None, 0.0))
         if known is None or (known.state, known.unit, known.changed_at) != _change(replica):
             age_s = 0.0 if replica.state is ReplicaState.STARTING else (now - replica.changed_at).total_seconds()
             began = monotonic - max(0.0, age_s)
             self._since[replica.id] = (replica, began)
-        return replace(replica, changed_at=now - timedelta(seconds=monotonic - began))
+        changed_at = now - timedelta(seconds=monotonic - began)
+        ready_at = replica.ready_at and replica.ready_at + (changed_at - replica.changed_at)
+        return replace(replica, changed_at=changed_at, ready_at=ready_at)
 
     def keep(self, present: Iterable[ReplicaId]) -> None:
         """Forget those that are not among `present`, which is every replica of every workload."""

@@ -3,6 +3,7 @@ ran is held against the store's rows. `ending` has what must be true once a run 
 
 import asyncio
 import sqlite3
+from collections import Counter
 from dataclasses import dataclass, field
 
 from homeport.core.ids import UnitId
@@ -51,7 +52,8 @@ class Seen:
 
 @dataclass(slots=True, kw_only=True)
 class Checks:
-    """A `Watcher` of the node, which also sees each commit and each published picture."""
+    """A `Watcher` of the node, which also sees each commit and each published picture. `blows` counts what befell a
+    revision's units: it is given up after some of them, whatever its program is worth."""
 
     machine: Machine
     store: MemoryStore
@@ -59,6 +61,7 @@ class Checks:
     slots: int
     units: dict[UnitId, Seen] = field(default_factory=dict)
     terminal: dict[str, str] = field(default_factory=dict)
+    blows: Counter[str] = field(default_factory=Counter)
     picture: Gateway | None = None
     acts: int = 0
     """Of the loops towards node and gateway, for whoever waits until there are none."""
@@ -79,6 +82,11 @@ class Checks:
     def ended(self, spec: UnitSpec, outcome: Outcome | None) -> None:
         seen = self.units[spec.id]
         seen.ended_at, seen.outcome = self._now(), outcome
+        if outcome is None or not outcome.stopped:
+            self.blows[spec.labels["revision"]] += 1
+
+    def refused(self, spec: UnitSpec) -> None:
+        self.blows[spec.labels["revision"]] += 1
 
     def stopping(self, spec: UnitSpec) -> None:
         self.acts += 1
@@ -135,7 +143,10 @@ class Checks:
 
     def _check_back_off(self, spec: UnitSpec, before: list[Seen]) -> None:
         """The wait since the last unit that ended by itself grows with how many in a row have. Ends for which the
-        program is not to blame wait for nothing."""
+        program is not to blame wait for nothing. (A server believes the wall clock of the one before: not after jumps.)
+        """
+        if self.machine.clock.stepped:
+            return
         in_row = 0
         for seen in reversed(before):
             if seen.outcome is None or seen.outcome.stopped:
@@ -162,10 +173,11 @@ class Checks:
 
     def published(self, gateway: Gateway) -> None:
         """A new picture never takes requests from the last replica that answers, while the agent is to answer."""
-        self.acts += 1
         before = self.picture
+        self.acts += before is None or before.routes != gateway.routes
+        ready = {port for (port,) in self.store.query("SELECT port FROM replicas WHERE state = 'ready'")}
         for route in before.routes if before else ():
-            answered = [port for port in self._routed(route.name) if self.node.listens(port)]
+            answered = [port for port in self._routed(route.name) if port in ready and self.node.listens(port)]
             after = next((one for one in gateway.routes if one.name == route.name), None)
             going = self.store.query(
                 "SELECT deleting OR spec LIKE '%\"enabled\":false%' FROM resources WHERE kind = 'agent' AND name = ?",

@@ -11,6 +11,7 @@ from homeport.store.contract import Transaction
 from homeport.testing.simulation.checks import Checks
 from homeport.testing.simulation.scenario import GOOD, Scenario
 from homeport.testing.simulation.users import Memory, attempts_of
+from homeport.workloads.rollout import START_ATTEMPTS
 
 _EXECUTION = """
 SELECT status, total, succeeded, failed, cancelled FROM executions WHERE id = ? AND visible
@@ -41,6 +42,8 @@ _SUCCEEDED = 2  # the code of a task and of an attempt
 
 def restless(checks: Checks, scenario: Scenario, told: Memory) -> Iterator[str]:
     """What has still to happen. A run that never comes to rest is told by this."""
+    for (ident,) in checks.store.query("SELECT id FROM executions WHERE NOT visible"):
+        yield f"execution {ident} was not accepted and is still there"
     for ident, status in checks.store.query(_UNENDED):
         yield f"execution {ident} is {status}"
     for (unit,) in checks.store.query(_OPEN_ATTEMPTS):
@@ -67,6 +70,8 @@ def _restless_agent(checks: Checks, told: Memory, name: str) -> Iterator[str]:
         return
     uid, status, generation, observed, _ = rows[0]
     wanted = "DEACTIVATED" if step.verb == "disable" else "DEPLOYED" if step.source in GOOD else "FAILED"
+    if status == "FAILED" and wanted == "DEPLOYED" and _given_up(checks, uid):
+        wanted = "FAILED"
     if (status, observed) != (wanted, generation):
         yield f"agent {name} is {status} ({observed} of {generation}) and should be {wanted}"
     replicas = checks.store.query(_REPLICAS, uid)
@@ -77,6 +82,12 @@ def _restless_agent(checks: Checks, told: Memory, name: str) -> Iterator[str]:
             yield f"replica {ident} of agent {name} does not listen"
     if wanted == "DEPLOYED" and len(replicas) != max(1, step.scale):
         yield f"agent {name} has {len(replicas)} replicas of {max(1, step.scale)}"
+
+
+def _given_up(checks: Checks, uid: str) -> bool:
+    """Whether faults alone explain that the newest revision failed."""
+    newest = "SELECT id FROM revisions WHERE resource_uid = ? ORDER BY generation DESC LIMIT 1"
+    return any(checks.blows[revision] >= START_ATTEMPTS for (revision,) in checks.store.query(newest, uid))
 
 
 def wrong(checks: Checks, told: Memory) -> Iterator[str]:

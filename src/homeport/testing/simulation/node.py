@@ -34,6 +34,10 @@ class Watcher(Protocol):
 
     def stopping(self, spec: UnitSpec) -> None: ...
 
+    def refused(self, spec: UnitSpec) -> None:
+        """It could not be started."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
@@ -97,6 +101,8 @@ class SimulatedNode(ScriptedDriver):
         chance = self._journeys.random()
         if self._machine.active(FaultKind.STARTS_FAIL) and spec.id not in self._units:
             if chance < 0.3:
+                self._machine.note(f"node: {spec.id} cannot start")
+                self._watched().refused(spec)
                 raise Internal(detail="the sandbox cannot be made")
             if chance < 0.6:
                 raise DriverUnavailable("The node has no room for another unit.")

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
 
-CALM_AT_S = 30.0  # the last fault has begun before; it ends some seconds later at the latest
-LAST_ORDER_S = 25.0
+CALM_AT_S = 20.0  # the last fault has begun before; it ends some seconds later at the latest
+LAST_ORDER_S = 14.0
 
 
 class FaultKind(StrEnum):
@@ -42,21 +42,27 @@ class Fault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobPlan:
+    """`ttl_s`: it goes by itself so long after its deployment."""
+
     name: str
     most_at_once: int
     max_retries: int
     timeout_s: int
     policed: bool
     delete_at_s: float | None
+    ttl_s: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionPlan:
+    """`grace_s`: the cancellation stops what runs, too, and kills it so much later."""
+
     at_s: float
     job: str
     id: str
     tasks: int
     cancel_at_s: float | None
+    grace_s: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +105,10 @@ _INSTANT = (FaultKind.UNIT_LOST, FaultKind.UNIT_VANISHES, FaultKind.UNIT_KILLED,
 
 def draw(seed: int) -> Scenario:
     chance = Random(f"{seed} scenario")
-    jobs = tuple(_job(chance, number) for number in range(chance.choice((0, 1, 1, 2))))
+    faults = _faults(chance)
+    # What goes at a moment of the wall clock may come when that clock pleases: only then can it be waited for.
+    steady = all(fault.kind is not FaultKind.CLOCK_STEP for fault in faults)
+    jobs = tuple(_job(chance, number, steady) for number in range(chance.choice((0, 1, 1, 2))))
     runs = range(chance.randint(1, 4) if jobs else 0)
     many_agents = chance.choice((0, 0, 1, 1, 2)) if jobs else chance.choice((1, 1, 2))
     return Scenario(
@@ -109,7 +118,7 @@ def draw(seed: int) -> Scenario:
         executions=tuple(_execution(chance, chance.choice(jobs).name, number) for number in runs),
         agents=tuple(_agent(chance, number) for number in range(many_agents)),
         policy_at_s=tuple(sorted(_when(chance) for _ in range(chance.choice((0, 0, 0, 1, 2))))),
-        faults=_faults(chance),
+        faults=faults,
     )
 
 
@@ -117,7 +126,7 @@ def _when(chance: Random) -> float:
     return round(chance.uniform(0.0, LAST_ORDER_S), 3)
 
 
-def _job(chance: Random, number: int) -> JobPlan:
+def _job(chance: Random, number: int, steady: bool) -> JobPlan:
     return JobPlan(
         name=f"job{number}",
         most_at_once=chance.choice((1, 1, 2, 3, 8)),
@@ -125,6 +134,7 @@ def _job(chance: Random, number: int) -> JobPlan:
         timeout_s=chance.choice((2, 5, 20)),
         policed=chance.random() < 0.3,
         delete_at_s=_when(chance) + 5.0 if chance.random() < 0.15 else None,
+        ttl_s=chance.choice((5, 15)) if chance.random() < 0.1 and steady else None,
     )
 
 
@@ -137,6 +147,7 @@ def _execution(chance: Random, job: str, number: int) -> ExecutionPlan:
         id=f"run{number}",
         tasks=chance.randint(1, 8),
         cancel_at_s=round(at_s + chance.expovariate(0.3), 3) if cancelled else None,
+        grace_s=chance.choice((0, 1, 5)) if cancelled and chance.random() < 0.5 else None,
     )
 
 
@@ -152,8 +163,8 @@ def _agent(chance: Random, number: int) -> AgentPlan:
 
 def _faults(chance: Random) -> tuple[Fault, ...]:
     """Few kinds in one run, so that each also meets a system in which all else is well."""
-    kinds = chance.sample([*FaultKind], chance.choice((0, 1, 2, 3, 5)))
-    many = chance.randint(1, 8) if kinds else 0
+    kinds = chance.sample([*FaultKind], chance.choice((0, 1, 2, 4, 8)))
+    many = chance.randint(2, 12) if kinds else 0
     faults = [_fault(chance, chance.choice(kinds)) for _ in range(many)]
     return tuple(sorted(faults, key=lambda fault: fault.at_s))
 
@@ -167,5 +178,5 @@ def _fault(chance: Random, kind: FaultKind) -> Fault:
     length_s = (
         0.0 if kind in _INSTANT else round(chance.choice((0.1, 0.5, 1.0, 3.0, 10.0)) * chance.uniform(0.5, 1.5), 3)
     )
-    at_s = round(chance.uniform(0.0, CALM_AT_S - 16.0 if length_s > 5 else CALM_AT_S - 5.0), 3)
+    at_s = round(chance.uniform(0.0, CALM_AT_S - 15.0 if length_s > 5 else CALM_AT_S - 5.0), 3)
     return Fault(at_s=at_s, kind=kind, length_s=length_s, amount=amount)

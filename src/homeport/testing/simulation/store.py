@@ -4,6 +4,7 @@ store on a file; what it leaves out is what a simulation cannot have: threads, a
 A process makes the schema once, and each run begins with a copy of it.
 """
 
+import asyncio
 import functools
 import inspect
 import sqlite3
@@ -25,7 +26,8 @@ T = TypeVar("T")
 
 
 class MemoryStore:
-    """Keeps `contract.Store`. `after_commit` is called after each commit that changed a row, with the connection."""
+    """Keeps `contract.Store`. `after_commit` is called after each commit that changed a row, with the connection;
+    `commits` counts them, but for those of keys, which expire when nothing else happens."""
 
     def __init__(self) -> None:
         self.after_commit: Callable[[sqlite3.Connection], None] = lambda _: None
@@ -68,7 +70,7 @@ class MemoryStore:
         before = self._raw.total_changes
         answer, nouns = self._done("BEGIN IMMEDIATE", work, keep=keep)
         if self._raw.total_changes != before and keep:
-            self.commits += 1
+            self.commits += nouns != {"identities"}
             if "resources" in nouns:
                 nouns |= _OF_RESOURCES  # they go with it
             self._remembered = {key: kept for key, kept in self._remembered.items() if not kept[1] & nouns}
@@ -122,12 +124,12 @@ class _Noting(SqlTransaction):
 
 def _identity(work: Callable[..., Any]) -> Any:
     """What stands for a function whose answer depends on its transaction alone: its code, with what is bound to it.
-    None for one that may depend on more. (A method may read a clock; those of the loops do so for the expiry of keys
-    only, and no run has keys.)"""
+    None for one that may depend on more. (A method may read a clock. Those of the loops do so for the expiry of keys
+    alone, which comes with the full hour: they are asked again each minute.)"""
     if isinstance(work, partial) and not work.keywords and all(isinstance(one, str) for one in work.args):
         return _identity(work.func), work.args
     if isinstance(work, MethodType):
-        return work.__func__, work.__self__
+        return work.__func__, work.__self__, asyncio.get_running_loop().time() // 60
     if isinstance(work, FunctionType) and work.__closure__ is None and work.__defaults__ is None:
         return work.__code__
     return None

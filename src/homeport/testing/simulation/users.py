@@ -23,6 +23,7 @@ from homeport.workloads.states import RevisionState
 T = TypeVar("T")
 
 TRIES = 300
+LATE_S = 3.0  # between an end and its being known, at the most: the node tells some ends a second late
 PLACE = "place"
 _WHERE = {True: "EU", False: "NA"}  # the continent that the policy allows; the machine's is the first
 
@@ -82,15 +83,19 @@ class Users:
             self.told.turns, self.told.allowed = self.told.turns + 1, allowed
 
     async def _run_job(self, job: JobPlan) -> None:
-        runtime = {"maxConcurrentTasks": job.most_at_once, "maxRetries": job.max_retries, "timeout": job.timeout_s}
+        runtime: dict[str, Any] = {
+            "maxConcurrentTasks": job.most_at_once,
+            "maxRetries": job.max_retries,
+            "timeout": job.timeout_s,
+        }
+        runtime |= {"ttl": f"{job.ttl_s}s"} if job.ttl_s else {}
         spec = {"runtime": runtime, "policies": [PLACE] if job.policed else []}
-        await self._deploy(Kind.JOB, job.name, spec, JOB_SOURCE)
+        made = await self._deploy(Kind.JOB, job.name, spec, JOB_SOURCE)
+        if made is not None and job.ttl_s:
+            self.told.deleted_jobs.add(job.name)
         if job.delete_at_s is not None:
             await _until(job.delete_at_s)
-            going = await self._order(
-                f"delete {job.name}", lambda context: delete_workload(context, ADMIN, Kind.JOB, job.name)
-            )
-            if going is not None:
+            if await self._order(f"delete {job.name}", lambda context: _delete(context, Kind.JOB, job.name)):
                 self.told.deleted_jobs.add(job.name)
 
     async def _run_agent(self, agent: AgentPlan) -> None:
@@ -98,7 +103,7 @@ class Users:
             await _until(step.at_s)
             if step.verb == "delete":
                 done: Any = await self._order(
-                    f"delete {agent.name}", lambda context: delete_workload(context, ADMIN, Kind.AGENT, agent.name)
+                    f"delete {agent.name}", lambda context: _delete(context, Kind.AGENT, agent.name)
                 )
             else:
                 spec = {
@@ -140,10 +145,23 @@ class Users:
         if plan.cancel_at_s is not None:
             await _until(plan.cancel_at_s)
             cancel = await self._order(
-                f"cancel {plan.id}", lambda context: cancel_execution(context, ADMIN, plan.job, plan.id)
+                f"cancel {plan.id}{'' if plan.grace_s is None else f' now (grace {plan.grace_s} s)'}",
+                lambda context: cancel_execution(context, ADMIN, plan.job, plan.id, plan.grace_s),
             )
             if cancel is not None:
                 self.told.attempts[plan.id] = attempts_of(self._store, plan.id)
+                await self._ends_within(plan)
+
+    async def _ends_within(self, plan: ExecutionPlan) -> None:
+        """Where nothing goes wrong, what was to be stopped at once is."""
+        if plan.grace_s is None or self._scenario.faults:
+            return
+        await asyncio.sleep(plan.grace_s + LATE_S)
+        for execution, status in self._store.query("SELECT id, status FROM executions WHERE id = ?", plan.id):
+            if status != "cancelled" and status not in ("succeeded", "failed", "timeout"):
+                self._machine.violated(
+                    f"{execution} is {status} {plan.grace_s + LATE_S:g} s after it was to be stopped"
+                )
 
     async def _judged(self, what: str, work: Callable[[Context], Awaitable[T]], *, policed: bool) -> T | None:
         """An order on which the policy has a say. What it said is checked where it did not turn meanwhile."""
@@ -198,6 +216,15 @@ def attempts_of(store: MemoryStore, execution: str) -> int:
         "WHERE executions.id = ?"
     )
     return int(store.query(statement, execution)[0][0])
+
+
+async def _delete(context: Context, kind: Kind, name: str) -> bool:
+    """Repeated by whoever got no answer: then it may be gone."""
+    try:
+        await delete_workload(context, ADMIN, kind, name)
+    except NotFound:
+        pass
+    return True
 
 
 async def _upload(context: Context, made: Deployment, source: str) -> bool:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from homeport.app.context import Context
 from homeport.core.ids import drawn_from
+from homeport.core.units import Outcome
 from homeport.testing.factories import make_workspace
 from homeport.testing.loops import HOME
 from homeport.testing.simulation import ending
@@ -26,6 +27,7 @@ T = TypeVar("T")
 REST_S = 1800.0  # after the last fault: the longest run has eight tasks, one at once, four times their time
 STILL_S = 65.0  # at rest nothing happens for so long: longer than every loop's interval and every wait of a rollout
 LOOK_S = 1.0
+DRAIN_S = 2.0
 
 
 def simulate(seed: int) -> Machine:
@@ -131,10 +133,15 @@ class _World:
             case FaultKind.SERVER_DIES_AT:
                 if self._server is not None:
                     self._server.life.calls_left = int(fault.amount)
-            case FaultKind.NODE_AWAY | FaultKind.POWER_LOSS | FaultKind.DOWN:
-                if fault.kind is not FaultKind.NODE_AWAY:
-                    self._kill(f"because {fault.kind}")
-                    self._node.end_all(POWER if fault.kind is FaultKind.POWER_LOSS else STOPPED)
+            case FaultKind.DOWN:
+                if self._server is not None:
+                    self._server.context.signals.pause()
+                self._machine.note("the system drains")
+                loop.call_later(min(fault.length_s, DRAIN_S), self._stop_all, STOPPED)
+            case FaultKind.POWER_LOSS:
+                self._stop_all(POWER)
+                loop.call_later(fault.length_s, self._back)
+            case FaultKind.NODE_AWAY:
                 self._node.available = False
                 loop.call_later(fault.length_s, self._back)
             case FaultKind.UNIT_LOST | FaultKind.UNIT_KILLED | FaultKind.UNIT_VANISHES:
@@ -143,6 +150,14 @@ class _World:
                 self._machine.clock.step(fault.amount)
             case _:
                 pass  # a condition, which others ask for
+
+    def _stop_all(self, outcome: Outcome) -> None:
+        """Server, node and units end; another server follows, and the node answers once it is there."""
+        self._kill("with all else")
+        self._node.end_all(outcome)
+        self._checks.picture = None
+        self._node.available = False
+        asyncio.get_running_loop().call_later(DRAIN_S, self._back)
 
     def _strike(self, kind: FaultKind) -> None:
         if not (alive := self._node.alive):
@@ -154,7 +169,7 @@ class _World:
             self._node.finish(unit, POWER if kind is FaultKind.UNIT_LOST else KILLED)
 
     def _back(self) -> None:
-        away = (FaultKind.NODE_AWAY, FaultKind.POWER_LOSS, FaultKind.DOWN)
+        away = (FaultKind.NODE_AWAY, FaultKind.POWER_LOSS)
         if not self._node.available and not any(self._machine.active(kind) for kind in away):
             self._machine.note("node: answers again")
             self._node.available = True
