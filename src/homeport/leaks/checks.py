@@ -33,13 +33,21 @@ Check = Callable[[Observation], Iterator[Finding]]
 
 
 def stray_components(seen: Observation) -> Iterator[Finding]:
-    """Parts of Homeport that work for this directory and that `up` did not write down."""
+    """Parts of Homeport that work for this directory and that `up` did not write down, and the `up` that starts them
+    again and again, as when the directory was removed while it ran."""
     own = {*seen.components.values(), *([seen.supervisor] if seen.supervisor else [])}
+    known = {process.pid: process for process in seen.processes}
     parents = {process.pid: process.parent for process in seen.processes}
+    told = set()
     for process in seen.processes:
         name = _component(process, seen)
-        if name and process.unit is None and not process.zombie and not _below(process.pid, own, parents):
-            yield _process(process, f"a {name} of this directory that `up` does not know", pending=False)
+        if not name or process.unit is not None or process.zombie or _below(process.pid, own, parents):
+            continue
+        yield _process(process, f"{name} of this directory that `up` did not write down", pending=False)
+        above = known.get(process.parent)
+        if above is not None and "homeport.supervise" in above.words and above.pid not in told:
+            told.add(above.pid)
+            yield _process(above, "an `up` of this directory that is not written down", pending=False)
 
 
 def processes_of_no_unit(seen: Observation) -> Iterator[Finding]:
@@ -257,10 +265,10 @@ def _component(process: Process, seen: Observation) -> str | None:
     """Which part of Homeport the process is, if it works for this directory."""
     words = process.words
     if str(seen.data.sockets / "envoy.json") in words:
-        return "gateway"
+        return "the gateway"
     if "--data" not in words[:-1] or words[words.index("--data") + 1] != str(seen.data.root):
         return None
-    return next((part for part in ("node", "server", "edge") if f"homeport.{part}" in words), None)
+    return next((f"the {part}" for part in ("node", "server", "edge") if f"homeport.{part}" in words), None)
 
 
 def _below(pid: int, own: set[int], parents: dict[int, int]) -> bool:

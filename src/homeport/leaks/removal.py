@@ -6,6 +6,7 @@ files that only its store tells apart stay too, since it may be about to use the
 """
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +32,7 @@ _ORDER = ("process", "unit", "cgroup", "socket", "directory", "file", *FILES)
 def collect(data: DataDir, found: Sequence[Finding]) -> dict[tuple[str, str], str]:
     """Remove what can be; returns for each finding that stays, by its key, why it stays."""
     lock = Lock(data.lock)
-    stopped = lock.take()
+    stopped = lock.take() if data.root.is_dir() else True  # programs may outlive their directory
     stays = {}
     try:
         for finding in sorted(found, key=_turn):
@@ -49,10 +50,10 @@ def collect(data: DataDir, found: Sequence[Finding]) -> dict[tuple[str, str], st
     return stays
 
 
-def _turn(finding: Finding) -> tuple[int, int]:
-    """Programs before what they use, and what is inside before what it is in."""
+def _turn(finding: Finding) -> tuple[int, int, int]:
+    """Programs before what they use, those first that started others, and what is inside before what it is in."""
     place = _ORDER.index(finding.kind) if finding.kind in _ORDER else len(_ORDER)
-    return place, -len(Path(finding.path or "").parts)
+    return place, finding.started or 0, -len(Path(finding.path or "").parts)
 
 
 def _remove(data: DataDir, finding: Finding) -> None:
@@ -61,7 +62,8 @@ def _remove(data: DataDir, finding: Finding) -> None:
     elif finding.unit is not None:
         asyncio.run(_end_unit(data, UnitId(finding.unit), forget=finding.action == REMOVE))
     elif finding.path is not None and finding.kind == "cgroup":
-        os.rmdir(finding.path)
+        with contextlib.suppress(FileNotFoundError):  # a node that was ended has removed it
+            os.rmdir(finding.path)
     elif finding.path is not None:
         _remove_path(Path(finding.path))
 
@@ -85,7 +87,8 @@ async def _end_unit(data: DataDir, unit: UnitId, *, forget: bool) -> None:
 
 def _remove_path(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
-        remove.empty(str(path))
-        path.rmdir()
+        with contextlib.suppress(FileNotFoundError):
+            remove.empty(str(path))
+            path.rmdir()
     else:
         path.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ them, and at the step of a `Shot` kills the victim before it lets the process go
 tests/e2e/test_killed_at_every_step.py, which says what is an operation and what must be true afterwards.
 """
 
+import contextlib
 import os
 import signal
 import socket
@@ -94,14 +95,12 @@ class Gallows:
             threading.Thread(target=self._listen, args=(connection,), name="gallows.one", daemon=True).start()
 
     def _listen(self, connection: socket.socket) -> None:
-        with connection, connection.makefile("rb") as lines:
+        # A killed process ends its connection, at whatever moment.
+        with contextlib.suppress(OSError), connection, connection.makefile("rb") as lines:
             for line in lines:
                 place, _, step = line.decode().strip().partition(" ")
-                try:
-                    self._announced(place, step)
-                    connection.sendall(b".")
-                except OSError:
-                    return
+                self._announced(place, step)
+                connection.sendall(b".")
 
     def _announced(self, place: str, step: str) -> None:
         with self._turn:

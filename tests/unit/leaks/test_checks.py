@@ -125,8 +125,8 @@ def test_a_sound_system_and_a_stopped_one_have_nothing_that_nobody_owns() -> Non
 @pytest.mark.parametrize(
     ("kind", "why", "change"),
     [
-        ("process", "`up` does not know", {"processes": (process(9, "python", "homeport.node", "--data", "/data"),)}),
-        ("process", "`up` does not know", {"processes": (process(9, "envoy", "-c", "/data/run/envoy.json"),)}),
+        ("process", "did not write down", {"processes": (process(9, "python", "homeport.node", "--data", "/data"),)}),
+        ("process", "did not write down", {"processes": (process(9, "envoy", "-c", "/data/run/envoy.json"),)}),
         ("process", "no node knows its unit", {"processes": (process(9, "sleep", unit="ghost"),)}),
         ("process", "has ended", {"processes": (process(9, "x", unit="u"),), "units": {**SOUND.units, "u": ENDED}}),
         ("process", "does not collect it", {"processes": (process(9, parent=NODE, zombie=True),)}),
@@ -156,6 +156,15 @@ def test_what_nobody_owns_is_found(kind: str, why: str, change: dict[str, Any]) 
     found = check(replace(SOUND, **change))
     assert [(one.kind, one.pending) for one in found] == [(kind, False)], found
     assert why in found[0].why
+
+
+def test_an_up_whose_directory_was_removed_is_found_with_what_it_starts() -> None:
+    processes = (
+        process(8, "python", "-m", "homeport.supervise", "--host", "127.0.0.1"),
+        process(9, "python", "-m", "homeport.node", "--data", "/data", parent=8),
+        process(10, "python", "-m", "homeport.edge", "--data", "/data", parent=8),
+    )
+    assert sorted(one.pid or 0 for one in check(replace(STOPPED, processes=processes))) == [8, 9, 10]
 
 
 @pytest.mark.parametrize(
