@@ -16,8 +16,9 @@ import pytest
 
 from homeport.core.errors import DriverUnavailable
 from homeport.core.ids import UnitId
+from homeport.core.service import REFUSED
 from homeport.core.units import UnitState
-from homeport.node import disk, host, main, processes
+from homeport.node import disk, host, processes
 from homeport.testing.driver_suite import RUN, SUCCEED, end_of, eventually, unit_spec
 from homeport.testing.nodes import NodeProcess, leftovers, running_node
 from homeport.testing.small_disk import fill, small_disk
@@ -240,12 +241,12 @@ async def test_a_start_that_finds_no_handle_is_refused_and_leaves_nothing() -> N
 async def test_a_directory_that_cannot_be_written_is_refused_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "data" / "node" / "journal").mkdir(parents=True)
     done = await asyncio.to_thread(start_in_vain, tmp_path)
-    assert done.returncode == main.UNWRITABLE
+    assert done.returncode == REFUSED
     assert "journal: Is a directory" in done.stderr and "Traceback" not in done.stderr
     with small_disk(tmp_path / "disk", 4) as place:
         subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
         done = await asyncio.to_thread(start_in_vain, tmp_path, place)
-        assert done.returncode == main.UNWRITABLE
+        assert done.returncode == REFUSED
         assert "Read-only file system" in done.stderr and "Traceback" not in done.stderr
 
 

@@ -4,8 +4,8 @@
 
 Started and watched by `homeport up`. SIGTERM and SIGINT end every unit, then the node, with exit code 0. SIGKILL ends
 the node only; the next one goes on where it stopped. Exit code 3: this machine cannot run sandboxes, and the log says
-what mends it. Exit code 4: another node owns the directory. Exit code 5: the directory or the journal cannot be
-written, and the log says why.
+what mends it. Exit code 4: another node owns the directory. Exit code 78 (`REFUSED`): the directory or the journal
+cannot be written, and the log says why.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from pathlib import Path
 from homeport.core import log as logs
 from homeport.core.clock import SystemClock
 from homeport.core.open_files import raise_open_files
+from homeport.core.service import REFUSED
 from homeport.node import cgroups, disk, host, sandbox
 from homeport.node.cgroups import Groups
 from homeport.node.facts import facts
@@ -36,7 +37,7 @@ from homeport.node.supervisor import Supervisor
 
 log = logging.getLogger("homeport.node")
 
-NO_SANDBOX, TAKEN, UNWRITABLE = 3, 4, 5
+NO_SANDBOX, TAKEN = 3, 4
 LOCK_WAIT_S = 15.0  # a child of a killed node holds the lock until it has become a unit: milliseconds
 TRIAL_BYTES = 4 * 1024 * 1024  # of free disk, for a trial to tell anything
 _PR_SET_CHILD_SUBREAPER = 36
@@ -90,7 +91,7 @@ class Unwritable(Exception):
 def _unwritable(folder: Path, error: OSError) -> int:
     log.error("not started: %s: %s", error.filename or folder, error.strerror)
     log.error("Programs are only started where it can be written down first. Make %s writable for this user.", folder)
-    return UNWRITABLE
+    return REFUSED
 
 
 async def _serve(options: argparse.Namespace, launcher: Launcher) -> int:
