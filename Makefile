@@ -45,7 +45,7 @@ fuzz: setup ## make up requests for longer: EXAMPLES=200 of each operation, SEED
 simulate: setup ## run the loops on virtual time under seeded faults: RUNS=2000 seeds, SEED= the first of them
 	$(BIN)/python -m homeport.testing.simulation --runs $(or $(RUNS),2000) --processes 2 $(if $(SEED),--seed $(SEED))
 
-kill: setup ## kill a process at every step of every operation, 1 h; ONLY=operation:place:step:victim, SEED= repeats
+kill: setup ## kill a process at every step of every operation (an hour); ONLY=operation:place:step:victim, SEED= repeats
 	HOMEPORT_KILL=all HOMEPORT_KILL_ONLY=$(ONLY) HOMEPORT_KILL_SEED=$(SEED) $(BIN)/python -m pytest -q -s tests/e2e/test_killed_at_every_step.py
 
 chaos: setup ## random faults under load for MINUTES=10, then that nothing was lost; SEED= repeats a run
