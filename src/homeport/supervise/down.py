@@ -17,6 +17,7 @@ from homeport.supervise.processes import Handle, ProcessId
 from homeport.supervise.programs import end_programs
 from homeport.supervise.progress import Progress
 from homeport.supervise.state import Lock, UpState, read_state, write_state
+from homeport.supervise.strays import with_strays
 from homeport.supervise.takeover import NODE, end_component, stop_rank
 
 _STOP_BOUND_S = 120.0  # the sum of the components' graces, and some more; the time to drain comes on top
@@ -97,7 +98,7 @@ def _stop_leftovers(data: DataDir, progress: Progress, plant: Plant, drain_s: fl
     if not lock.take():
         return None
     try:
-        state = _read(data)
+        state = with_strays(data, _read(data))
         living = {name: Handle.open(held) for name, held in state.components.items()}
         if not any(living.values()):
             state = replace(state, components={}, versions={})

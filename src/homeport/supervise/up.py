@@ -22,6 +22,7 @@ from homeport.supervise.programs import end_programs
 from homeport.supervise.progress import Progress
 from homeport.supervise.region import set_local_region
 from homeport.supervise.state import Lock, UpState, read_state, write_state
+from homeport.supervise.strays import with_strays
 from homeport.supervise.supervisor import Component, StopAsked, Supervisor
 from homeport.supervise.takeover import NODE, Wanted, take_over
 
@@ -100,7 +101,7 @@ def up(
         pipes.start()
         for of_a_stop in (data.stop_request, data.pause_mark):
             of_a_stop.unlink(missing_ok=True)  # that was not carried out, or is over
-        before = _read(data)
+        before = with_strays(data, _read(data))
         own = identify_self()
         # Written down before anything takes time, so that `down` finds this start from its first moment on.
         write_state(data, replace(before, supervisor=own, ready=False))

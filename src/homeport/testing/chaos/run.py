@@ -57,7 +57,7 @@ def run(seed: int, length_s: float, say: Callable[[str], None]) -> Result:
             _live(place, control, kinds, result, say)
         finally:
             control.close()
-            place.system.down()
+            result.violations += checks.not_stopped(place.system)
         result.violations += checks.left_running(place.system)
         if result.violations:
             result.kept = _keep(place.system.data, seed)
@@ -133,10 +133,11 @@ def _checked(place: Ground, control: Control, result: Result, before: dict[str, 
         if report.abandoned or report.unsent:
             yield f"{name}: {report.abandoned} requests abandoned, {report.unsent} never sent"
     executions = result.ledger.executions
+    stepped = any(one.fault.kind is FaultKind.CLOCK for one in result.happened)
     try:
         yield from checks.not_in_force(control, result.ledger)
         yield from checks.restarted(control, before)
         yield from checks.wrong_executions(control, executions, result.verified)
-        yield from checks.leaked(place.system)
+        yield from checks.leaked(place.system, stepped)
     except GaveUp as exc:
         yield f"no answer at rest to: {exc}"
