@@ -350,7 +350,11 @@ OnEnd = Callable[[Unit, Outcome], Awaitable[None]]
 
 def _is_over(handle: int | None) -> bool:
     """Whether the process behind a pidfd has ended."""
-    return handle is None or bool(select.select([handle], [], [], 0)[0])
+    if handle is None:
+        return True
+    poll = select.poll()  # not `select`, which knows no handle above 1023
+    poll.register(handle, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _reap_init(handle: int) -> None:

@@ -1,9 +1,10 @@
 """Output is neither lost nor repeated when the node is killed between any two of its steps, and all of it together is
 bounded."""
 
+import contextlib
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -43,6 +44,17 @@ STREAMS = ("stdout", "stderr")
 STEPS = ("splice", "pread", "write", "ftruncate", "unlink", "open")
 
 
+@pytest.fixture
+def closing() -> Iterator[None]:
+    """Closes what killed nodes left open in this process, as the kernel would."""
+    before = {*os.listdir("/proc/self/fd")}
+    yield
+    for name in {*os.listdir("/proc/self/fd")} - before:
+        with contextlib.suppress(OSError):
+            os.close(int(name))
+
+
+@pytest.mark.usefixtures("closing")
 @pytest.mark.parametrize("seed", range(12))
 def test_a_node_killed_between_any_two_steps_loses_and_repeats_no_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
