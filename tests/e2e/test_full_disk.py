@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,9 @@ import httpx
 import pytest
 
 from homeport.core.ids import new_id
-from homeport.core.space import RESERVE_BYTES
+from homeport.core.space import LOW_BYTES, RESERVE_BYTES
+from homeport.testing.small_disk import fill, small_disk
 from homeport.testing.system import System, archive, eventually
-
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small file system")
 
 DISK_MB = 160
 AGENT = {
@@ -36,14 +34,8 @@ TASKS = 60
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """An empty file system of `DISK_MB`."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    options = ["-t", "tmpfs", "-o", f"size={DISK_MB}m,mode=755", "none", str(folder)]
-    mounted = subprocess.run(["mount", *options], capture_output=True, text=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"nothing can be mounted here: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with small_disk(tmp_path / "disk", DISK_MB) as place:
+        yield place
 
 
 def test_a_full_disk_refuses_what_is_new_keeps_what_runs_and_goes_on_by_itself(disk: Path) -> None:
@@ -55,7 +47,7 @@ def test_a_full_disk_refuses_what_is_new_keeps_what_runs_and_goes_on_by_itself(d
         early = system.accept("agents", "early").headers["X-Blaxel-Upload-Url"]
         waiting = _execute(system, TASKS)
         eventually(lambda: _stats(system, waiting)["success"], "a task has ended")
-        _fill(disk / "filler")
+        _fill(disk)
         limits = eventually(lambda: _readiness(system).get("limits"), "the state says that the disk is full")
         assert str(system.data.root) in limits[0] and "full" in limits[0] and "Free some space" in limits[0]
         _assert_refused(system, early)
@@ -87,14 +79,13 @@ def test_without_any_room_at_all_reads_go_on_and_every_change_is_refused_in_word
     system = System(disk / "data")
     system.up()
     try:
-        _fill(disk / "filler")
+        _fill(disk)
         eventually(lambda: _readiness(system).get("limits"), "the state says that the disk is full")
-        _fill(disk / "more")  # what was held in reserve
+        _fill_up(disk)  # what was held in reserve, too
         refused = eventually(lambda: _refusal(_make_policy(system)), "the store has no room left")
         assert "is full: 0 MiB are free" in refused["message"]
         made = system.api.get("/policies").json()["meta"]["total"]
-        for path in (disk / "filler", disk / "more"):
-            path.unlink()
+        (disk / "filler").unlink()
         eventually(lambda: _readiness(system)["status"] == "ready", "it is ready again")
         assert system.api.get("/policies").json()["meta"]["total"] == made
         assert _make_policy(system).status_code == 200
@@ -145,10 +136,14 @@ def _readiness(system: System) -> dict[str, Any]:
     return found
 
 
-def _fill(path: Path) -> None:
-    """Write until nothing more fits."""
-    with path.open("wb", buffering=0) as file:
-        for size in (1024 * 1024, 4096, 1):
-            with contextlib.suppress(OSError):
-                for _ in range(DISK_MB * 1024):
-                    file.write(b"x" * size)
+def _fill(disk: Path) -> None:
+    """Take all but a few megabytes at once: what is held in reserve and given back then is not taken, too."""
+    with (disk / "filler").open("wb") as file:
+        found = os.statvfs(disk)
+        os.posix_fallocate(file.fileno(), 0, found.f_bfree * found.f_frsize - LOW_BYTES // 2)
+
+
+def _fill_up(disk: Path) -> None:
+    """Until nothing more fits, whoever else writes meanwhile."""
+    with contextlib.suppress(OSError):
+        fill(disk)
