@@ -59,6 +59,7 @@ async def test_an_interrupted_attempt_counts_against_nothing_and_a_lost_one_like
     assert await states(fast, execution.id) == [stopped, lost, stopped, failed, stopped, failed]
     report = await verified(fast, execution.id)
     assert (execution.lost, report.lost, report.interrupted, report.starts) == (1, 1, 3, 6)
+    assert (execution.retried, report.retries) == (2, 2)
 
 
 async def test_cancel_now_stops_what_runs_and_kills_what_stays(loops: Loops) -> None:

@@ -13,8 +13,9 @@ from homeport.jobs.states import ExecutionStatus
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """Tasks by status. `timed_out` counts those of `failed` whose last attempt timed out; `retried` counts retries,
-    which tells that something has started even while every task is pending again."""
+    """Tasks by status. `timed_out` counts those of `failed` whose last attempt timed out; `retried` counts retries
+    (not the new start of what was interrupted), which tells that something has started even while every task is pending
+    again."""
 
     pending: int = 0
     running: int = 0

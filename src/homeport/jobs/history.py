@@ -174,7 +174,7 @@ class Replay:
         self._set(index, task)
         self.report.lost += ended is AttemptState.LOST
         self.report.interrupted += ended is AttemptState.STOPPED
-        self.report.retries += task is TaskStatus.PENDING
+        self.report.retries += task is TaskStatus.PENDING and ended is not AttemptState.STOPPED
         self._timed_out += task is TaskStatus.FAILED and ended is AttemptState.TIMED_OUT
 
     def _after(self, ended: AttemptState, attempts: bytes) -> TaskStatus:

@@ -341,9 +341,9 @@ class Executions(Protocol):
 
     def finish_task_if_running(self, finish: TaskFinish, now: datetime) -> bool:
         """End the attempt and move its task. False, nothing written, unless the attempt is open and the task still
-        holds this lease. A task that goes back to PENDING counts as retried, one that FAILED by an attempt
-        that TIMED_OUT as timed out, an attempt that is LOST as lost. Raises `Internal` for an end that is
-        none: an open attempt state, or a task that stays RUNNING."""
+        holds this lease. A task that goes back to PENDING counts as retried unless the attempt was STOPPED,
+        one that FAILED by an attempt that TIMED_OUT as timed out, an attempt that is LOST as lost. Raises `Internal`
+        for an end that is none: an open attempt state, or a task that stays RUNNING."""
         ...
 
     def task(self, execution_id: ExecutionId, index: int) -> Task | None: ...

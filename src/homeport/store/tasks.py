@@ -269,7 +269,8 @@ class SqlTasks:
         moved |= {"done_at": None if again else micros(now)}
         self._connection.execute(_FINISH_TASK, place | moved)
         late = finish.task_status is TaskStatus.FAILED and finish.attempt_state is AttemptState.TIMED_OUT
-        changes = {"running": -1, finish.task_status.value: 1, "retried": int(again), "timed_out": int(late)}
+        retried = again and finish.attempt_state is not AttemptState.STOPPED
+        changes = {"running": -1, finish.task_status.value: 1, "retried": int(retried), "timed_out": int(late)}
         changes |= {"lost": int(finish.attempt_state is AttemptState.LOST)}
         self._count(place["execution_id"], now, **changes)
         self._log_end(place, finish, now)

@@ -92,7 +92,8 @@ class Made:
         self.attempts[index][-1] = verdict.attempt_state
         self.tasks[index] = verdict.task_status
         self.timed_out += (verdict.task_status, verdict.attempt_state) == (TaskStatus.FAILED, AttemptState.TIMED_OUT)
-        self.retried += verdict.task_status is TaskStatus.PENDING
+        again = verdict.task_status is TaskStatus.PENDING
+        self.retried += again and verdict.attempt_state is not AttemptState.STOPPED
         said = {"attempt": verdict.attempt_state, "task": verdict.task_status, "due": verdict.not_before}
         self.add(EntryKind.ENDED, index=index, number=len(self.attempts[index]), **said)
         self.settle()
