@@ -1,9 +1,10 @@
 """How attempts ended: read from the driver's journal, in order, each applied once, with the reader's position in the
-same commit. A server that dies in between reads the same end again and finds it applied."""
+same commit. A server that dies in between reads the same ends again and finds them applied. What ends while one commit
+is being made durable shares the next, so that a slow disk does not hold up many short tasks."""
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 # finish the task.
 _GOES_ON = (ExecutionStatus.RUNNING, ExecutionStatus.CANCELLING)
 AGAIN_S = 1.0  # after a failure, such as a full disk
+ENDS_AT_ONCE = 64  # in one commit: some 25 ms of work, during which no other write is made
 
 
 async def follow_outcomes(store: Store, clock: Clock, driver: Driver, wake: Callable[[], None]) -> None:
@@ -31,9 +33,9 @@ async def follow_outcomes(store: Store, clock: Clock, driver: Driver, wake: Call
     while True:
         try:
             await _follow(store, clock, driver, wake)
-        except Unavailable as error:
-            log.warning("the ends of %s units wait: %s", driver.name, error.message)
-        except Exception:  # else nothing would take in how tasks end until the next start of the server
+        except* Unavailable as errors:
+            log.warning("the ends of %s units wait: %s", driver.name, errors.exceptions[0])
+        except* Exception:  # else nothing would take in how tasks end until the next start of the server
             log.exception("following the ends of %s units failed; it goes on where it stood", driver.name)
         await asyncio.sleep(AGAIN_S)
 
@@ -41,16 +43,28 @@ async def follow_outcomes(store: Store, clock: Clock, driver: Driver, wake: Call
 async def _follow(store: Store, clock: Clock, driver: Driver, wake: Callable[[], None]) -> None:
     note = f"runner.exits.{driver.name}"
     position = int(await store.read(lambda tx: tx.note(note)) or 0)
-    async for exit_ in driver.exits(position):
-        if exit_.status.kind is UnitKind.TASK:
-            await store.write(partial(_apply, exit_, note, clock.now()))
+    ends: asyncio.Queue[UnitExit] = asyncio.Queue(ENDS_AT_ONCE)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_read(driver, position, ends))
+        while True:
+            together = [await ends.get()]
+            while not ends.empty() and len(together) < ENDS_AT_ONCE:
+                together.append(ends.get_nowait())
+            await store.write(partial(_apply, together, note, clock.now()))
             wake()
 
 
-def _apply(exit_: UnitExit, note: str, now: datetime, tx: Transaction) -> None:
-    outcome = exit_.status.outcome or Outcome(lost=True, reason="no outcome was recorded")
-    finish_attempt(tx, exit_.status.id, outcome, now)
-    tx.set_note(note, str(exit_.seq))
+async def _read(driver: Driver, position: int, ends: asyncio.Queue[UnitExit]) -> None:
+    async for exit_ in driver.exits(position):
+        if exit_.status.kind is UnitKind.TASK:
+            await ends.put(exit_)
+
+
+def _apply(ends: Sequence[UnitExit], note: str, now: datetime, tx: Transaction) -> None:
+    for end in ends:
+        outcome = end.status.outcome or Outcome(lost=True, reason="no outcome was recorded")
+        finish_attempt(tx, end.status.id, outcome, now)
+    tx.set_note(note, str(ends[-1].seq))
 
 
 def finish_attempt(tx: Transaction, unit: UnitId, outcome: Outcome, now: datetime) -> None:

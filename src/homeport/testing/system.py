@@ -52,8 +52,10 @@ class System:
         """Stop it, by default without waiting for what is under way. Nothing may be left that nobody owns, neither
         before nor after."""
         self._close()
-        self.owns_everything()
-        done = self.command("down", "--drain", str(drain_s))
+        try:
+            self.owns_everything()
+        finally:  # a test that fails leaves nothing running either
+            done = self.command("down", "--drain", str(drain_s))
         assert done.returncode == 0, done.stdout + done.stderr
         self.owns_everything()
 
