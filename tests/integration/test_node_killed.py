@@ -43,6 +43,10 @@ async def status_of(node: NodeProcess, spec: UnitSpec) -> UnitStatus:
     return status
 
 
+async def prints(node: NodeProcess, spec: UnitSpec, text: str) -> bool:
+    return text in [line.text for line in await node.driver.log(spec.id, 0, 10)]
+
+
 async def ends(node: NodeProcess) -> list[UnitExit]:
     """All ends that the node tells, up to that of a unit started now."""
     last = unit_spec(("/bin/true",))
@@ -119,6 +123,27 @@ async def check(node: NodeProcess, spec: UnitSpec, marks: Path, step: int) -> No
 
 def count(marks: Path) -> int:
     return (marks / "ran").read_text().count("ran") if (marks / "ran").exists() else 0
+
+
+@pytest.mark.parametrize(("grace_s", "own_s", "code", "number"), [(600, 0, 5, None), (1, 600, None, 9)])
+async def test_a_stop_keeps_its_grace_when_the_node_is_killed(
+    grace_s: int, own_s: int, code: int | None, number: int | None
+) -> None:
+    """The program ends once both nodes have asked it to and it had a second more; the later node kills it when the
+    first one's grace is over, neither before nor after."""
+    until = "[ $n -lt 2 ]" if number is None else ":"
+    script = f"n=0; trap 'n=$((n+1)); echo asked' TERM; echo up; while {until}; do sleep 0.1; done; sleep 1; exit 5"
+    async with running_node() as node:
+        spec = unit_spec(("/bin/sh", "-c", script), stop_grace_s=own_s)
+        await node.driver.start(spec)
+        await eventually(lambda: prints(node, spec, "up"))  # its trap is set
+        await node.driver.stop(spec.id, grace_s)
+        await eventually(lambda: prints(node, spec, "asked"))
+        node.kill()
+        await node.start()
+        outcome = (await end_of(node.driver, spec.id)).status.outcome
+        assert outcome is not None and outcome.stopped
+        assert (outcome.exit_code, outcome.signal) == (code, number)
 
 
 @pytest.mark.parametrize("seed", range(8))

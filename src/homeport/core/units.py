@@ -54,7 +54,7 @@ class UnitSpec:
     the whole unit; cpu_cores None is no limit, and without a control group for it nothing limits it. disk_mb: what the
     unit may write to its layer over the bundle and to its home directory together. timeout_s: after it the unit is
     asked to end (SIGTERM) and killed TIMEOUT_GRACE_S later; None for no limit. stop_grace_s: from SIGTERM to SIGKILL
-    where a node that stops, or that comes after another, ends it. generation: a driver refuses to start an older
+    where a node that stops ends it. generation: a driver refuses to start an older
     generation of the same id.
     """
 

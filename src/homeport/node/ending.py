@@ -20,24 +20,28 @@ from homeport.core.units import Outcome
 _PIDFD_GET_INFO = 0xC040FF0B  # _IOWR(0xFF, 11, 64 bytes)
 _PIDFD_INFO_EXIT = 1 << 3
 _PIDFD_INFO = struct.Struct("=QQ11Ii")
+_INTENT_BYTES = 1024  # more than the longest, so that none leaves anything of the one before
 _HARMLESS = {"SIGCHLD", "SIGCONT", "SIGSTOP", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGURG", "SIGWINCH"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
-    """Why the node is ending a unit; the first cause stands. Kept in a file for a node that comes after."""
+    """Why the node is ending a unit; the first cause stands. kill_at: when it is killed, by the clock that never steps;
+    None before it was asked. Kept in a file for a node that comes after."""
 
     stopped: bool = False
     timed_out: bool = False
     out_of_memory: bool = False
     reason: str = ""
+    kill_at: float | None = None
 
     def save(self, path: Path) -> None:
-        """In place, where a block is set aside for it. A node that is killed in between leaves no intent, or it."""
+        """In place, where a block is set aside for it, and as long as any other. A node that is killed in between leaves
+        the intent from before, or this one."""
         with contextlib.suppress(OSError):  # the unit is ended all the same
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
-                os.write(handle, json.dumps(asdict(self)).encode())
+                os.write(handle, json.dumps(asdict(self)).encode().ljust(_INTENT_BYTES))
             finally:
                 os.close(handle)
 

@@ -138,6 +138,8 @@ class Unit:
             self._timers["timeout"] = loop.call_later(left, self.end, timed_out, self._grace_of(timed_out))
 
     def _grace_of(self, intent: Intent) -> float:
+        if intent.kill_at is not None:  # by a former node
+            return max(intent.kill_at - SystemClock().monotonic(), 0.0)
         return min(self.spec.stop_grace_s, TIMEOUT_GRACE_S) if intent.timed_out else self.spec.stop_grace_s
 
     def _former_monitor(self) -> int | None:
@@ -202,15 +204,16 @@ class Unit:
             self._early = self._early or (intent, grace_s)
         if not self.lives or self._monitor is None:
             return
-        if self.intent is None:
-            self.intent = intent
-            intent.save(self.folder.intent)
         loop = asyncio.get_running_loop()
         due = self._timers.get("kill")
-        if due is None or due.when() > loop.time() + grace_s:
+        sooner = due is None or due.when() > loop.time() + grace_s
+        if sooner:
             if due is not None:
                 due.cancel()
             self._timers["kill"] = loop.call_later(grace_s, self.kill)
+        if sooner or self.intent is None:
+            self.intent = replace(self.intent or intent, kill_at=SystemClock().monotonic() + grace_s)
+            self.intent.save(self.folder.intent)
         self._find_command()
         processes.send(self.pids(), signal.SIGTERM)
         processes.send(self.pids(), signal.SIGCONT)  # else one that is stopped would never hear of it
