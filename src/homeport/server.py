@@ -110,12 +110,17 @@ class Server:
         by_region = {region.name: driver for region in self.context.regions}
         tasks = TaskLauncher(store, clock, keys, data.bundles, platform, by_region)
         slots = max(TASKS_AT_LEAST, TASKS_PER_CORE * (os.cpu_count() or 1))
+
+        def room() -> int:
+            """A task begins by asking the gateway for its arguments: none starts while there is no gateway."""
+            return slots if xds.serves and not space.full else 0
+
         self._driver = driver
         self._parts: Sequence[Service] = (
             xds,
             Rollouts(store, clock, driver, performer, routes, xds, signals, data.bundles),
             Builds(store, clock, builder, fetches, data, signals),
-            Runner(store, clock, [driver], tasks, slots=lambda: 0 if space.full else slots, wakeup=signals.runner),
+            Runner(store, clock, [driver], tasks, slots=room, wakeup=signals.runner),
             Expiries(store, clock, signals),
             Garbage(store, clock, driver, builder, data, signals.garbage, staging=self.context.staging),
         )

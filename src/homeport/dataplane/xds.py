@@ -72,6 +72,11 @@ class XdsServer:
         """How many Envoys are connected."""
         return len(self._sessions)
 
+    @property
+    def serves(self) -> bool:
+        """Whether an Envoy has taken what it needs to listen: until then no program reaches the gateway."""
+        return any(session.applied or session.refused for session in self._sessions)
+
     def publish(self, gateway: Gateway) -> int:
         """Make `gateway` what Envoy shall serve, and return its version. Returns at once; equal gateways share a
         version. Versions begin at 1 with each start of the server. Raises `Internal` for two routes at one address."""

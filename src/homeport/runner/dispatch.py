@@ -32,7 +32,7 @@ CHECK_INTERVAL_S = 30.0  # between looks at attempts that run: their ends are to
 
 class Runner:
     """The service that carries executions to their end. `slots` bounds the attempts that run at once; asked before each
-    claim where it changes."""
+    start where it changes, and nothing starts while there are none."""
 
     def __init__(
         self,
@@ -100,6 +100,9 @@ class Runner:
         tasks = await self._store.read(partial(_still_unstarted, unstarted)) if unstarted else []
         await self._start_all(tasks)
 
+    def _room(self) -> int:
+        return self._slots() if callable(self._slots) else self._slots
+
     async def _catch_up(self, attempt: Attempt, lease: str, status: UnitStatus | None) -> None:
         """Record what happened to an attempt's unit while nobody looked."""
         if status is None:
@@ -119,8 +122,7 @@ class Runner:
     async def _dispatch(self) -> None:
         executions = await self._store.read(lambda tx: tx.executions.unfinished())
         await self._stop_what_shall(executions)
-        slots = self._slots() if callable(self._slots) else self._slots
-        free = slots - sum(execution.running for execution in executions)
+        free = self._room() - sum(execution.running for execution in executions)
         room = 0 if self._wakeup.paused else min(max(0, free), STARTS_A_PASS)
         claimed = await self._claim_shares(executions, room)
         await self._start_all(claimed)
@@ -186,6 +188,8 @@ class Runner:
         async with self._starting:
             try:
                 driver, spec = await self._launcher.attempt(task, task.attempts)
+                if not self._room():  # there is none any more; the next pass looks again
+                    return
                 status = await driver.start(spec)
             except Unavailable:
                 raise
