@@ -36,8 +36,8 @@ class Intent:
     kill_at: float | None = None
 
     def save(self, path: Path) -> None:
-        """In place, where a block is set aside for it, and as long as any other. A node that is killed in between leaves
-        the intent from before, or this one."""
+        """In place, where a block is set aside for it, and as long as any other. A node that is killed in between
+        leaves the one before, or this one."""
         with contextlib.suppress(OSError):  # the unit is ended all the same
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
