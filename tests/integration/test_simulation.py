@@ -176,6 +176,15 @@ def _accounts_stay(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(replicas, "end_account", lambda *_: None)
 
 
+def _stops_are_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """The garbage loop ends the unit a minute later, as it would after a death."""
+
+    async def row_alone(self: Any, workload: Any, action: Any) -> None:
+        await self._store.write(lambda tx: tx.replicas.delete(action.replica_id))
+
+    patch.setattr(replicas.Performer, "_stop_replica", row_alone)
+
+
 def _policies_are_not_asked(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(governance, "decide", lambda kind, rules, regions: decide(kind, [], regions))
 
@@ -201,6 +210,7 @@ MUTATIONS: dict[str, Mutation] = {
     "replicas restart at once": _restarts_at_once,
     "ports are given twice": _ports_are_given_twice,
     "accounts outlive their workloads": _accounts_stay,
+    "a replica's stop is forgotten": _stops_are_forgotten,
     "policies are not asked": _policies_are_not_asked,
     "what was accepted is swept": _what_was_accepted_is_swept,
 }

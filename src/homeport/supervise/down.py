@@ -57,7 +57,7 @@ def _ask(data: DataDir, supervisor: Handle, progress: Progress, drain_s: float |
         try:
             data.stop_request.write_text(f"{drain_s}\n")
         except OSError as exc:  # a full disk keeps nobody from stopping
-            progress.warn(f"--drain has no effect: {exc.strerror}: {exc.filename}")
+            progress.warn(f"--drain has no effect: {data.stop_request}: {exc.strerror}")
     _signal(supervisor)
     try:
         _follow(data, supervisor, progress)

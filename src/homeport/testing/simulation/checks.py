@@ -26,6 +26,7 @@ FROM executions WHERE visible
 _DOUBLE_SLOTS = """
 SELECT revision_id, ordinal FROM replicas WHERE state <> 'draining' GROUP BY revision_id, ordinal HAVING count(*) > 1
 """
+_STANDS = "SELECT 1 FROM replicas WHERE id = ?"
 _DOUBLE_PORTS = "SELECT port FROM replicas GROUP BY port HAVING count(*) > 1"
 _TERMINAL = ("succeeded", "failed", "timeout", "cancelled")
 _OPEN = (0, 1)  # the codes of attempts that have not ended
@@ -90,7 +91,13 @@ class Checks:
 
     def stopping(self, spec: UnitSpec) -> None:
         self.acts += 1
-        self.units[spec.id].stopping = True
+        seen = self.units[spec.id]
+        orphan = spec.kind is not UnitKind.TASK and not self.store.query(_STANDS, spec.labels["replica"])
+        if orphan and not seen.stopping:
+            self.machine.violated(
+                f"{spec.id} is ended as a stray: the row of its replica went before it was asked to end"
+            )
+        seen.stopping = True
         port = spec.env.get("PORT")
         if port and int(port) in self._routed(spec.labels["name"]) and self.node.listens(int(port)):
             self.machine.violated(f"{spec.id} is ended while requests go to it")
