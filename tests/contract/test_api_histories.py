@@ -1,13 +1,17 @@
 """The history of an execution over the API: read, verified, and cancelled at once."""
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
-from typing import Any
+from typing import Any, cast
+
+import pytest
 
 from homeport.core.ids import ExecutionId
 from homeport.identity.principals import Role
-from homeport.store.contract import Transaction, attempt_unit
-from homeport.store.records import Task
+from homeport.runner import verification
+from homeport.store.contract import Store, Transaction, attempt_unit
+from homeport.store.records import Execution, Task
 from homeport.testing.control_plane import AWAY, ControlPlane
 from homeport.testing.factories import make_finish
 
@@ -55,6 +59,36 @@ async def test_a_member_verifies_an_execution_that_runs(plane: ControlPlane) -> 
             "violations": [],
         },
     )
+
+
+async def test_a_long_history_is_verified_in_short_reads_while_it_goes_on(
+    plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before each read of a part, one more task is claimed and ends: the last read finds both sides in agreement."""
+    await started(plane, tasks=8)
+    monkeypatch.setattr(verification, "ENTRIES_A_READ", 3)
+    store, mine, seen = plane.context.store, ExecutionId("mine"), []
+
+    def one_more(tx: Transaction) -> None:
+        now = plane.clock.now()
+        for task in tx.executions.claim(mine, 1, now, "lease", now):
+            tx.executions.finish_task_if_running(make_finish(attempt_unit(mine, task.index, 1), "lease"), now)
+
+    def find(tx: Transaction) -> Execution:
+        seen.append(len([*tx.executions.entries(mine, 0, 1000)]))
+        execution = tx.executions.get(mine)
+        assert execution is not None
+        return execution
+
+    class Busy:
+        async def read(self, work: Callable[[Transaction], Any]) -> Any:
+            await store.write(one_more)
+            return await store.read(work)
+
+    execution, report = await verification.examine_in_parts(cast(Store, Busy()), find)
+    assert (report.violations, report.total, report.starts) == ([], 8, 8)
+    assert (execution.succeeded, execution.running, report.terminal) == (7, 1, 7)
+    assert len(seen) > 6 and seen[1] < seen[4], "it was read in parts, and grew meanwhile"
 
 
 async def test_what_does_not_follow_from_the_history_is_told(plane: ControlPlane) -> None:

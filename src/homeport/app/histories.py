@@ -10,7 +10,7 @@ from homeport.identity.principals import Principal
 from homeport.identity.roles import require
 from homeport.jobs.entries import Entry
 from homeport.jobs.history import Report
-from homeport.runner.verification import examine_execution
+from homeport.runner.verification import examine_in_parts
 from homeport.store.contract import Transaction
 from homeport.store.records import Execution
 
@@ -27,13 +27,10 @@ async def verify_execution(context: Context, principal: Principal, execution_id:
     """Replay the execution's history; it may still run. Raises `NotFound`."""
     require(principal, "jobs:get")
 
-    def read(tx: Transaction) -> Verification:
-        execution = _mine(tx, principal, execution_id)
-        return Verification(execution=execution, report=examine_execution(tx, execution))
-
-    # One at a time: of a million tasks it takes seconds, and the threads that read are few.
+    # One at a time: of a million tasks it takes a while, and the threads that read are few.
     async with context.verifying:
-        return await context.store.read(read)
+        execution, report = await examine_in_parts(context.store, lambda tx: _mine(tx, principal, execution_id))
+    return Verification(execution=execution, report=report)
 
 
 async def read_history(

@@ -203,8 +203,9 @@ class Homeport(AccountOperations):
         return self._json("DELETE", f"/jobs/{part(job)}/executions/{part(execution)}", query=query)
 
     def verify_execution(self, execution: str) -> Resource:
-        """What a replay of its history finds (Homeport's own)."""
-        return self._json("GET", f"/homeport/executions/{part(execution)}/verification")
+        """What a replay of its history finds (Homeport's own). Takes a while for millions of tasks."""
+        path = f"/homeport/executions/{part(execution)}/verification"
+        return self._json("GET", path, answer_s=REQUEST_TIMEOUT_S)
 
     def execution_history(self, execution: str) -> Iterator[Resource]:
         """What happened to it, oldest first (Homeport's own)."""

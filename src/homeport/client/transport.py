@@ -98,9 +98,15 @@ class Transport:
             query = {**query, "cursor": page.cursor}
 
     def _json(
-        self, method: str, path: str, *, body: Resource | None = None, query: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Resource | None = None,
+        query: Mapping[str, str] | None = None,
+        answer_s: float | None = None,
     ) -> Resource:
-        return parsed_object(self._call(method, path, body=body, query=query).text)
+        return parsed_object(self._call(method, path, body=body, query=query, answer_s=answer_s).text)
 
     def _array(self, path: str) -> list[Resource]:
         """A list that has no pages in any version."""
@@ -110,11 +116,19 @@ class Transport:
         return found
 
     def _call(
-        self, method: str, path: str, *, body: Resource | None = None, query: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Resource | None = None,
+        query: Mapping[str, str] | None = None,
+        answer_s: float | None = None,
     ) -> httpx.Response:
+        """answer_s: the most that this answer may take, where it is not what the others may."""
         url = f"{self.url}{API_PREFIX}{path}"
+        timeout = self._http.timeout if answer_s is None else httpx.Timeout(answer_s, connect=CONNECT_S)
         with self._waiting(f"waiting for {self.url}"), self._translated():
-            answer = self._http.request(method, url, json=body, params=query, headers=self._headers)
+            answer = self._http.request(method, url, json=body, params=query, headers=self._headers, timeout=timeout)
             check(answer)
         return answer
 

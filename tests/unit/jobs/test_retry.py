@@ -57,6 +57,12 @@ def test_a_task_never_ends_because_homeport_was_stopped(attempts: int) -> None:
     assert (verdict.attempt_state, verdict.message) == (AttemptState.STOPPED, "stopped (killed by SIGTERM)")
 
 
+def test_a_program_that_ends_well_when_it_is_asked_to_end_has_succeeded() -> None:
+    for cancelling in (False, True):
+        verdict = after_attempt(Outcome(exit_code=0, stopped=True), 1, RULE, NOW, 0.5, cancelling)
+        assert verdict.task_status is TaskStatus.SUCCEEDED
+
+
 def test_a_timeout_or_a_cancellation_that_a_stop_overtakes_still_counts() -> None:
     stopped = Outcome(signal=15, stopped=True)
     assert after_attempt(stopped, 1, RULE, NOW, 0.5, True).task_status is TaskStatus.CANCELLED
