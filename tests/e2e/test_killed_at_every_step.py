@@ -283,7 +283,7 @@ def test_killed_at_a_step_it_comes_to_its_end_and_leaves_nothing(bench: Bench, n
                 break
             continue
         print(f"  {shot}: {hit or 'not reached'}, {time.monotonic() - began:.1f} s", flush=True)
-    assert not failed, f"seed {SEED}\n" + "\n".join(failed)
+    assert not failed, f"seed {SEED}; `make kill ONLY=…` repeats one\n" + "\n".join(failed)
 
 
 def _shots(operation: Operation, bench: Bench) -> list[Shot]:

@@ -126,3 +126,36 @@ async def test_a_rewrite_that_finds_no_room_leaves_the_journal_as_it_is(tmp_path
         book.rewrite_if_long(lambda: [{"next": 7}])
         book.close()
         assert read(path) == [{"next": 7}]
+
+
+async def test_nobody_is_told_before_the_journal_was_synchronised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "journal"
+    synchronised: list[tuple[str, bytes]] = []
+    real = os.fsync
+
+    def fsync(handle: int) -> None:
+        name = os.readlink(f"/proc/self/fd/{handle}")
+        synchronised.append((name, Path(name).read_bytes() if os.path.isfile(name) else b""))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    book = Journal(path)
+    try:
+        assert (str(tmp_path), b"") in synchronised, "the name"
+        for record in RECORDS[:3]:
+            synchronised.clear()
+            await book.append(record)
+            ((name, content),) = synchronised
+            assert (
+                name == str(path) and content == path.read_bytes() and content.count(b"\n") == RECORDS.index(record) + 1
+            )
+        monkeypatch.setattr(journal, "REWRITE_AFTER", 1)
+        synchronised.clear()
+        book.rewrite_if_long(lambda: RECORDS[:1])
+        (fresh, content), (folder, _) = synchronised
+        assert Path(fresh).parent == tmp_path and fresh != str(path) and folder == str(tmp_path)
+        assert content == path.read_bytes() and read(path) == RECORDS[:1]
+    finally:
+        book.close()
