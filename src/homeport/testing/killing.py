@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from homeport.supervise import probe
-from homeport.supervise.processes import Handle, identify
+from homeport.supervise.processes import Handle
 from homeport.supervise.state import read_state
 from homeport.testing.system import System, eventually
 
-COMPONENTS = ("node", "server", "edge", "envoy")
 DEATH_S = 10.0
 
 _HOOK = """
@@ -143,9 +142,7 @@ class Killable(System):
         eventually(self._whole, "every component is back")
 
     def _whole(self) -> bool:
-        state = read_state(self.data)
-        components = [state.components.get(name) for name in COMPONENTS]
-        return all(held and identify(held.pid) == held for held in components) and probe.ready(self.url)[0]
+        return self.lives() and probe.ready(self.url)[0]
 
     def _environment(self) -> dict[str, str]:
         inherited = super()._environment()

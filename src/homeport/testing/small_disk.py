@@ -1,6 +1,7 @@
 """A disk of some megabytes that a test may fill: a tmpfs, mounted by root and unmounted afterwards."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,17 +13,27 @@ import pytest
 @contextmanager
 def small_disk(place: Path, megabytes: int) -> Iterator[Path]:
     """`place` as a file system of its own, of `megabytes`. Skips the test where the user of the tests may not mount."""
-    if os.geteuid() != 0:
-        pytest.skip("a small disk is mounted by root")
     place.mkdir(exist_ok=True)
-    options = f"size={megabytes}m,mode=755"
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "small", str(place)], capture_output=True, text=True)
-    if done.returncode != 0:
-        pytest.skip(f"a small disk cannot be mounted: {done.stderr.strip()}")
+    if problem := mount(place, megabytes):
+        pytest.skip(f"no small disk: {problem}")
     try:
         yield place
     finally:
-        subprocess.run(["umount", "--lazy", str(place)], check=True)
+        unmount(place)
+
+
+def mount(place: Path, megabytes: int) -> str:
+    """Why there is no file system of its own at the directory `place`; empty when there is."""
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        return "mounting a tmpfs needs root and the program mount"
+    command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=755", "homeport-small", str(place)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return "" if done.returncode == 0 else f"a tmpfs cannot be mounted: {done.stderr.strip()}"
+
+
+def unmount(place: Path) -> None:
+    """Also while somebody still has a file of it open."""
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 def fill(place: Path, spare_bytes: int = 0) -> Path:

@@ -16,9 +16,12 @@ from typing import Any, TypeVar
 import httpx
 
 from homeport.settings import DataDir
+from homeport.supervise.processes import identify
+from homeport.supervise.state import read_state
 
 T = TypeVar("T")
 BOUND_S = 120.0  # for anything that ends well; slow machines run these tests too
+COMPONENTS = ("server", "edge", "node", "envoy")
 LEAK_WAIT_S = 10.0  # what is under way, such as the restart of a killed component, is done by then
 _COMMAND = (sys.executable, "-c", "from homeport.cli.main import run; run()")
 
@@ -42,7 +45,7 @@ class System:
         assert done.returncode == 0, done.stdout + done.stderr
         self.key = self.data.admin_key.read_text().strip()
         headers = {"Authorization": f"Bearer {self.key}"}
-        self._close()
+        self.close()
         self.api = httpx.Client(
             base_url=f"{self.url}/v0", headers={**headers, "Blaxel-Version": "2026-04-28"}, timeout=30
         )
@@ -51,7 +54,7 @@ class System:
     def down(self, *, drain_s: float = 0) -> None:
         """Stop it, by default without waiting for what is under way. Nothing may be left that nobody owns, neither
         before nor after."""
-        self._close()
+        self.close()
         try:
             self.owns_everything()
         finally:  # a test that fails leaves nothing running either
@@ -65,7 +68,14 @@ class System:
 
         assert leaks(self.data, LEAK_WAIT_S) == [], "left behind, though nobody owns it"
 
-    def _close(self) -> None:
+    def lives(self) -> bool:
+        """Whether `homeport up` and each component is the process that is written down."""
+        state = read_state(self.data)
+        held = [state.supervisor, *(state.components.get(name) for name in COMPONENTS)]
+        return all(one is not None and identify(one.pid) == one for one in held)
+
+    def close(self) -> None:
+        """Its connections; `up` makes them anew."""
         self.api.close()
         self.gateway.close()
 

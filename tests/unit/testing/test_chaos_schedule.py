@@ -2,7 +2,8 @@
 
 import pytest
 
-from homeport.testing.chaos.schedule import COMPONENTS, FaultKind, draw
+from homeport.testing.chaos.schedule import FaultKind, draw
+from homeport.testing.system import COMPONENTS
 
 
 def test_a_seed_gives_the_same_schedule_and_another_gives_another() -> None:

@@ -14,11 +14,9 @@ from typing import Any
 from homeport.jobs.states import ExecutionStatus
 from homeport.leaks.finding import Finding
 from homeport.leaks.look import leaks
-from homeport.supervise.processes import identify
 from homeport.supervise.state import read_state
 from homeport.testing.chaos import programs
 from homeport.testing.chaos.control import Control
-from homeport.testing.chaos.schedule import COMPONENTS
 from homeport.testing.chaos.work import LATE_JOB, Ledger, Started
 from homeport.testing.system import LEAK_WAIT_S, System
 
@@ -39,12 +37,7 @@ def wait_for(look: Callable[[], object], bound_s: float) -> bool:
 
 
 def not_ready(system: System, control: Control) -> Iterator[str]:
-    def all_live() -> bool:
-        state = read_state(system.data)
-        held = [state.supervisor, *(state.components.get(name) for name in COMPONENTS)]
-        return all(one is not None and identify(one.pid) == one for one in held)
-
-    if not wait_for(all_live, READY_S):
+    if not wait_for(system.lives, READY_S):
         yield f"not every component lives {READY_S:.0f} s after the last fault: {read_state(system.data).to_json()}"
     answer = None
 

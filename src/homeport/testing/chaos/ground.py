@@ -8,11 +8,11 @@ import contextlib
 import errno
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from homeport.testing.small_disk import mount, unmount
 from homeport.testing.system import System
 
 DISK_MB = 512  # room for all that a run keeps; what the faults take is this and no more
@@ -68,24 +68,10 @@ def ground() -> Iterator[Ground]:
     root.chmod(0o711)  # the user of sandboxes passes through it
     disk = root / "disk"
     disk.mkdir(mode=0o711)
-    problem = _mount(disk)
+    problem = mount(disk, DISK_MB)
     try:
         yield Ground(root, problem)
     finally:
         if not problem:
-            subprocess.run(["umount", "--lazy", str(disk)], check=True)
+            unmount(disk)
         shutil.rmtree(root, ignore_errors=True)
-
-
-def _mount(disk: Path) -> str:
-    """Why there is no tmpfs at `disk`; empty when there is."""
-    if os.geteuid() != 0 or shutil.which("mount") is None:
-        return "mounting a tmpfs needs root and the program mount"
-    options = f"size={DISK_MB}m,mode=711"
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", options, "homeport-chaos", str(disk)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return "" if done.returncode == 0 else f"a tmpfs cannot be mounted: {done.stderr.strip()}"

@@ -57,6 +57,7 @@ def run(seed: int, length_s: float, say: Callable[[str], None]) -> Result:
             _live(place, control, kinds, result, say)
         finally:
             control.close()
+            place.system.close()
             result.violations += checks.not_stopped(place.system)
         result.violations += checks.left_running(place.system)
         if result.violations:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
 
-COMPONENTS = ("server", "edge", "node", "envoy")
+from homeport.testing.system import COMPONENTS
+
 UP = "up"
 _CLOCK_STEPS_S = (-86_400.0, -3_600.0, -90.0, 90.0, 3_600.0, 86_400.0)
 
