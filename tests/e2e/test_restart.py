@@ -1,7 +1,10 @@
 """A stop and a start: everything is found again, and what was interrupted goes on."""
 
+import os
+import signal
 from pathlib import Path
 
+from homeport.supervise.state import read_state
 from homeport.testing.system import System, eventually
 
 AGENT = {
@@ -48,3 +51,33 @@ def test_a_second_start_finds_everything_and_finishes_what_was_interrupted(tmp_p
     finally:
         system.down()
     assert not list((system.data.node / "units").glob("*/app")), "what programs wrote is gone with them"
+
+
+# Asks for its arguments again and again, and fails at the first answer that is not there.
+ASKING = {
+    "main.py": """
+import os, time, urllib.request
+
+print("asking", flush=True)
+until = time.monotonic() + 8
+while time.monotonic() < until:
+    urllib.request.urlopen(os.environ["BL_EXECUTION_DATA_URL"]).read()
+"""
+}
+
+
+def test_a_task_that_asks_for_its_arguments_does_not_notice_the_servers_death(tmp_path: Path) -> None:
+    system = System(tmp_path / "data")
+    system.up()
+    try:
+        system.deploy("jobs", "asking", ASKING, {"runtime": {"memory": 128, "maxRetries": 0}})
+        started = system.api.post("/jobs/asking/executions", json={"tasks": [{}]}).json()["executionId"]
+        eventually(lambda: system.logs("jobs", "asking"), "it asks")
+        server = read_state(system.data).components["server"]
+        os.kill(server.pid, signal.SIGKILL)
+        eventually(lambda: read_state(system.data).components["server"] != server, "another server is started")
+        eventually(lambda: system.api.get("/jobs/asking").status_code == 200, "it answers")
+        execution = system.ended("asking", started)
+        assert (execution["status"], execution["tasks"][0]["attempts"]) == ("succeeded", 1)
+    finally:
+        system.down()

@@ -6,10 +6,9 @@ from homeport.api.bodies import UPLOADS
 from homeport.api.dependencies import Ctx
 from homeport.app.executions import read_task_arguments
 from homeport.app.uploads import receive_archive
+from homeport.jobs.environment import TASK_DATA
 
 router = APIRouter(tags=["transfer"])
-
-TASK_DATA = "/v0/homeport/task-data"
 
 
 @router.put(UPLOADS + "/{token}", operation_id="UploadArchive")

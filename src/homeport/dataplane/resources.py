@@ -25,6 +25,7 @@ from homeport.dataplane.answers import SHOULD_RETRY_HEADER
 from homeport.dataplane.credentials import rules_of, rules_of_models, rules_of_platform
 from homeport.dataplane.packing import CLUSTERS, ENDPOINTS, ROUTES, SCOPES, Packed, any_of, pack, seconds
 from homeport.dataplane.routes import Endpoint, RevisionRoute, WorkloadRoute
+from homeport.jobs.environment import TASK_DATA
 
 CONNECT_TIMEOUT_S = (
     5  # loopback answers at once; a full listen queue drops the first packet, the second comes after 1 s
@@ -32,6 +33,8 @@ CONNECT_TIMEOUT_S = (
 # Below the 5 s after which uvicorn and Node close an idle connection, so that we close first and no request is lost.
 UPSTREAM_IDLE_S = 4
 RETRIES = 3  # connection refused, then the activator, then once more for a replica that ended meanwhile
+SERVER_WAIT_S = 0.2  # at most between two attempts to reach a server that is away
+SERVER_WAIT_TIMES = 300  # half a minute or more: it is back within seconds
 IN_FLIGHT = 100_000  # for each cluster; Envoy's default of 1024 would refuse a burst that programs can take
 # One replica that is not draining takes the whole load; at the default of 140 a third of it would go to the activator
 # whenever a second one drains. In percent.
@@ -80,11 +83,29 @@ def platform_resources() -> WorkloadResources:
         action = route_pb2.RouteAction(
             cluster=cluster, timeout=seconds(0), idle_timeout=seconds(limits.REQUEST_TIMEOUT_S)
         )
-        route = route_pb2.Route(match=route_pb2.RouteMatch(prefix="/"), route=action)
-        host = _host(name, [route], rules, hidden)
+        everything = route_pb2.Route(match=route_pb2.RouteMatch(prefix="/"), route=action)
+        routes = [everything] if cluster != SERVER_CLUSTER else [_task_data(action), everything]
+        host = _host(name, routes, rules, hidden)
         found.append((ROUTES, pack(name, table_pb2.RouteConfiguration(name=name, virtual_hosts=[host]))))
         found.append((SCOPES, pack(name, _scope(name, key))))
     return WorkloadResources(resources=tuple(found))
+
+
+def _task_data(action: Any) -> Any:
+    """A task that asks for its arguments while the server is being started again waits for it: to fail would cost it
+    a retry. A read, so that it may be repeated whatever became of it."""
+    patient = route_pb2.RouteAction()
+    patient.CopyFrom(action)
+    patient.retry_policy.CopyFrom(
+        route_pb2.RetryPolicy(
+            retry_on="connect-failure,reset",
+            num_retries=wrappers_pb2.UInt32Value(value=SERVER_WAIT_TIMES),
+            retry_back_off=route_pb2.RetryPolicy.RetryBackOff(
+                base_interval=seconds(SERVER_WAIT_S), max_interval=seconds(SERVER_WAIT_S)
+            ),
+        )
+    )
+    return route_pb2.Route(match=route_pb2.RouteMatch(prefix=f"{TASK_DATA}/"), route=patient)
 
 
 def _cluster(name: str) -> Any:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from homeport.core.environment import DEFAULTS, Environment, EnvVar, compose, surroundings
 
 DATA_INDEX = "HOMEPORT_TASK_DATA_INDEX"
+TASK_DATA = "/v0/homeport/task-data"  # the data URLs are below it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,12 +14,10 @@ from homeport.core.ids import UnitId, new_id
 from homeport.core.units import UnitKind, UnitSpec
 from homeport.drivers.contract import Driver
 from homeport.identity.keys import TASK_AUDIENCE, Claims, KeyRing
-from homeport.jobs.environment import TaskContext, task_environment
+from homeport.jobs.environment import TASK_DATA, TaskContext, task_environment
 from homeport.jobs.settings import JobSettings
 from homeport.store.contract import Store, Transaction, attempt_unit
 from homeport.store.records import Execution, Revision, ServiceAccount, Task
-
-TASK_DATA = "/v0/homeport/task-data"
 
 
 class CancelledFirst(Exception):
