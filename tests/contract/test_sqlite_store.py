@@ -20,8 +20,8 @@ from sqlalchemy import Engine, create_engine, event
 
 from homeport.core.errors import DiskFull, HomeportError, Internal, Invalid, StoreUnavailable
 from homeport.core.ids import ExecutionId, Kind
-from homeport.store import writer
-from homeport.store.contract import attempt_unit
+from homeport.store import sqlite, writer
+from homeport.store.contract import Transaction, attempt_unit
 from homeport.store.records import ListQuery, TaskQuery
 from homeport.store.sqlite import SqliteStore
 from homeport.store.tables import metadata
@@ -49,6 +49,35 @@ async def store(path: Path) -> AsyncIterator[SqliteStore]:
     await store.start()
     yield store
     await store.stop()
+
+
+async def test_the_log_gives_back_what_it_grew_by_while_a_read_went_on(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "LOG_KEPT_BYTES", 1024 * 1024)
+    log = path.with_name(f"{path.name}-wal")
+    store, reads, over = SqliteStore(path), threading.Event(), threading.Event()
+    await store.start()
+    try:
+
+        def read(tx: Transaction) -> None:
+            tx.note("any")
+            reads.set()
+            over.wait(30)
+
+        reading = asyncio.ensure_future(store.read(read))
+        await asyncio.to_thread(reads.wait, 30)
+        for number in range(8):
+            await store.write(lambda tx, number=number: tx.set_note(f"note {number}", "x" * 1024 * 1024))
+        assert log.stat().st_size > 8 * 1024 * 1024
+        over.set()
+        await reading
+        for number in range(2):  # the first copies it all, the second begins at its front
+            await store.write(lambda tx, number=number: tx.set_note("last", str(number)))
+        assert log.stat().st_size <= 1024 * 1024
+    finally:
+        over.set()
+        await store.stop()
 
 
 _WRITING_CHILD = """

@@ -31,6 +31,9 @@ READERS = 4  # threads and connections; reads are short, and Python runs one thr
 WAITING_READS = 1024  # more only grows the wait, and their callers must hear of it
 WAIT_TIMEOUT_S = 30.0
 LOCK_TIMEOUT_S = 5.0  # for a lock of another process, such as a backup that copies the file
+# The write-ahead log grows for as long as one read goes on; once it was copied to the database, no more of its file is
+# kept than this.
+LOG_KEPT_BYTES = 64 * 1024 * 1024
 _CACHE_KIB = 32 * 1024  # of the writer: the working set of a large execution's claims
 _STATEMENTS = 256  # prepared ones kept for each connection; the package has fewer
 
@@ -187,6 +190,7 @@ def _writing_engine(path: Path) -> Engine:
         connection.execute("PRAGMA synchronous = FULL")  # a commit survives the loss of power
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        connection.execute(f"PRAGMA journal_size_limit = {LOG_KEPT_BYTES}")
         return connection
 
     # One connection for one thread. The driver is told to begin nothing by itself, so we say when and how: taking
