@@ -12,15 +12,24 @@ import sys
 from collections.abc import Iterable
 
 BLOCK_BYTES = 512  # the unit of st_blocks
+LONG_PATH = 3000  # bytes at least; the kernel takes 4096, and a program can nest directories deeper than that
 _CLONE_NEWUSER = 0x10000000
 
 
 def written(folders: Iterable[str]) -> list[int]:
     """Bytes and entries in all of `folders`. What vanishes meanwhile does not count."""
     total = [0, 0]
-    waiting = [*folders]
+    waiting: list[str | int] = [*folders]
     while waiting:
-        with contextlib.suppress(OSError), os.scandir(waiting.pop()) as entries:
+        place = waiting.pop()
+        if isinstance(place, int):  # what was reached through it is counted
+            os.close(place)
+            continue
+        if len(place) > LONG_PATH:
+            with contextlib.suppress(OSError):
+                waiting.append(handle := os.open(place, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC))
+                place = f"/proc/self/fd/{handle}"
+        with contextlib.suppress(OSError), os.scandir(place) as entries:
             for entry in entries:
                 with contextlib.suppress(OSError):
                     total[0] += entry.stat(follow_symlinks=False).st_blocks * BLOCK_BYTES
