@@ -9,6 +9,8 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
+_RANDOM_BYTES = 8  # in the name of a draft
+
 
 def read_private(path: Path) -> bytes:
     """The file's bytes. One that others could read is closed to them, with a warning. Raises `FileNotFoundError`."""
@@ -49,12 +51,17 @@ def replace_private(path: Path, content: bytes) -> None:
 
 def remove_drafts(path: Path) -> None:
     """Remove what a writer of `path` left that was killed. Only while nobody else can be writing it."""
-    for draft in path.parent.glob(f".{path.name}.*"):
+    for draft in drafts_of(path):
         draft.unlink(missing_ok=True)
 
 
+def drafts_of(path: Path) -> list[Path]:
+    """What writers of `path` work on, or have left."""
+    return [*path.parent.glob(f".{path.name}.{'[0-9a-f]' * 2 * _RANDOM_BYTES}")]
+
+
 def _draft(path: Path, content: bytes) -> Path:
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(_RANDOM_BYTES)}")
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "wb") as file:
         file.write(content)

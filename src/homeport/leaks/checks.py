@@ -75,9 +75,8 @@ def unreaped_processes(seen: Observation) -> Iterator[Finding]:
 
 def removers(seen: Observation) -> Iterator[Finding]:
     """The program that empties the node's trash goes on when its node dies, and ends by itself."""
-    trash = str(seen.data.node / "trash")
     for process in seen.processes:
-        if process.words[-1:] == (trash,) and process.parent != seen.components.get("node"):
+        if _removes(process, seen) and process.parent != seen.components.get("node"):
             yield _process(process, "its node is gone; it ends once the trash is empty", pending=True)
 
 
@@ -104,8 +103,9 @@ def folders_of_no_unit(seen: Observation) -> Iterator[Finding]:
 
 def trash(seen: Observation) -> Iterator[Finding]:
     """What units wrote, on its way out; the node's next start goes on with it."""
+    removed = any(_removes(process, seen) for process in seen.processes)
     for entry in seen.trash:
-        waits = not seen.node_answers or entry.moved_s < TRASH_S
+        waits = removed or not seen.node_answers or entry.moved_s < TRASH_S
         yield _entry("directory", entry, "it is in the node's trash", pending=waits)
 
 
@@ -268,7 +268,14 @@ def _component(process: Process, seen: Observation) -> str | None:
         return "the gateway"
     if "--data" not in words[:-1] or words[words.index("--data") + 1] != str(seen.data.root):
         return None
+    if "--check" in words:  # `homeport doctor` looks at the machine
+        return None
     return next((f"the {part}" for part in ("node", "server", "edge") if f"homeport.{part}" in words), None)
+
+
+def _removes(process: Process, seen: Observation) -> bool:
+    """Whether it empties the node's trash: a slow disk may take minutes for what a program made."""
+    return process.words[-1:] == (str(seen.data.node / "trash"),) and not process.zombie
 
 
 def _below(pid: int, own: set[int], parents: dict[int, int]) -> bool:

@@ -100,13 +100,14 @@ class _UnitFinder:
         return None
 
     def _of_environment(self, here: Path) -> str | None:
-        """Without a sandbox a program's home and working directory are the unit's own."""
-        for text in (os.fsencode(os.readlink(here / "cwd")) + b"/", (here / "environ").read_bytes()):
-            for word in text.split(b"\0"):
-                value = word.removeprefix(b"HOME=")
-                if value.startswith(self._folder):
-                    return os.fsdecode(value[len(self._folder) :].split(b"/")[0])
-        return None
+        """Without a sandbox a program's home is the unit's own; one without a home is where it works. Whoever has
+        another home is a person looking at the unit's files, or a program of theirs."""
+        words = (here / "environ").read_bytes().split(b"\0")
+        homes = [word[len(b"HOME=") :] for word in words if word.startswith(b"HOME=")]
+        place = homes[0] if homes else os.fsencode(os.readlink(here / "cwd"))
+        if not place.startswith(self._folder):
+            return None
+        return os.fsdecode(place[len(self._folder) :].split(b"/")[0])
 
 
 def _namespace(pid: str) -> str:

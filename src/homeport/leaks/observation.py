@@ -17,11 +17,13 @@ from typing import Any
 from homeport.core.clock import SystemClock
 from homeport.core.errors import DriverUnavailable, Unavailable
 from homeport.core.ids import Kind
+from homeport.core.private import drafts_of
 from homeport.core.units import UnitStatus
 from homeport.leaks import machine
 from homeport.leaks.machine import Entry, Process
 from homeport.node import protocol
 from homeport.node.cgroups import installation_name
+from homeport.node.host import TRIAL
 from homeport.node.journal import read_units
 from homeport.node.stage import stage_folder
 from homeport.reconcile.observation import read_workloads
@@ -32,6 +34,7 @@ from homeport.store.records import Attempt, Orphan, Replica, Revision
 from homeport.store.sqlite import read_beside
 from homeport.supervise.probe import UnixConnection
 from homeport.supervise.processes import Handle, ProcessId
+from homeport.supervise.region import draft_of
 from homeport.supervise.state import read_state
 from homeport.workloads.states import RevisionState
 
@@ -144,14 +147,16 @@ def _outside(data: DataDir, group: str) -> list[Path]:
 
 
 def _drafts(data: DataDir) -> list[Path]:
-    """Files that are renamed into their place, or removed, within a moment."""
+    """Files that are renamed into their place, or removed, within a moment: only names that we give ourselves, since
+    the operator may keep other things beside them."""
     return [
-        *data.root.glob("*.new"),
-        *data.root.glob(".*"),
-        *data.signing_key.parent.glob(".*"),
+        *(path for path in (data.state.with_suffix(".new"), draft_of(data.config)) if path.exists()),
+        *drafts_of(data.admin_key),
+        *drafts_of(data.signing_key),
+        *drafts_of(data.sealing_key),
         *data.node.glob("*.new"),
-        *data.node.glob("trial-*"),
-        *data.root.glob("trial-*"),
+        *data.node.glob(f"{TRIAL}*"),
+        *data.root.glob(f"{TRIAL}*"),
     ]
 
 

@@ -21,6 +21,7 @@ from homeport.node.stage import Stage
 MEND = "sudo homeport host-setup --apply"
 SYSCTL_FILE = Path("/etc/sysctl.d/60-homeport.conf")
 APPARMOR_FILE = Path("/etc/apparmor.d/homeport-bwrap")
+TRIAL = "homeport-trial-"  # how the directory of a trial begins
 TRIAL_TIMEOUT_S = 20.0
 USER_NAMESPACES = 10_000  # far more than the units of one machine
 _MAX_NAMESPACES = Path("/proc/sys/user/max_user_namespaces")
@@ -88,7 +89,7 @@ def examine(data: Path, stage: Stage, groups: Groups, uid: int | None) -> Findin
     if bwrap is None or not basic[2].ok:
         return Findings(checks=(*basic, groups_check), overlay=False, bwrap_version=version)
     overlay = False
-    with tempfile.TemporaryDirectory(dir=data, prefix="trial-") as name:
+    with tempfile.TemporaryDirectory(dir=data, prefix=TRIAL) as name:
         trial = _Trial(Path(name), bwrap, stage, uid)
         problem = trial.run(overlay=False)
         if problem is None:

@@ -22,6 +22,7 @@ from homeport.node import cgroups, disk, processes
 from homeport.node.ending import Intent
 from homeport.node.facts import logs_most, most_units
 from homeport.node.holding import Holding
+from homeport.node.host import TRIAL
 from homeport.node.journal import Journal, Record
 from homeport.node.launch import Folder, Launcher
 from homeport.node.output import Shelf
@@ -169,7 +170,7 @@ class Supervisor:
             self._shelf.add(self._folder(end.status.id).log)
         living = {unit.spec.id for unit in self._units.values() if unit.lives}
         cgroups.sweep(self._launcher.groups, living | self._strays.keys())
-        self._trash.throw_away(*self._units_folder.parent.glob("trial-*"))  # of a node killed at its start
+        self._trash.throw_away(*self._units_folder.parent.glob(f"{TRIAL}*"))  # of a node killed at its start
         self._background.spawn("watchdog", Watchdog(self._units.values, self._shelf).run())
         self._background.spawn("holding", self._holding.run(self._pipes))
         self._background.spawn("quota", Quota(self._units.values, self._units_folder).run())

@@ -30,9 +30,14 @@ def set_local_region(config: Path, country: str | None, continent: str | None) -
     text = config.read_text() if config.exists() else ""
     changed = _with_values(text, values)
     _check(config, text, changed, values)
-    fresh = config.with_suffix(".toml.new")
+    fresh = draft_of(config)
     fresh.write_text(changed)
     fresh.replace(config)
+
+
+def draft_of(config: Path) -> Path:
+    """Where it is written first: no name under which an operator would keep something."""
+    return config.with_name(f".{config.name}.homeport")
 
 
 def _with_values(text: str, values: dict[str, str]) -> str:

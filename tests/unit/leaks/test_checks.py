@@ -215,5 +215,16 @@ def test_a_look_at_what_a_node_that_restarts_runs_finds_nothing() -> None:
     assert [one for one in check(away) if not one.pending and one.kind != "process"] == []
 
 
+def test_trash_is_pending_while_a_remover_is_at_work_however_slow_the_disk_is() -> None:
+    remover = process(9, "python", "remove.py", "/data/node/trash", parent=NODE)
+    slow = replace(SOUND, trash=(entry("/data/node/trash/home.1"),), processes=(*SOUND.processes, remover))
+    assert [one.pending for one in check(slow)] == [True]
+
+
+def test_a_look_at_the_machine_by_doctor_is_no_leak() -> None:
+    doctor = process(9, "python", "-m", "homeport.node", "--check", "--data", "/data")
+    assert check(replace(SOUND, processes=(*SOUND.processes, doctor))) == []
+
+
 def test_every_check_is_registered_once() -> None:
     assert len({one.__name__ for one in CHECKS}) == len(CHECKS) == 20
