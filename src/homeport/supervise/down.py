@@ -79,7 +79,7 @@ def _follow(data: DataDir, supervisor: Handle, progress: Progress) -> None:
     deadline = clock.monotonic() + _STOP_BOUND_S
     seen: object = None
     while not supervisor.ended(_TURN_S):
-        stopping = read_state(data).stopping
+        stopping = _read(data).stopping
         if stopping and stopping != seen:
             seen, deadline = stopping, clock.monotonic() + _STOP_BOUND_S
             show_waiting(progress, stopping, stopping["leftSeconds"], _HURRY)

@@ -45,8 +45,9 @@ class PipeHolder:
 
     def stop(self) -> None:
         if self._listener is not None:
-            self._wake.send(b".")
-            self._thread.join()
+            if self._thread.ident is not None:  # it could listen
+                self._wake.send(b".")
+                self._thread.join()
             self._listener.close()
             self._listener = None
         self._selector.close()

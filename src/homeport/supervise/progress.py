@@ -5,7 +5,7 @@ Given to the supervisor, which knows nothing of terminals.
 
 import contextlib
 import sys
-from typing import Protocol, TextIO
+from typing import Any, Protocol, TextIO, cast
 
 from homeport.core.clock import SystemClock
 
@@ -29,12 +29,31 @@ class Progress(Protocol):
     def close(self) -> None: ...
 
 
+class _Told:
+    """Output of which what cannot be written (a full disk, a reader or a terminal that is gone) is dropped: what is
+    told about goes on."""
+
+    def __init__(self, output: TextIO) -> None:
+        self._output = output
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._output.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._output.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._output, name)
+
+
 class PlainProgress:
-    """One line an event on `output`, by default standard output, flushed at once: for logs, pipes and scripts. A line
-    that cannot be written (a full disk, a reader that is gone) is dropped: what is told about goes on."""
+    """One line an event on `output`, by default standard output, flushed at once: for logs, pipes and scripts."""
 
     def __init__(self, output: TextIO | None = None) -> None:
-        self._output = output or sys.stdout
+        self._output = _Told(output or sys.stdout)
         self._clock = SystemClock()
         self._said = ("", 0.0)
 
@@ -58,8 +77,7 @@ class PlainProgress:
         self._line(f"!   {text}")
 
     def _line(self, text: str) -> None:
-        with contextlib.suppress(OSError):
-            print(text, file=self._output, flush=True)
+        print(text, file=self._output, flush=True)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -73,7 +91,7 @@ class TerminalProgress:
         from rich.text import Text
 
         self._text = Text  # texts may hold brackets, which are no markup
-        self._console = Console(highlight=False)
+        self._console = Console(file=cast(TextIO, _Told(sys.stdout)), highlight=False)
         self._status = self._console.status("")
         self._spinning = False
 

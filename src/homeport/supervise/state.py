@@ -88,7 +88,7 @@ def local_url(host: str, port: int) -> str:
 def read_state(data: DataDir) -> UpState:
     """The last state written, or an empty one before the first start. Raises ValueError when the file is damaged."""
     try:
-        text = data.state.read_text()
+        text = data.state.read_bytes()
     except FileNotFoundError:
         return UpState()
     try:
@@ -98,10 +98,13 @@ def read_state(data: DataDir) -> UpState:
 
 
 def write_state(data: DataDir, state: UpState) -> None:
-    """Replace the state. A reader sees the old or the new one, never a part; a crash of the machine may lose it, but
-    then the processes in it are gone too."""
+    """Replace the state. A reader sees the old or the new one, never a part, also after a loss of power: that may lose
+    the new one, but then the processes in it are gone too."""
     fresh = data.state.with_suffix(".new")
-    fresh.write_text(json.dumps(state.to_json(), indent=2) + "\n")
+    with fresh.open("w") as file:
+        file.write(json.dumps(state.to_json(), indent=2) + "\n")
+        file.flush()
+        os.fsync(file.fileno())  # else some file systems keep the new name with nothing in it
     os.replace(fresh, data.state)
 
 
