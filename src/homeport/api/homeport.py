@@ -81,7 +81,7 @@ async def _lines(records: AsyncIterator[Record]) -> AsyncIterator[str]:
     async for record in records:
         labels = {key: record.unit.labels[key] for key in _SHOWN if key in record.unit.labels}
         line = {"time": timestamp(record.time), "stream": record.stream, "text": record.text, **labels}
-        yield json.dumps(line, ensure_ascii=False) + "\n"
+        yield json.dumps(line) + "\n"  # ASCII: many a client ends a line at other characters, too, such as U+2028
 
 
 _SHOWN = ("revision", "replica", "execution", "task", "attempt")
