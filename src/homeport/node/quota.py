@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from homeport.core.clock import SystemClock
-from homeport.node import disk, measure
+from homeport.node import disk, measure, processes
 from homeport.node.ending import Intent
 from homeport.node.scripts import run_script
 from homeport.node.unit import Unit
@@ -22,7 +22,6 @@ log = logging.getLogger(__name__)
 PERIOD_S = 0.25  # between looks at the free space: one call of the kernel
 REST_S = 15.0  # between counts on a disk that loses nothing
 NEWS_BYTES = 64 * 1024 * 1024  # lost since the last count: count now
-FILES_MOST = 1_000_000  # of a unit: a file system has a limited number, too
 MIB = 1024 * 1024
 
 
@@ -53,8 +52,9 @@ class Quota:
         units = {str(unit.spec.id): unit for unit in self._units() if unit.lives and unit.status.pid}
         if not units:
             return
+        tree = processes.children_by_parent()
         asked = [
-            {"unit": name, "folders": [str(path) for path in unit.folder.written], "pids": unit.pids()}
+            {"unit": name, "folders": [str(path) for path in unit.folder.written], "pids": unit.pids(tree)}
             for name, unit in units.items()
         ]
         _, answer = await run_script(measure.__file__, given=json.dumps(asked).encode())
@@ -62,5 +62,5 @@ class Quota:
             unit = units[name]
             if size > unit.spec.disk_mb * MIB:
                 unit.end(Intent(reason=f"disk: more than {unit.spec.disk_mb} MB written"), 0)
-            elif files > FILES_MOST:
-                unit.end(Intent(reason=f"disk: more than {FILES_MOST} files written"), 0)
+            elif files > measure.FILES_MOST:
+                unit.end(Intent(reason=f"disk: more than {measure.FILES_MOST} files written or in use"), 0)

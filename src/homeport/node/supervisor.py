@@ -179,8 +179,10 @@ class Supervisor:
         """End every unit, within a bounded time, and write down how."""
         self._stopping = True
         living = [unit for unit in self._units.values() if unit.lives]
+        tree = processes.children_by_parent()
+        stopped = Intent(stopped=True, reason="the node was stopped")
         for unit in living:
-            unit.end(Intent(stopped=True, reason="the node was stopped"), min(unit.spec.stop_grace_s, STOP_GRACE_S))
+            unit.end(stopped, min(unit.spec.stop_grace_s, STOP_GRACE_S), tree)
         waits = [asyncio.wait_for(unit.ended.wait(), STOP_GRACE_S + 5) for unit in living]
         for unit, result in zip(living, await asyncio.gather(*waits, return_exceptions=True), strict=True):
             if isinstance(result, BaseException):

@@ -198,8 +198,9 @@ class Unit:
             loop.remove_reader(self._command)
         self._timers.setdefault("report", loop.call_later(REPORT_WAIT_S, self.kill))
 
-    def end(self, intent: Intent, grace_s: float) -> None:
-        """Ask every process to end, kill after the grace. The first reason given stands, the shortest grace counts."""
+    def end(self, intent: Intent, grace_s: float, tree: dict[int, list[int]] | None = None) -> None:
+        """Ask every process to end, kill after the grace. The first reason given stands, the shortest grace counts.
+        tree: the machine's processes, for whoever ends many units."""
         if self.status.state is UnitState.STARTING:
             self._early = self._early or (intent, grace_s)
         if not self.lives or self._monitor is None:
@@ -215,8 +216,9 @@ class Unit:
             self.intent = replace(self.intent or intent, kill_at=SystemClock().monotonic() + grace_s)
             self.intent.save(self.folder.intent)
         self._find_command()
-        processes.send(self.pids(), signal.SIGTERM)
-        processes.send(self.pids(), signal.SIGCONT)  # else one that is stopped would never hear of it
+        pids = self.pids(tree)
+        processes.send(pids, signal.SIGTERM)
+        processes.send(pids, signal.SIGCONT)  # else one that is stopped would never hear of it
 
     def kill(self) -> None:
         """SIGKILL everything, again and again until it is over (the sandbox may have no init yet)."""

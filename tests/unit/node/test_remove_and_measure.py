@@ -2,6 +2,8 @@
 from the count or from removal."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,3 +92,47 @@ def test_what_cannot_be_removed_keeps_nothing_else(tmp_path: Path, monkeypatch: 
     with pytest.raises(PermissionError):
         remove.empty(str(tmp_path))
     assert os.listdir(tmp_path) == ["b"]
+
+
+MAPPED = """
+import mmap, os
+for number in range(3):
+    handle = os.open(f"{place}/m", os.O_RDWR | os.O_CREAT)
+    os.ftruncate(handle, SIZE)
+    base = mmap.mmap(handle, SIZE)
+    base[:] = os.urandom(SIZE)
+    held.append(base)
+    os.unlink(f"{place}/m")
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2:
+            try: os.close(int(name))
+            except OSError: pass
+"""
+BY_A_THREAD = """
+import ctypes, os, threading
+def work():
+    assert ctypes.CDLL(None).unshare(0x400) == 0  # CLONE_FILES: handles of its own
+    for number in range(3):
+        handle = os.open(f"{place}/m", os.O_RDWR | os.O_CREAT)
+        os.write(handle, os.urandom(SIZE))
+        os.unlink(f"{place}/m")
+    ready.set()
+    threading.Event().wait()
+ready = threading.Event()
+threading.Thread(target=work, daemon=True).start()
+ready.wait()
+"""
+
+
+@pytest.mark.parametrize("script", [BY_A_THREAD, MAPPED], ids=["a thread's", "mapped"])
+def test_removed_files_count_whichever_way_they_are_held(tmp_path: Path, script: str) -> None:
+    if script is MAPPED and os.geteuid() != 0:
+        pytest.skip("what is mapped is shown to root only")
+    head = f"place, SIZE, held = {str(tmp_path)!r}, {SIZE}, []\n"
+    command = [sys.executable, "-c", head + script + "print('up', flush=True)\ninput()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        size, looked = measure.removed([process.pid], (f"{tmp_path}/",))
+        process.kill()
+    assert 3 * SIZE <= size < 4 * SIZE and 3 <= looked < 200
