@@ -18,6 +18,7 @@ from homeport.core.clock import SystemClock
 from homeport.leaks.look import leaks
 from homeport.leaks.machine import groups
 from homeport.node.cgroups import installation_name
+from homeport.supervise.processes import identify
 from homeport.supervise.state import read_state
 from homeport.testing.system import System, eventually
 
@@ -98,8 +99,10 @@ def test_programs_that_outlived_everything_are_found_and_ended(own: System) -> N
     state = read_state(own.data)
     assert state.supervisor is not None
     assert leaks(own.data, 0.5) == []
-    for identity in (state.supervisor, *state.components.values()):
+    killed = (state.supervisor, *state.components.values())
+    for identity in killed:
         os.kill(identity.pid, signal.SIGKILL)
+    eventually(lambda: not any(identify(one.pid) for one in killed), "all are dead")
 
     found = leaks(own.data, 1.0)
 
