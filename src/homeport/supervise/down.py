@@ -50,15 +50,22 @@ def _read(data: DataDir) -> UpState:
 
 
 def _ask(data: DataDir, supervisor: Handle, progress: Progress, drain_s: float | None) -> None:
-    """Have the supervisor stop, and follow how far it is. Ctrl-C hurries it, a second one leaves it alone."""
+    """Have the supervisor stop, and follow how far it is. Ctrl-C hurries it, a second one leaves it alone. A stop that
+    is under way already goes on as it was asked for, but for no time to drain."""
     pid = supervisor.identity.pid
     progress.step(f"stopping Homeport, process {pid}")
-    if drain_s is not None:
+    under_way = _read(data).stopping is not None
+    if under_way and drain_s:
+        progress.warn("--drain has no effect: a stop is under way already")
+    elif drain_s is not None:
         try:
             data.stop_request.write_text(f"{drain_s}\n")
         except OSError as exc:  # a full disk keeps nobody from stopping
             progress.warn(f"--drain has no effect: {data.stop_request}: {exc.strerror}")
-    _signal(supervisor)
+    if under_way and drain_s != 0:
+        supervisor.send(signal.SIGCONT)  # a second request would hurry it
+    else:
+        _signal(supervisor)
     try:
         _follow(data, supervisor, progress)
     except KeyboardInterrupt:
