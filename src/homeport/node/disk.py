@@ -57,15 +57,6 @@ def write_all(handle: int, data: bytes) -> None:
         view = view[os.write(handle, view) :]
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable. Raises OSError."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def punch(handle: int, start: int, end: int) -> bool:
     """Give the blocks of the file between two bytes back to the disk; its size stays."""
     flags = _KEEP_SIZE | _PUNCH_HOLE

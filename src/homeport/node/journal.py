@@ -24,6 +24,7 @@ from typing import Any
 
 from homeport.core.clock import parse_timestamp
 from homeport.core.ids import UnitId
+from homeport.core.private import sync_folder
 from homeport.core.units import UnitSpec, UnitState, UnitStatus
 from homeport.node import disk
 
@@ -62,7 +63,7 @@ class Journal:
             os.ftruncate(self._file, whole)
         self._durable = os.fstat(self._file).st_size
         os.fsync(self._file)
-        disk.sync_folder(path.parent)
+        sync_folder(path.parent)
         self._reserved = 0
         self._reserve()
 
@@ -118,7 +119,7 @@ class Journal:
         os.close(self._file)
         self._file, self._count, self._floor = handle, len(records), len(records)
         self._durable, self._reserved = os.fstat(handle).st_size, 0
-        disk.sync_folder(self._path.parent)
+        sync_folder(self._path.parent)
         self._reserve()
 
     def _flush(self) -> None:
