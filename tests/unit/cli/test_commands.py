@@ -292,3 +292,9 @@ def test_down_says_when_nothing_runs(tmp_path: Path) -> None:
     words = [*HOMEPORT, "down", "--data", str(tmp_path / "none")]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0 and "Nothing of Homeport runs" in done.stdout
+
+
+def test_gc_says_when_the_directory_is_not_there(tmp_path: Path) -> None:
+    command = [*HOMEPORT, "gc", "--dry-run", "--data", str(tmp_path / "none")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, f"There is no {tmp_path / 'none'}, and nothing is left of it.\n")

@@ -269,7 +269,9 @@ def gc(
     if output is not Output.TEXT:
         emit(seen, output)
     elif not findings:
-        print("Nothing is left behind.")
+        print(
+            "Nothing is left behind." if directory.is_dir() else f"There is no {directory}, and nothing is left of it."
+        )
     else:
         _show_leaks(findings, dry_run=dry_run)
     if any(dry_run or finding["stays"] for finding in findings):
