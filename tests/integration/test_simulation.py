@@ -125,6 +125,13 @@ def _cancel_is_ignored(patch: pytest.MonkeyPatch) -> None:
     )
 
 
+def _cancel_now_stops_nothing(patch: pytest.MonkeyPatch) -> None:
+    async def nothing(self: Any, executions: Any) -> None:
+        pass
+
+    patch.setattr(dispatch.Runner, "_stop_what_shall", nothing)
+
+
 def _terminal_states_change(patch: pytest.MonkeyPatch) -> None:
     def settle(tx: Any, execution_id: Any, now: datetime) -> None:
         found = tx.executions.get(execution_id)
@@ -204,6 +211,7 @@ MUTATIONS: dict[str, Mutation] = {
     "interrupted starts are forgotten": _interrupted_starts_are_forgotten,
     "cancelled tasks are tried again": _cancelled_tasks_are_tried_again,
     "cancel is ignored": _cancel_is_ignored,
+    "cancel at once stops nothing": _cancel_now_stops_nothing,
     "terminal states change": _terminal_states_change,
     "the store answers before it commits": _answers_before_it_commits,
     "a revision serves before it is ready": _serves_before_it_is_ready,

@@ -102,6 +102,14 @@ class Checks:
         if port and int(port) in self._routed(spec.labels["name"]) and self.node.listens(int(port)):
             self.machine.violated(f"{spec.id} is ended while requests go to it")
 
+    def unasked(self, execution: str) -> list[UnitId]:
+        """Attempts of the execution that live and were not asked to end."""
+        return [
+            spec.id
+            for spec in self.node.alive
+            if spec.labels.get("execution") == execution and not self.units[spec.id].stopping
+        ]
+
     def _task_starts(self, spec: UnitSpec) -> None:
         labels = spec.labels
         execution, index, number = labels["execution"], labels["task"], labels["attempt"]

@@ -140,13 +140,13 @@ def _job(chance: Random, number: int, steady: bool) -> JobPlan:
 
 def _execution(chance: Random, job: str, number: int) -> ExecutionPlan:
     at_s = _when(chance)
-    cancelled = chance.random() < 0.3
+    cancelled = chance.random() < 0.4
     return ExecutionPlan(
         at_s=at_s,
         job=job,
         id=f"run{number}",
         tasks=chance.randint(1, 8),
-        cancel_at_s=round(at_s + chance.expovariate(0.3), 3) if cancelled else None,
+        cancel_at_s=round(at_s + chance.expovariate(chance.choice((0.3, 2.0))), 3) if cancelled else None,
         grace_s=chance.choice((0, 1, 5)) if cancelled and chance.random() < 0.5 else None,
     )
 

@@ -10,11 +10,11 @@ from homeport.app.deployments import Deployment, create_workload, delete_workloa
 from homeport.app.executions import ExecutionIntent, cancel_execution, create_execution
 from homeport.app.policies import create_policy, update_policy
 from homeport.core.errors import Conflict, Denied, NotFound, Rejected, Unavailable
-from homeport.core.ids import Kind
+from homeport.core.ids import Kind, UnitId
 from homeport.store.contract import Transaction
 from homeport.testing.loops import ADMIN, HOME
 from homeport.testing.simulation.machine import Machine
-from homeport.testing.simulation.scenario import AgentPlan, AgentStep, ExecutionPlan, JobPlan, Scenario
+from homeport.testing.simulation.scenario import AgentPlan, AgentStep, ExecutionPlan, FaultKind, JobPlan, Scenario
 from homeport.testing.simulation.server import ServerGone
 from homeport.testing.simulation.site import JOB_SOURCE
 from homeport.testing.simulation.store import MemoryStore
@@ -24,7 +24,16 @@ T = TypeVar("T")
 
 TRIES = 300
 LATE_S = 3.0  # between an end and its being known, at the most: the node tells some ends a second late
+ASKED_S = 0.5  # between an answer and what it means for the node: the server acts at once
 PLACE = "place"
+# Faults that keep no server from asking a unit to end.
+_BESIDE = (
+    FaultKind.UNIT_LOST,
+    FaultKind.UNIT_VANISHES,
+    FaultKind.UNIT_KILLED,
+    FaultKind.CLOCK_STEP,
+    FaultKind.ENVOY_AWAY,
+)
 _WHERE = {True: "EU", False: "NA"}  # the continent that the policy allows; the machine's is the first
 
 
@@ -32,6 +41,10 @@ class Served(Protocol):
     """Where the server of the moment is asked."""
 
     async def call(self, work: Callable[[Context], Awaitable[T]]) -> T: ...
+
+    def unasked(self, execution: str) -> list[UnitId]:
+        """What runs of the execution and was not asked to end."""
+        ...
 
 
 @dataclass(slots=True, kw_only=True)
@@ -153,10 +166,13 @@ class Users:
                 await self._ends_within(plan)
 
     async def _ends_within(self, plan: ExecutionPlan) -> None:
-        """Where nothing goes wrong, what was to be stopped at once is."""
-        if plan.grace_s is None or self._scenario.faults:
+        """Where nothing goes wrong, what was to be stopped at once is: it is asked to end, and ends."""
+        if plan.grace_s is None or not all(fault.kind in _BESIDE for fault in self._scenario.faults):
             return
-        await asyncio.sleep(plan.grace_s + LATE_S)
+        await asyncio.sleep(ASKED_S)
+        for unit in self._served.unasked(plan.id):
+            self._machine.violated(f"{unit} was not asked to end {ASKED_S:g} s after it was to be stopped")
+        await asyncio.sleep(plan.grace_s + LATE_S - ASKED_S)
         for execution, status in self._store.query("SELECT id, status FROM executions WHERE id = ?", plan.id):
             if status != "cancelled" and status not in ("succeeded", "failed", "timeout"):
                 self._machine.violated(

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from homeport.app.context import Context
-from homeport.core.ids import drawn_from
+from homeport.core.ids import UnitId, drawn_from
 from homeport.core.units import Outcome
 from homeport.testing.factories import make_workspace
 from homeport.testing.loops import HOME
@@ -76,6 +76,9 @@ class _World:
         if self._server is None:
             raise ServerGone
         return await self._server.call(work)
+
+    def unasked(self, execution: str) -> list[UnitId]:
+        return self._checks.unasked(execution)
 
     # Servers
 
