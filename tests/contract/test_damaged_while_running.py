@@ -1,5 +1,6 @@
 """A database that is found damaged while it is in use: nothing more is written, and everybody is told why."""
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import AsyncIterator
@@ -15,6 +16,8 @@ from homeport.store.sqlite import SqliteStore
 from homeport.testing.control_plane import HOME, ControlPlane
 from homeport.testing.factories import make_resource
 from homeport.testing.system import eventually
+
+STARTS = 50
 
 
 @pytest.fixture
@@ -56,7 +59,11 @@ async def test_a_large_database_is_checked_on_while_it_is_used(tmp_path: Path, m
     await store.write(lambda tx: [tx.resources.insert(resource) for resource in resources])
     await store.stop()
     _spoil(path)
-    await store.start()
+    for _ in range(STARTS):
+        # On a busy machine the interruption may come late, and then the check of the start finds it: once more.
+        with contextlib.suppress(StoreDamaged):
+            await store.start()
+            break
     try:
         eventually(lambda: isinstance(store.failure, StoreDamaged), "the damage is found")
         with pytest.raises(StoreDamaged, match="damaged"):
