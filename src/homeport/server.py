@@ -100,7 +100,7 @@ class Server:
             secret_of=lambda client_id, revision: client_secret(self.context, client_id, revision),
         )
         authority = Authority(edge_socket=data.socket("edge"), issuer=ISSUER, audience=GATEWAY_AUDIENCE)
-        xds = XdsServer(data.socket("xds"), authority, clock)
+        xds = XdsServer(data.socket("xds"), authority, clock, served=signals.runner.wake)
         routes = Routes(store, clock, keys, xds)
         tools = toolchain()
         builder = Builder(data, driver, clock, tools, configuration.limits, space)

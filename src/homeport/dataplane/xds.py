@@ -8,7 +8,7 @@ hashes of content, an Envoy that comes back to a new server gets only what diffe
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,16 @@ class XdsServer:
     """The control plane's side of Envoy. Nothing is sent before the first `publish`: an Envoy that starts meanwhile
     does not listen yet, one that runs keeps what it has."""
 
-    def __init__(self, socket: Path, authority: Authority, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        socket: Path,
+        authority: Authority,
+        clock: Clock | None = None,
+        served: Callable[[], None] = lambda: None,
+    ) -> None:
+        """served: called when an Envoy has taken what it needs to listen."""
         self._socket = socket
+        self._served = served
         self._snapshots = Snapshots(authority)
         self._published: Published | None = None
         self._changes = Changes()
@@ -75,7 +83,7 @@ class XdsServer:
     @property
     def serves(self) -> bool:
         """Whether an Envoy has taken what it needs to listen: until then no program reaches the gateway."""
-        return any(session.applied or session.refused for session in self._sessions)
+        return any(_has_answered(session) for session in self._sessions)
 
     def publish(self, gateway: Gateway) -> int:
         """Make `gateway` what Envoy shall serve, and return its version. Returns at once; equal gateways share a
@@ -119,6 +127,7 @@ class XdsServer:
         background = Background()
         background.spawn("xds sender", _send(session, context))
         background.spawn("xds follower", session.follow())
+        background.spawn("xds first answer", self._tell_once_served(session))
         try:
             async for request in requests:
                 await session.receive(request)
@@ -127,10 +136,18 @@ class XdsServer:
             self._changes.notify()
             await background.stop()
 
+    async def _tell_once_served(self, session: EnvoySession) -> None:
+        await self._changes.until(lambda: _has_answered(session), None)
+        self._served()
+
     def _newest(self) -> Published:
         if self._published is None:
             raise Internal(detail="a stream was served before anything was published")
         return self._published
+
+
+def _has_answered(session: EnvoySession) -> bool:
+    return session.applied > 0 or session.refused > 0
 
 
 class _Discovery(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):
