@@ -4,13 +4,14 @@ Called by the command line. Waits for the end and says what happened; never sign
 the one that was written down.
 """
 
+import contextlib
 import signal
 import time
 from dataclasses import replace
 from typing import Any
 
 from homeport.core.clock import SystemClock
-from homeport.core.errors import Unavailable
+from homeport.core.errors import Conflict, Unavailable
 from homeport.settings import DataDir
 from homeport.supervise.drain import DRAIN_S, Patience, Plant, Work, drain, show_waiting
 from homeport.supervise.processes import Handle, ProcessId
@@ -28,7 +29,7 @@ _HURRY = "Ctrl-C: stop now"
 def down(data: DataDir, progress: Progress, plant: Plant, drain_s: float | None = None) -> dict[str, Any] | None:
     """Stop the installation at `data`. drain_s: how long what is under way may go on, None for what `up` was told.
     Returns what was stopped (`Stopped.to_json`, empty when `up` was starting only), None when nothing ran. Raises
-    `Unavailable` if it did not end in time."""
+    `Unavailable` if it did not end in time, `Conflict` while another command starts or stops it."""
     if not data.state.exists():
         return None
     state = _read(data)
@@ -37,9 +38,11 @@ def down(data: DataDir, progress: Progress, plant: Plant, drain_s: float | None 
         return _stop_leftovers(data, progress, plant, DRAIN_S if drain_s is None else drain_s)
     with supervisor:
         _ask(data, supervisor, progress, drain_s)
-    # One that was killed meanwhile has left its components.
-    left = _stop_leftovers(data, progress, plant, 0.0)
-    return left if left is not None else _read(data).stopped or {}
+    # One that was killed meanwhile has left its components; those of an `up` that has come since are its own.
+    with contextlib.suppress(Conflict):
+        if (left := _stop_leftovers(data, progress, plant, 0.0)) is not None:
+            return left
+    return _read(data).stopped or {}
 
 
 def _read(data: DataDir) -> UpState:
@@ -103,7 +106,8 @@ def _stop_leftovers(data: DataDir, progress: Progress, plant: Plant, drain_s: fl
     """Stop components without a living supervisor. Another `up` that starts meanwhile holds the lock and owns them."""
     lock = Lock(data.lock)
     if not lock.take():
-        return None
+        hint = "Try again when it is done."
+        raise Conflict(f"Another command starts or stops what runs with {data.root}.", hint=hint)
     try:
         state = with_strays(data, _read(data))
         living = {name: Handle.open(held) for name, held in state.components.items()}

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from homeport.core.errors import Conflict
 from homeport.settings import DataDir
 from homeport.supervise.down import down
 from homeport.supervise.drain import RealPlant
 from homeport.supervise.processes import identify
 from homeport.supervise.progress import PlainProgress
-from homeport.supervise.state import UpState, write_state
+from homeport.supervise.state import Lock, UpState, write_state
 
 ASKED = 7
 # Ends by itself after a while, or at once with another code when it is asked.
@@ -39,3 +40,15 @@ def test_a_second_down_waits_with_the_first_unless_it_gives_no_time(
         write_state(data, replace(state, stopping={}) if under_way else state)
         down(data, PlainProgress(), RealPlant(data), drain_s)
         assert process.wait(10) == code
+
+
+def test_a_down_beside_a_command_that_has_the_directory_does_not_say_that_nothing_runs(tmp_path: Path) -> None:
+    data = DataDir(tmp_path)
+    data.create()
+    write_state(data, UpState())
+    other = Lock(data.lock)
+    assert other.take()
+    with pytest.raises(Conflict, match="Another command starts or stops"):
+        down(data, PlainProgress(), RealPlant(data))
+    other.release()
+    assert down(data, PlainProgress(), RealPlant(data)) is None
