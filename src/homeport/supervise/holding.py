@@ -50,6 +50,7 @@ class PipeHolder:
                 self._thread.join()
             self._listener.close()
             self._listener = None
+            self._path.unlink(missing_ok=True)  # also after a start that was refused
         self._selector.close()
         self._wake.close()
         self._woken.close()

@@ -53,3 +53,11 @@ def test_a_damaged_state_is_told_by_whoever_follows_a_stop(tmp_path: Path) -> No
         with Handle(identity, os.pidfd_open(process.pid)) as handle, pytest.raises(Unavailable, match="is damaged"):
             _follow(data, handle, PlainProgress())
         process.kill()
+
+
+def test_a_holder_leaves_no_socket(tmp_path: Path) -> None:
+    holder = PipeHolder(tmp_path / "pipes.sock")
+    holder.start()
+    assert (tmp_path / "pipes.sock").exists()
+    holder.stop()
+    assert not (tmp_path / "pipes.sock").exists()
