@@ -49,6 +49,7 @@ class Journal:
         self._floor = self._count
         self._buffer = bytearray()
         self._waiting: list[asyncio.Future[None]] = []
+        self._under_way = 0  # appends that have not returned yet
         self._owed: list[Record] = []
         self._file = _open(path, 0)
         size = os.fstat(self._file).st_size
@@ -82,7 +83,11 @@ class Journal:
         self._waiting.append(done)
         self._buffer += b"".join(map(_line, records))
         self._count += len(records)
-        await done
+        self._under_way += 1
+        try:
+            await done
+        finally:
+            self._under_way -= 1
 
     def owe(self, record: Record) -> None:
         """Write `record` with the next records that can be written: nobody waits for it."""
@@ -90,8 +95,9 @@ class Journal:
 
     def rewrite_if_long(self, kept: Callable[[], Iterable[Record]]) -> None:
         """Replace the file by the records of `kept` when it has grown far beyond what they need. Where that fails, such
-        as on a full disk, the file stays as it is, and the next attempt waits until it has grown again."""
-        if self._waiting or self._count < REWRITE_AFTER + 2 * self._floor:
+        as on a full disk, the file stays as it is, and the next attempt waits until it has grown again. While anybody
+        appends it stays, too: a record may be durable whose writer has not gone on and made it one of `kept`."""
+        if self._under_way or self._count < REWRITE_AFTER + 2 * self._floor:
             return
         try:
             self._replace([*kept(), *self._owed])

@@ -63,3 +63,23 @@ async def test_the_file_stays_bounded_when_units_are_forgotten(tmp_path: Path) -
     assert most < 2 * journal.REWRITE_AFTER * 50
     assert again.records[0] == {"next": 7} and len(again.records) <= journal.REWRITE_AFTER
     again.close()
+
+
+async def test_a_rewrite_waits_for_writers_that_have_not_taken_in_that_their_record_is_durable(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    book = Journal(path)
+    kept: list[journal.Record] = []
+
+    async def write(record: journal.Record) -> None:
+        await book.append(record)
+        kept.append(record)
+
+    async def forget() -> None:
+        await book.append(*({"forget": f"unit-{n}"} for n in range(journal.REWRITE_AFTER + 1)))
+        book.rewrite_if_long(lambda: kept)
+
+    await asyncio.gather(forget(), write({"end": 1}))  # durable in one turn, and forgetting goes on first
+    book.close()
+    again = Journal(path)
+    assert {"end": 1} in again.records
+    again.close()
