@@ -26,7 +26,8 @@ async def test_a_first_start_that_was_killed_is_completed_and_a_lost_key_file_ma
     path = plane.context.data.admin_key
     await ensure_first_run(plane.context)
     before = path.read_text().strip()
-    draft = path.rename(path.with_name(".admin-key.0123456789abcdef"))  # as if killed between the commit and the file's name
+    # As if killed between the commit and the file's name.
+    draft = path.rename(path.with_name(".admin-key.0123456789abcdef"))
     await ensure_first_run(plane.context)
     after = path.read_text().strip()
     assert after != before and not draft.exists()
