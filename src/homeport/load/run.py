@@ -145,10 +145,7 @@ class Run:
         except OSError as exc:
             if exc.errno in (errno.EMFILE, errno.ENFILE):
                 raise  # ours, not the target's
-            # With two addresses, as localhost has, the errors of both are in one text.
-            refused = isinstance(exc, ConnectionRefusedError) or f"[Errno {errno.ECONNREFUSED}]" in str(exc)
-            cause = Cause.REFUSED if refused else Cause.UNREACHABLE
-            return self._unconnected(due_s, cause, "nothing listens" if refused else str(exc.strerror or exc)[:200])
+            return self._unconnected(due_s, *why_unconnected(exc))
         self._tally.connections += 1
         return connection
 
@@ -186,3 +183,16 @@ def _address(url: str) -> tuple[str, int, bool]:
     parts = urlsplit(url)
     tls = parts.scheme == "https"
     return parts.hostname or "", parts.port or (443 if tls else 80), tls
+
+
+def why_unconnected(error: OSError) -> tuple[Cause, str]:
+    """Why no connection came about, and in words. A reset is that of a target which died with the connection in its
+    queue, before it took it."""
+    for cause, number, words in (
+        (Cause.REFUSED, errno.ECONNREFUSED, "nothing listens"),
+        (Cause.RESET, errno.ECONNRESET, "ended before it was taken"),
+    ):
+        # With two addresses, as localhost has, the errors of both are in one text.
+        if error.errno == number or f"[Errno {number}]" in str(error):
+            return cause, words
+    return Cause.UNREACHABLE, str(error.strerror or error)[:200]

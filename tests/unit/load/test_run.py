@@ -1,7 +1,9 @@
 """A run of load against a server that does exactly what a test says with each connection, over real sockets."""
 
 import asyncio
+import errno
 import hashlib
+import os
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 
 from homeport.load.plan import Expectation, Plan
-from homeport.load.run import Run
+from homeport.load.run import Run, why_unconnected
 from homeport.load.tally import Cause, Report
 from homeport.load.thread import running_load
 
@@ -301,3 +303,18 @@ async def test_load_in_a_thread_flows_while_the_block_runs() -> None:
 
         report = await asyncio.to_thread(block)
     assert report.ok >= 100 and report.sound and is_accounted_for(report)
+
+
+@pytest.mark.parametrize(
+    ("number", "cause"),
+    [
+        (errno.ECONNREFUSED, Cause.REFUSED),
+        (errno.ECONNRESET, Cause.RESET),  # it died with the connection in its queue
+        (errno.EHOSTUNREACH, Cause.UNREACHABLE),
+    ],
+)
+def test_a_connection_that_does_not_come_about_says_why(number: int, cause: Cause) -> None:
+    one = OSError(number, os.strerror(number))
+    of_two_addresses = OSError(f"Multiple exceptions: [Errno {number}] first, [Errno {number}] second")
+    assert why_unconnected(one)[0] is cause
+    assert why_unconnected(of_two_addresses)[0] is cause
