@@ -26,8 +26,8 @@ TRIES = 300
 LATE_S = 3.0  # between an end and its being known, at the most: the node tells some ends a second late
 ASKED_S = 0.5  # between an answer and what it means for the node: the server acts at once
 PLACE = "place"
-# Faults that keep no server from asking a unit to end, nor from hearing that it did. One that is gone without a trace is
-# missed half a minute later only.
+# Faults that keep no server from asking a unit to end, nor from hearing that it did. A unit that is gone without a
+# trace is missed half a minute later only.
 _BESIDE = (
     FaultKind.UNIT_LOST,
     FaultKind.UNIT_KILLED,
