@@ -1,10 +1,12 @@
-"""The store's contract on SQLite."""
+"""The store's contract: on SQLite, and on the simulation's store, the same statements in memory on the caller's own
+thread."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from homeport.store.contract import Store
 from homeport.store.sqlite import SqliteStore
 from homeport.testing import (
     store_suite,
@@ -13,18 +15,22 @@ from homeport.testing import (
     store_suite_loops,
     store_suite_secrets,
 )
+from homeport.testing.simulation.store import MemoryStore
 
 
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
-    store = SqliteStore(tmp_path / "homeport.db")
+@pytest.fixture(params=["sqlite", "memory"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    store: Store = SqliteStore(tmp_path / "homeport.db") if request.param == "sqlite" else MemoryStore()
     await store.start()
     yield store
     await store.stop()
 
 
 class TestTransactions(store_suite.TransactionSuite):
-    pass
+    async def test_two_readers_each_see_one_snapshot_while_a_writer_writes(self, store: Store) -> None:
+        if isinstance(store, MemoryStore):
+            pytest.skip("on one thread a read is over before a write begins")
+        await super().test_two_readers_each_see_one_snapshot_while_a_writer_writes(store)
 
 
 class TestIdentities(store_suite.IdentitySuite):
