@@ -83,7 +83,7 @@ class Space:
 
 
 def _has_room(folder: Path, reserve: Path) -> bool:
-    free = _free(folder)
+    free = free_bytes(folder)
     if not _held(reserve):
         # Made again only with some room left besides, or it would come and go with every small file.
         return free >= RESERVE_BYTES + 2 * LOW_BYTES and _make(reserve)
@@ -112,7 +112,7 @@ def _make(reserve: Path) -> bool:
 def disk_full(folder: Path) -> DiskFull:
     """The error that says so, with what is free at this moment."""
     with contextlib.suppress(OSError):
-        free = _free(folder)
+        free = free_bytes(folder)
         hint = _HINT + (_WORKS if free >= _WORKS_BYTES else "")
         return DiskFull(f"The disk of {folder} is full: {free // MIB} MiB are free.", hint=hint)
     return DiskFull(f"The disk of {folder} is full.", hint=_HINT)
@@ -129,7 +129,7 @@ def full_disk_said(folder: Path) -> Iterator[None]:
         raise disk_full(folder) from error
 
 
-def _free(folder: Path) -> int:
-    """Bytes that a user without privileges may still write."""
+def free_bytes(folder: Path) -> int:
+    """Bytes of the disk of `folder` that a user without privileges may still write. Raises OSError."""
     found = os.statvfs(folder)
     return found.f_bavail * found.f_frsize

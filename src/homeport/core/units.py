@@ -34,6 +34,10 @@ class UnitState(StrEnum):
     EXITED = "exited"
     LOST = "lost"
 
+    @property
+    def alive(self) -> bool:
+        return self in (self.STARTING, self.RUNNING)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mount:

@@ -8,7 +8,7 @@ way from one left behind leaves that to the second look of `homeport.leaks.look`
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
-from homeport.core.units import UnitKind, UnitState, UnitStatus
+from homeport.core.units import UnitKind, UnitStatus
 from homeport.dataplane.headers import MODELS_SCOPE, PLATFORM_SCOPE
 from homeport.leaks.finding import Finding
 from homeport.leaks.machine import Entry, Process
@@ -58,7 +58,7 @@ def processes_of_no_unit(seen: Observation) -> Iterator[Finding]:
         unit = seen.units.get(process.unit)
         if unit is None:
             yield _process(process, f"no node knows its unit {process.unit}", pending=False)
-        elif not _lives(unit):
+        elif not unit.state.alive:
             yield _process(process, f"its unit {process.unit} has ended", pending=False)
         elif not seen.owner:
             yield _process(process, f"its unit {process.unit} lives, and nothing of Homeport runs", pending=False)
@@ -85,13 +85,13 @@ def removers(seen: Observation) -> Iterator[Finding]:
 
 def groups_of_no_unit(seen: Observation) -> Iterator[Finding]:
     """Control groups, of which the kernel keeps even empty ones."""
-    lives = any(_lives(unit) for unit in seen.units.values())
+    lives = any(unit.state.alive for unit in seen.units.values())
     for group in seen.groups:
         unit = seen.units.get(group.name)
         if group.name == seen.group:
             if not seen.owner and not lives:
                 yield _entry("cgroup", group, "no node runs")
-        elif unit is None or not _lives(unit):
+        elif unit is None or not unit.state.alive:
             yield _entry("cgroup", group, f"no unit {group.name} lives")
 
 
@@ -114,7 +114,7 @@ def open_files(seen: Observation) -> Iterator[Finding]:
     for path in sorted({*seen.open_files}):
         inside = path.relative_to(seen.data.node).parts
         unit = seen.units.get(inside[1]) if len(inside) > 1 else None
-        if inside[0] == "trash" or (inside[0] == "units" and (unit is None or not _lives(unit))):
+        if inside[0] == "trash" or (inside[0] == "units" and (unit is None or not unit.state.alive)):
             yield Finding(kind="open file", name=str(path), why="its unit does not live", action=TELL)
 
 
@@ -155,10 +155,10 @@ def units_of_no_row(seen: Observation) -> Iterator[Finding]:
     for unit in seen.units.values():
         if unit.id in known:
             continue
-        if _lives(unit) and unit.kind is UnitKind.BUILD:
+        if unit.state.alive and unit.kind is UnitKind.BUILD:
             if unit.labels.get("revision") not in seen.rows.building:
                 yield _unit(unit, "it builds a revision that is not being built", END, unit.started_at, seen)
-        elif _lives(unit):
+        elif unit.state.alive:
             yield _unit(unit, "no replica and no attempt stands for it", END, unit.started_at, seen)
         elif unit.labels.get("resource") not in seen.rows.workloads:
             yield _unit(unit, "it has ended, and its workload is gone", REMOVE, unit.ended_at, seen)
@@ -169,7 +169,9 @@ def replicas(seen: Observation) -> Iterator[Finding]:
     for replica in seen.rows.replicas if seen.rows and seen.node_answers else ():
         age_s = _age(replica.changed_at, seen)
         unit = seen.units.get(replica.unit)
-        missing = replica.state in (ReplicaState.STARTING, ReplicaState.READY) and (unit is None or not _lives(unit))
+        missing = replica.state in (ReplicaState.STARTING, ReplicaState.READY) and (
+            unit is None or not unit.state.alive
+        )
         why = "its unit does not live" if missing else "it drains" if replica.state is ReplicaState.DRAINING else ""
         if why:
             name = f"replica {replica.id}, port {replica.port}"
@@ -180,7 +182,7 @@ def attempts(seen: Observation) -> Iterator[Finding]:
     """Open attempts without a program: the runner starts or closes them."""
     for attempt in seen.rows.attempts if seen.rows and seen.node_answers else ():
         unit = seen.units.get(attempt.unit)
-        if unit is None or not _lives(unit):
+        if unit is None or not unit.state.alive:
             age_s = _age(attempt.created_at if unit is None else unit.ended_at, seen)
             why = "it is open, and its unit does not live"
             name = f"attempt {attempt.unit}"
@@ -284,10 +286,6 @@ def _below(pid: int, own: set[int], parents: dict[int, int]) -> bool:
             return True
         pid = parents[pid]
     return False
-
-
-def _lives(unit: UnitStatus) -> bool:
-    return unit.state in (UnitState.STARTING, UnitState.RUNNING)
 
 
 def _age(moment: datetime | None, seen: Observation) -> float:

@@ -31,12 +31,6 @@ def set_aside(handle: int, end: int) -> bool:
     return ctypes.get_errno() not in (errno.ENOSPC, errno.EDQUOT)
 
 
-def free_bytes(place: Path) -> int:
-    """What is left of the disk on which `place` is."""
-    found = os.statvfs(place)
-    return found.f_bavail * found.f_frsize
-
-
 def replace(path: Path, text: str) -> None:
     """Have `path` hold `text`, all of it or what it held before. Raises OSError."""
     if path.exists() and path.read_text() == text:

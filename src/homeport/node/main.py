@@ -25,6 +25,7 @@ from homeport.core import log as logs
 from homeport.core.clock import SystemClock
 from homeport.core.open_files import raise_open_files
 from homeport.core.service import REFUSED
+from homeport.core.space import free_bytes
 from homeport.node import cgroups, disk, host, sandbox
 from homeport.node.cgroups import Groups
 from homeport.node.facts import facts
@@ -141,7 +142,7 @@ def _examine(folder: Path, stage: Stage, groups: Groups, uid: int | None) -> Fin
     """Look at the machine; on a full disk, where a trial would only show that, remember what was found before: the
     node has to come back and look after what lives."""
     memory = folder / "machine.json"
-    if disk.free_bytes(folder) < TRIAL_BYTES and memory.exists():
+    if free_bytes(folder) < TRIAL_BYTES and memory.exists():
         log.warning("the disk is full: no trial of the sandbox, it is taken to be as before")
         return Findings(checks=(), **json.loads(memory.read_text()))
     findings = host.examine(folder, stage, groups, uid)

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from homeport.core.clock import SystemClock
-from homeport.node import disk, measure, processes
+from homeport.core.space import free_bytes
+from homeport.node import measure, processes
 from homeport.node.ending import Intent
 from homeport.node.scripts import run_script
 from homeport.node.unit import Unit
@@ -34,10 +35,10 @@ class Quota:
 
     async def run(self) -> None:
         clock = SystemClock()
-        counted, free = clock.monotonic(), disk.free_bytes(self._data)
+        counted, free = clock.monotonic(), free_bytes(self._data)
         while True:
             await asyncio.sleep(PERIOD_S)
-            now_free = disk.free_bytes(self._data)
+            now_free = free_bytes(self._data)
             news = min([NEWS_BYTES, *(unit.spec.disk_mb * MIB // 4 for unit in self._units() if unit.lives)])
             if free - now_free < news and clock.monotonic() - counted < REST_S:
                 free = max(free, now_free)

@@ -72,7 +72,7 @@ class Unit:
 
     @property
     def lives(self) -> bool:
-        return self.status.state in (UnitState.STARTING, UnitState.RUNNING)
+        return self.status.state.alive
 
     def pids(self, tree: dict[int, list[int]] | None = None) -> list[int]:
         """The unit's own processes: all below the sandbox's init, while that is there and its pid means nobody else."""

@@ -19,7 +19,7 @@ from homeport.core.clock import Clock
 from homeport.core.errors import Unavailable
 from homeport.core.ids import ExecutionId, Kind, RevisionId, UnitId
 from homeport.core.service import Background, Wakeup
-from homeport.core.units import UnitKind, UnitState, UnitStatus
+from homeport.core.units import UnitKind, UnitStatus
 from homeport.drivers.contract import Driver
 from homeport.reconcile.routes import SKEW_S
 from homeport.settings import DataDir
@@ -117,7 +117,7 @@ class Garbage:
         rows = await self._store.read(_read_rows)
         ended: dict[str, list[UnitStatus]] = defaultdict(list)
         for unit in units:
-            alive = _lives(unit)
+            alive = unit.state.alive
             if alive and unit.kind is not UnitKind.BUILD and unit.id not in rows.units:
                 await self._stop_stray(unit.id)
             elif not alive and unit.id not in rows.units:  # an attempt that is still open: its end is not yet read
@@ -131,13 +131,9 @@ class Garbage:
     async def _stop_stray(self, unit: UnitId) -> None:
         """Stop what no row stands for. Its row may have ended with it since the units were listed: that is no stray."""
         now = await self._driver.status(unit)
-        if now is not None and _lives(now):
+        if now is not None and now.state.alive:
             log.warning("unit %s belongs to no replica and to no attempt; stopping it", unit)
             await self._driver.stop(unit, STOP_GRACE_S)
-
-
-def _lives(unit: UnitStatus) -> bool:
-    return unit.state in (UnitState.STARTING, UnitState.RUNNING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

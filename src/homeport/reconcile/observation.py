@@ -12,7 +12,7 @@ from homeport.core.clock import Clock
 from homeport.core.errors import Invalid
 from homeport.core.ids import Kind, ReplicaId, UnitId
 from homeport.core.limits import REVISIONS_KEPT
-from homeport.core.units import UnitState, UnitStatus
+from homeport.core.units import UnitStatus
 from homeport.drivers.contract import Driver
 from homeport.store.contract import Transaction
 from homeport.store.records import Replica, Resource, Revision
@@ -156,7 +156,7 @@ def view_replicas(
                 changed_at=replica.changed_at,
                 ready_at=replica.ready_at,
                 restarts=replica.restarts,
-                alive=status is not None and status.state in (UnitState.STARTING, UnitState.RUNNING),
+                alive=status is not None and status.state.alive,
                 port=replica.port,
                 listening=replica.port in ports.get(replica.id, ()),
                 elsewhere=tuple(sorted(ports.get(replica.id, frozenset()) - {replica.port})),

@@ -47,9 +47,6 @@ class _Unit:
     began: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-_ALIVE = (UnitState.STARTING, UnitState.RUNNING)
-
-
 class ScriptedDriver:
     """`decide` gives each unit its behaviour when it starts; `started` lists every specification that was started."""
 
@@ -91,7 +88,7 @@ class ScriptedDriver:
     def finish(self, unit: UnitId, outcome: Outcome) -> None:
         """End a living unit so. A unit that has ended is left alone."""
         found = self._units.get(unit)
-        if found is None or found.status.state not in _ALIVE:
+        if found is None or not found.status.state.alive:
             return
         for timer in found.timers:
             timer.cancel()
@@ -120,7 +117,7 @@ class ScriptedDriver:
         if present := self._units.get(spec.id):
             if spec.generation == present.spec.generation:
                 return present.status
-            if spec.generation < present.spec.generation or present.status.state in _ALIVE:
+            if spec.generation < present.spec.generation or present.status.state.alive:
                 raise Conflict(f"The unit {spec.id} is at generation {present.spec.generation}.")
             await self.forget(spec.id)
         self.started.append(spec)
@@ -178,7 +175,7 @@ class ScriptedDriver:
     async def forget(self, unit: UnitId) -> None:
         self._check()
         found = self._units.get(unit)
-        if found and found.status.state in _ALIVE:
+        if found and found.status.state.alive:
             raise Conflict(f"The unit {unit} is still alive.")
         self._units.pop(unit, None)
         self._ends = [end for end in self._ends if end.status.id != unit]
@@ -213,7 +210,7 @@ class ScriptedDriver:
 
     def _end(self, unit: _Unit, intent: Outcome, grace_s: float) -> None:
         """SIGTERM now, SIGKILL after the grace, as the node does."""
-        if unit.status.state not in _ALIVE:
+        if not unit.status.state.alive:
             return
         if unit.intent == Outcome():
             unit.intent = intent

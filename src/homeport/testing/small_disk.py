@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from homeport.core.space import free_bytes
+
 
 @contextmanager
 def small_disk(place: Path, megabytes: int) -> Iterator[Path]:
@@ -41,13 +43,8 @@ def fill(place: Path, spare_bytes: int = 0) -> Path:
     file = place / "filler"
     handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
-        while (free := _free(place)) > spare_bytes:
+        while (free := free_bytes(place)) > spare_bytes:
             os.write(handle, bytes(min(1024 * 1024, free - spare_bytes)))
     finally:
         os.close(handle)
     return file
-
-
-def _free(place: Path) -> int:
-    found = os.statvfs(place)
-    return found.f_bfree * found.f_frsize

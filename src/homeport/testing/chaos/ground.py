@@ -56,10 +56,6 @@ class Ground:
     def free_disk(self) -> None:
         self._ballast.unlink(missing_ok=True)
 
-    def free_bytes(self) -> int:
-        found = os.statvfs(self._disk)
-        return found.f_bavail * found.f_frsize
-
 
 @contextlib.contextmanager
 def ground() -> Iterator[Ground]:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from homeport.core.errors import DriverUnavailable, Internal
 from homeport.core.ids import UnitId
-from homeport.core.units import Outcome, UnitExit, UnitKind, UnitSpec, UnitState, UnitStatus
+from homeport.core.units import Outcome, UnitExit, UnitKind, UnitSpec, UnitStatus
 from homeport.testing.scripted_driver import Behaviour, ScriptedDriver
 from homeport.testing.simulation.machine import Machine
 from homeport.testing.simulation.scenario import FaultKind
@@ -61,12 +61,11 @@ class SimulatedNode(ScriptedDriver):
     @property
     def alive(self) -> list[UnitSpec]:
         """What runs or is about to, in order of start."""
-        states = (UnitState.STARTING, UnitState.RUNNING)
-        return [unit.spec for unit in self._units.values() if unit.status.state in states]
+        return [unit.spec for unit in self._units.values() if unit.status.state.alive]
 
     def lives(self, unit: UnitId) -> bool:
         found = self._units.get(unit)
-        return found is not None and found.status.state in (UnitState.STARTING, UnitState.RUNNING)
+        return found is not None and found.status.state.alive
 
     def listens(self, port: int) -> bool:
         """Whether a living unit listens there."""
