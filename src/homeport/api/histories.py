@@ -2,11 +2,13 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Query
 from pydantic import WithJsonSchema
 
 from homeport.api.dependencies import Caller, Ctx
+from homeport.api.executions import ExecutionName
 from homeport.app.histories import Verification, read_history, verify_execution
+from homeport.app.pages import page_limit
 from homeport.core.clock import timestamp
 from homeport.core.limits import HISTORY_PAGE_LIMIT, HISTORY_PAGE_LIMIT_MAX
 from homeport.core.units import signal_name
@@ -15,7 +17,6 @@ from homeport.wire.histories import ExecutionEntry, ExecutionHistory, ExecutionV
 
 router = APIRouter(prefix="/v0/homeport/executions", tags=["homeport"])
 
-ExecutionName = Annotated[str, Path(alias="executionId")]
 HistoryLimit = Annotated[
     int,
     WithJsonSchema({"type": "integer", "minimum": 1, "maximum": HISTORY_PAGE_LIMIT_MAX}),
@@ -43,7 +44,7 @@ async def history_route(
     limit: HistoryLimit = HISTORY_PAGE_LIMIT,
 ) -> Any:
     """What happened, oldest first."""
-    most = min(limit, HISTORY_PAGE_LIMIT_MAX)
+    most = page_limit(limit, HISTORY_PAGE_LIMIT, HISTORY_PAGE_LIMIT_MAX)
     entries, following = await read_history(ctx, caller, execution_id, after, most)
     return ExecutionHistory(data=[_entry_of(entry) for entry in entries], next=following).to_json()
 

@@ -1,6 +1,6 @@
 """The history of an execution: what was logged of it, and whether that is a history that may be.
 
-The store writes an entry in the commit of each change; `check` replays the entries, holds every rule of
+The store writes an entry in the commit of each change; `examine` replays the entries, holds every rule of
 `docs/semantics.md` that a history can show against them, and compares what comes out with what is stored. It shares no
 decision with the code that it checks, so that a mistake there is not repeated here. It reads nothing by itself.
 """
@@ -44,13 +44,8 @@ class Report:
     violations: list[Violation] = field(default_factory=list)
 
 
-def check(history: Iterable[Entry], stored: Stored) -> list[Violation]:
-    """What is wrong, empty for a history that may be and that explains what is stored."""
-    return examine(history, stored).violations
-
-
 def examine(history: Iterable[Entry], stored: Stored) -> Report:
-    """As `check`, with the figures."""
+    """What the history says, without violations where it may be and explains what is stored."""
     replay = Replay(stored.parallelism, stored.max_retries)
     for entry in history:
         replay.feed(entry)
@@ -60,7 +55,6 @@ def examine(history: Iterable[Entry], stored: Stored) -> Report:
 
 _STATES = list(AttemptState)
 _BYTES = {state: bytes([place]) for place, state in enumerate(_STATES)}
-_COUNTED = tuple(status for status in TaskStatus)
 
 
 class Replay:
@@ -238,7 +232,7 @@ class Replay:
         self.report.terminal = sum(count for status, count in found.items() if status.terminal)
         counts = stored.counts
         self._same("total", due, stored.total, "tasks are there, the count says")
-        for status in _COUNTED:
+        for status in TaskStatus:
             self._same(str(status), found[status], getattr(counts, status.value), "tasks are, the count says")
         if stored.status.terminal and counts.open:
             self._violate("accepted-is-never-lost", f"it is {stored.status}, and {counts.open} tasks have not ended")
@@ -286,7 +280,7 @@ class Replay:
             self.report.run_twice = len(self._twice)
 
     def _said(self) -> str:
-        return ", ".join(f"{self._counts[status]} {status}" for status in _COUNTED if self._counts[status])
+        return ", ".join(f"{self._counts[status]} {status}" for status in TaskStatus if self._counts[status])
 
     def _violate(self, rule: str, message: str, entry: Entry | None = None) -> None:
         self.report.violated += 1

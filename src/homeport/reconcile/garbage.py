@@ -60,7 +60,7 @@ class Garbage:
         self._data = data
         self._wakeup = wakeup
         self._staging = staging
-        self._ages = _Ages(clock)
+        self._ages = _FileAges(clock)
         self._background = Background()
 
     async def start(self) -> None:
@@ -185,7 +185,7 @@ def _fail_abandoned_uploads(tx: Transaction, now: datetime) -> None:
             )
 
 
-class _Ages:
+class _FileAges:
     """How old files are, by a wall clock that may be set: forward, and what is being made looks old; back, and what is
     old looks as if it were never to be."""
 
@@ -205,10 +205,10 @@ class _Ages:
         """Whether `path` was written more than `most_s` ago. One from the future was written before the clock was set
         back: its age begins now."""
         try:
-            age_s = self._clock.now().timestamp() - path.stat().st_mtime
+            now = self._clock.now().timestamp()
+            age_s = now - path.stat().st_mtime
             if age_s < -STEP_S:
-                moment = self._clock.now().timestamp()
-                os.utime(path, (moment, moment))
+                os.utime(path, (now, now))
         except FileNotFoundError:
             return False
         return age_s > most_s

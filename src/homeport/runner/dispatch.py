@@ -48,7 +48,7 @@ class Runner:
         self._clock = clock
         self._drivers = drivers
         self._launcher = launcher
-        self._slots = slots
+        self._room = slots if callable(slots) else lambda: slots
         self._wakeup = wakeup
         self._background = Background()
         self._starting = asyncio.Semaphore(STARTS_AT_ONCE)
@@ -100,15 +100,12 @@ class Runner:
         tasks = await self._store.read(partial(_still_unstarted, unstarted)) if unstarted else []
         await self._start_all(tasks)
 
-    def _room(self) -> int:
-        return self._slots() if callable(self._slots) else self._slots
-
     async def _catch_up(self, attempt: Attempt, lease: str, status: UnitStatus | None) -> None:
         """Record what happened to an attempt's unit while nobody looked."""
         if status is None:
-            await self._finish(attempt, Outcome(lost=True, reason="its process is gone without a trace"))
+            await self._finish(attempt.unit, Outcome(lost=True, reason="its process is gone without a trace"))
         elif status.outcome is not None:
-            await self._finish(attempt, status.outcome)
+            await self._finish(attempt.unit, status.outcome)
         elif attempt.state is AttemptState.STARTING and status.state is UnitState.RUNNING:
             now = self._clock.now()
             await self._store.write(lambda tx: tx.executions.start_attempt(attempt.unit, lease, now))
@@ -194,21 +191,20 @@ class Runner:
             except Unavailable:
                 raise
             except CancelledFirst:
-                outcome = Outcome(stopped=True, reason="its execution was cancelled before it started")
-                await self._store.write(lambda tx: finish_attempt(tx, unit, outcome, self._clock.now()))
+                await self._finish(unit, Outcome(stopped=True, reason="its execution was cancelled before it started"))
                 return
             except Exception as error:  # whatever it is, it would be the same again: it counts as an attempt
                 reason = error.message if isinstance(error, HomeportError) else "An internal error occurred."
                 log.warning("task %s cannot start", unit, exc_info=error)
-                outcome = Outcome(reason=f"could not start: {reason}")
-                await self._store.write(lambda tx: finish_attempt(tx, unit, outcome, self._clock.now()))
+                await self._finish(unit, Outcome(reason=f"could not start: {reason}"))
                 return
         if status.state is not UnitState.STARTING:  # else the driver is still at it, and the next pass looks again
             now = self._clock.now()
             await self._store.write(lambda tx: tx.executions.start_attempt(unit, task.lease or "", now))
 
-    async def _finish(self, attempt: Attempt, outcome: Outcome) -> None:
-        await self._store.write(lambda tx: finish_attempt(tx, attempt.unit, outcome, self._clock.now()))
+    async def _finish(self, unit: UnitId, outcome: Outcome) -> None:
+        now = self._clock.now()
+        await self._store.write(lambda tx: finish_attempt(tx, unit, outcome, now))
 
 
 def _still_unstarted(attempts: Iterable[Attempt], tx: Transaction) -> list[Task]:

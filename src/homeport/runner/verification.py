@@ -5,29 +5,26 @@ from collections.abc import Callable
 
 from homeport.core.ids import ExecutionId
 from homeport.jobs.entries import Stored
-from homeport.jobs.history import Replay, Report
+from homeport.jobs.history import Replay, Report, examine
 from homeport.runner.outcomes import counts_of
 from homeport.store.contract import Store, Transaction
 from homeport.store.records import Execution
 
 # Entries a read. A read that goes on keeps the database from reusing its log, which grows with what others write.
 ENTRIES_A_READ = 20_000
+_ALL = 2**53  # no history is that long
 
 
 def examine_execution(tx: Transaction, execution: Execution) -> Report:
     """What its history says; in any state, since both are read in one snapshot."""
-    replay = _replay_of(execution)
-    while not _feed(tx, execution.id, replay):
-        pass
-    replay.compare(_stored(tx, execution))
-    return replay.report
+    return examine(tx.executions.entries(execution.id, 0, _ALL), _stored(tx, execution))
 
 
 async def examine_in_parts(store: Store, find: Callable[[Transaction], Execution]) -> tuple[Execution, Report]:
     """As `examine_execution`, in many short reads: entries are only ever added, so that the last one, which compares,
     need not read the first ones again. About 20 s for a million tasks. Raises what `find` does."""
     execution = await store.read(find)
-    replay = _replay_of(execution)
+    replay = Replay(execution.parallelism, execution.max_retries)
 
     def go_on(tx: Transaction) -> Execution | None:
         present = find(tx)
@@ -39,10 +36,6 @@ async def examine_in_parts(store: Store, find: Callable[[Transaction], Execution
     while (found := await store.read(go_on)) is None:
         pass
     return found, replay.report
-
-
-def _replay_of(execution: Execution) -> Replay:
-    return Replay(execution.parallelism, execution.max_retries)
 
 
 def _feed(tx: Transaction, execution_id: ExecutionId, replay: Replay) -> bool:

@@ -16,7 +16,7 @@ from homeport.core.ids import ExecutionId
 from homeport.jobs.entries import Entry, EntryKind, StoredTask
 from homeport.jobs.states import AttemptState, ExecutionStatus, TaskStatus
 from homeport.store.rows import micros, moment
-from homeport.store.tables import attempts, executions, history, tasks
+from homeport.store.tables import attempts, history, number_of_execution, tasks
 
 # Never renumber: these stand in databases, and two of them in `tables` as constants of an index.
 TASK_CODES = {
@@ -60,11 +60,10 @@ _ATTEMPTS = {code: state for state, code in ATTEMPT_CODES.items()}
 _KINDS = {code: kind for kind, code in KIND_CODES.items()}
 _STATUSES = {code: status for status, code in STATUS_CODES.items()}
 
-_NUMBER = select(executions.c.number).where(executions.c.id == bindparam("execution_id")).scalar_subquery()
-_LAST = select(func.coalesce(func.max(history.c.seq), 0)).where(history.c.execution == _NUMBER)
+_LAST = select(func.coalesce(func.max(history.c.seq), 0)).where(history.c.execution == number_of_execution)
 _UNSAID = {name: None for name in ("index", "number", "state", "then", "code", "amount")}
 _ADD_ONE = insert(history).values(
-    execution=_NUMBER,
+    execution=number_of_execution,
     seq=_LAST.scalar_subquery() + 1,
     at=bindparam("now"),
     kind=bindparam("what"),
@@ -73,14 +72,16 @@ _ADD_ONE = insert(history).values(
 _ADD = insert(history)
 _ENTRIES = (
     select(history)
-    .where(history.c.execution == _NUMBER, history.c.seq > bindparam("after"))
+    .where(history.c.execution == number_of_execution, history.c.seq > bindparam("after"))
     .order_by(history.c.seq)
     .limit(bindparam("most"))
 )
-_STORED_TASKS = select(tasks.c.index, tasks.c.status).where(tasks.c.execution == _NUMBER).order_by(tasks.c.index)
+_STORED_TASKS = (
+    select(tasks.c.index, tasks.c.status).where(tasks.c.execution == number_of_execution).order_by(tasks.c.index)
+)
 _STORED_ATTEMPTS = (
     select(attempts.c.index, attempts.c.state)
-    .where(attempts.c.execution == _NUMBER)
+    .where(attempts.c.execution == number_of_execution)
     .order_by(attempts.c.index, attempts.c.number)
 )
 

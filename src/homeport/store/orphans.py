@@ -14,8 +14,9 @@ from homeport.store.records import Orphan
 from homeport.store.rows import micros, moment
 
 SHOWN = 100  # rows of one kind; more say nothing new
-STAGED_S = 20 * 60  # the garbage loop removes staged executions after fifteen minutes
-PRUNED_S = 25 * 3600  # and revoked keys a day after they expire
+# The garbage loop discards at each pass what nobody stages any more; staging a million tasks takes less than this.
+STAGED_S = 20 * 60
+PRUNED_S = 25 * 3600  # that loop prunes revoked keys a day after they expire
 RUNNING, PENDING = TASK_CODES[TaskStatus.RUNNING], TASK_CODES[TaskStatus.PENDING]
 _ENDED = ", ".join(f"'{status.value}'" for status in ExecutionStatus if status.terminal)
 

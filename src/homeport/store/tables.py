@@ -18,7 +18,9 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    bindparam,
     literal_column,
+    select,
     text,
 )
 
@@ -332,6 +334,8 @@ history = Table(
     sqlite_with_rowid=False,
 )
 
+# Of the execution whose id the parameter `execution_id` is; rows of tasks, attempts and history name it by its number.
+number_of_execution = select(executions.c.number).where(executions.c.id == bindparam("execution_id")).scalar_subquery()
 # The codes of `homeport.store.tasks`, written out because an index over a part of a table needs a constant; the
 # statements use these same two expressions, or neither database would use the index.
 pending_tasks = tasks.c.status == literal_column("0")

@@ -28,7 +28,7 @@ from homeport.store.history import (
 )
 from homeport.store.records import Attempt, Task, TaskFinish
 from homeport.store.rows import MOMENT, OBJECT, Codec, Form, coded, conflict, maybe, micros
-from homeport.store.tables import attempts, executions, open_attempts, pending_tasks, tasks
+from homeport.store.tables import attempts, executions, number_of_execution, open_attempts, pending_tasks, tasks
 
 _NOT_BEFORE = Form(
     lambda moment: 0 if moment is None else micros(moment),
@@ -61,11 +61,10 @@ _ATTEMPT = Codec(
     outcome=maybe(_OUTCOME),
 )
 
-_NUMBER = select(executions.c.number).where(executions.c.id == bindparam("execution_id")).scalar_subquery()
-_OF_EXECUTION = tasks.c.execution == _NUMBER
+_OF_EXECUTION = tasks.c.execution == number_of_execution
 _IS_TASK = (_OF_EXECUTION, tasks.c.index == bindparam("at"))
 _IS_ATTEMPT = (
-    attempts.c.execution == _NUMBER,
+    attempts.c.execution == number_of_execution,
     attempts.c.index == bindparam("at"),
     attempts.c.number == bindparam("nth"),
 )
@@ -97,7 +96,11 @@ _RELEASE_DUE = update(tasks).where(_OF_EXECUTION, pending_tasks, tasks.c.not_bef
 _waiting = tasks.alias("waiting")
 _NEXT = (
     select(_waiting.c.index)
-    .where(_waiting.c.execution == _NUMBER, _waiting.c.status == literal_column("0"), _waiting.c.not_before == 0)
+    .where(
+        _waiting.c.execution == number_of_execution,
+        _waiting.c.status == literal_column("0"),
+        _waiting.c.not_before == 0,
+    )
     .order_by(_waiting.c.index)
     .limit(bindparam("most"))
     .with_for_update(skip_locked=True)
@@ -179,9 +182,10 @@ _TASKS = (
     .order_by(tasks.c.index)
     .limit(bindparam("most"))
 )
+_ONE_ATTEMPT = select(*_ATTEMPT.columns).where(*_IS_ATTEMPT)
 _ATTEMPTS = (
     select(*_ATTEMPT.columns)
-    .where(attempts.c.execution == _NUMBER, attempts.c.index == bindparam("at"))
+    .where(attempts.c.execution == number_of_execution, attempts.c.index == bindparam("at"))
     .order_by(attempts.c.number)
 )
 _OPEN = (
@@ -303,8 +307,8 @@ class SqlTasks:
     def attempt(self, unit: UnitId) -> Attempt | None:
         if (place := _place(unit)) is None:
             return None
-        found = self.attempts(place["execution_id"], place["at"])
-        return next((attempt for attempt in found if attempt.number == place["nth"]), None)
+        row = self._connection.execute(_ONE_ATTEMPT, place).mappings().first()
+        return None if row is None else _attempt(place["execution_id"], row)
 
     def attempts(self, execution_id: ExecutionId, index: int) -> list[Attempt]:
         values = {"execution_id": execution_id, "at": index}

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from homeport.core.errors import Denied
+from homeport.core.units import signal_name
 
 _AS_OWNER = "Run this as the user that started Homeport, or as root."
 _START_TIME_FIELD = 22  # of /proc/PID/stat, counted from one: clock ticks since boot
@@ -116,7 +117,7 @@ class Handle:
         if code is None:
             return "ended"
         if code < 0:
-            return f"was killed by {signal.Signals(-code).name}"
+            return f"was killed by {signal_name(-code)}"
         return f"ended with exit code {code}"
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
 """The history checker: a history that the rules make is flawless, and each kind of flaw in one is found."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from homeport.core.units import Outcome
 from homeport.jobs.entries import Entry, EntryKind, Stored, StoredTask
 from homeport.jobs.execution import Counts, status_of
-from homeport.jobs.history import VIOLATIONS_KEPT, check, examine
+from homeport.jobs.history import VIOLATIONS_KEPT, Violation, examine
 from homeport.jobs.retry import AttemptRule, after_attempt
 from homeport.jobs.states import AttemptState, ExecutionStatus, TaskStatus
 
@@ -148,6 +148,10 @@ def test_a_history_that_the_rules_make_is_flawless_at_any_moment(seed: int) -> N
     assert report.terminal == sum(task.terminal for task in one.tasks)
     assert report.most_at_once <= one.parallelism
     assert report.run_twice == 0
+
+
+def check(history: Iterable[Entry], stored: Stored) -> list[Violation]:
+    return examine(history, stored).violations
 
 
 def places(history: list[Entry], true: Callable[[Entry], bool]) -> list[int]:
