@@ -129,6 +129,11 @@ class DataDir:
         """The socket of a part: `server`, `internal`, `edge`, `node`, `xds` or `envoy-admin`."""
         return self.sockets / f"{name}.sock"
 
+    @property
+    def envoy_config(self) -> Path:
+        """What Envoy starts with. No other process has it in its command."""
+        return self.sockets / "envoy.json"
+
     def create(self) -> None:
         """Make every directory with its mode, durably. Safe to repeat."""
         new = not self.root.exists()

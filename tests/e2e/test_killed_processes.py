@@ -216,7 +216,7 @@ def test_a_killed_up_is_followed_by_one_that_cuts_nothing(running: System) -> No
     with traffic(running) as loads:
         assert before.supervisor is not None
         kill(before.supervisor)
-        eventually(lambda: identify(before.supervisor.pid) != before.supervisor, "up is dead")  # type: ignore[union-attr]
+        eventually(lambda: not before.supervisor.lives(), "up is dead")  # type: ignore[union-attr]
         flows_on(loads)
         done = running.command("up", "--detach")
         assert done.returncode == 0, done.stdout + done.stderr

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 from homeport.settings import DataDir
-from homeport.supervise.processes import ProcessId, identify
 from homeport.supervise.state import UpState, read_state
 
 HOMEPORT = [sys.executable, "-c", "from homeport.cli.main import run; run()"]
@@ -45,10 +44,6 @@ def eventually(fact: Callable[[], bool], what: str, bound_s: float = 60.0) -> No
     while not fact():
         assert time.monotonic() < deadline, what
         time.sleep(0.05)
-
-
-def lives(process: ProcessId) -> bool:
-    return identify(process.pid) == process
 
 
 def ready(state: UpState) -> bool:
@@ -88,7 +83,7 @@ def test_detached_it_is_ready_at_once(data: Path) -> None:
     state = read_state(DataDir(data))
     assert ready(state)
     assert set(state.components) == {"node", "server", "edge", "envoy"}
-    assert all(lives(held) for held in state.components.values())
+    assert all(held.lives() for held in state.components.values())
 
 
 def test_the_first_key_is_private_and_works(data: Path) -> None:
@@ -143,7 +138,7 @@ def test_after_a_killed_up_the_next_one_takes_over_what_lives(data: Path) -> Non
     before = read_state(DataDir(data))
     assert before.supervisor is not None
     os.kill(before.supervisor.pid, signal.SIGKILL)
-    eventually(lambda: before.supervisor is None or not lives(before.supervisor), "up still lives")
+    eventually(lambda: before.supervisor is None or not before.supervisor.lives(), "up still lives")
     assert ready(before), "the system goes on without its supervisor"
     started = homeport("up", "--data", str(data), "--detach")
     assert started.returncode == 0, started.stderr
@@ -186,7 +181,7 @@ def test_a_second_start_finds_everything_and_ctrl_c_leaves_nothing(tmp_path: Pat
     assert homeport("apply", "--data", str(root), "-f", "-", input=policy).returncode == 0
     interrupt(first)
     assert naming(root) == []
-    assert not any(lives(held) for held in state.components.values())
+    assert not any(held.lives() for held in state.components.values())
 
     second = subprocess.Popen(words, env=environment(), stdout=subprocess.PIPE, text=True)
     await_ready(second)

@@ -7,6 +7,7 @@ PAGE_LIMIT = 50  # public contract, default
 PAGE_LIMIT_MAX = 200  # public contract, clamped
 STOP_GRACE_S = 10  # from SIGTERM to SIGKILL of tasks that are stopped, where the caller says nothing
 STOP_GRACE_S_MAX = 600  # longer is a plain cancel
+DRAIN_S_MAX = 24 * 3600  # how long a stop of Homeport may wait for what is under way
 HISTORY_PAGE_LIMIT = 1000
 HISTORY_PAGE_LIMIT_MAX = 10_000
 EXECUTION_PAGE_LIMIT = 20  # public contract

@@ -11,11 +11,10 @@ _LEAST = 16
 _PER_CONNECTION = 2  # the gateway's: one to the client, one to the program
 
 
-def raise_open_files() -> int:
-    """Raise this process's limit, which its children inherit, to the machine's. Returns it."""
+def raise_open_files() -> None:
+    """Raise this process's limit, which its children inherit, to the machine's."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard
 
 
 def hard_limit() -> int:

@@ -70,6 +70,20 @@ def _draft(path: Path, content: bytes) -> Path:
     return draft
 
 
+def replace_text(path: Path, text: str, draft: Path) -> None:
+    """Have `path` hold `text`, all of it or what it held before, also after a loss of power; not private. Raises
+    OSError, and leaves no draft then."""
+    try:
+        with draft.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())  # else some file systems keep the new name with nothing in it
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in `folder` durable: a file that was moved there and synchronised may otherwise be gone, name and
     all, after a loss of power."""

@@ -15,6 +15,8 @@ from homeport.leaks.machine import Entry, Process
 from homeport.leaks.observation import Observation
 from homeport.node.stage import stage_folder
 from homeport.reconcile.garbage import INTERVAL_S, UPLOAD_WAIT_S, YOUNG_S
+from homeport.supervise.strays import component_of
+from homeport.supervise.takeover import GATEWAY
 from homeport.workloads.states import ReplicaState
 
 GARBAGE_S = (
@@ -40,10 +42,11 @@ def stray_components(seen: Observation) -> Iterator[Finding]:
     parents = {process.pid: process.parent for process in seen.processes}
     told = set()
     for process in seen.processes:
-        name = _component(process, seen)
+        name = component_of(process.words, seen.data)
         if not name or process.unit is not None or process.zombie or _below(process.pid, own, parents):
             continue
-        yield _process(process, f"{name} of this directory that `up` did not write down", pending=False)
+        part = "gateway" if name == GATEWAY else name
+        yield _process(process, f"the {part} of this directory that `up` did not write down", pending=False)
         above = known.get(process.parent)
         if above is not None and "homeport.supervise" in above.words and above.pid not in told:
             told.add(above.pid)
@@ -261,18 +264,6 @@ CHECKS: tuple[Check, ...] = (
 def check(seen: Observation) -> list[Finding]:
     """What all checks find, pending things among it."""
     return [finding for look in CHECKS for finding in look(seen)]
-
-
-def _component(process: Process, seen: Observation) -> str | None:
-    """Which part of Homeport the process is, if it works for this directory."""
-    words = process.words
-    if str(seen.data.sockets / "envoy.json") in words:
-        return "the gateway"
-    if "--data" not in words[:-1] or words[words.index("--data") + 1] != str(seen.data.root):
-        return None
-    if "--check" in words:  # `homeport doctor` looks at the machine
-        return None
-    return next((f"the {part}" for part in ("node", "server", "edge") if f"homeport.{part}" in words), None)
 
 
 def _removes(process: Process, seen: Observation) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from homeport.core.clock import SystemClock
 from homeport.node.cgroups import ROOT
+from homeport.node.processes import stat_fields
 
 PROC = Path("/proc")
 _TICKS_S = os.sysconf("SC_CLK_TCK")
@@ -59,11 +60,11 @@ def processes(group: str, units: Path) -> tuple[Process, ...]:
 
 def _process(entry: str, uptime: float) -> Process | None:
     try:
-        text = (PROC / entry / "stat").read_text(errors="replace")
         words = (PROC / entry / "cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
     except OSError:
         return None
-    fields = text[text.rindex(")") + 2 :].split()
+    if (fields := stat_fields(entry)) is None:
+        return None
     started = int(fields[19])
     return Process(
         pid=int(entry),

@@ -7,7 +7,6 @@ read one after another, so a thing on its way can look like nobody's: `homeport.
 
 import json
 import socket
-from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from http.client import HTTPException
@@ -30,10 +29,9 @@ from homeport.reconcile.observation import read_workloads
 from homeport.reconcile.routes import route_of
 from homeport.settings import DataDir
 from homeport.store.contract import Transaction
-from homeport.store.records import Attempt, Orphan, Replica, Revision
+from homeport.store.records import Attempt, Orphan, Replica
 from homeport.store.sqlite import read_beside
-from homeport.supervise.probe import UnixConnection
-from homeport.supervise.processes import Handle, ProcessId
+from homeport.supervise import probe
 from homeport.supervise.region import draft_of
 from homeport.supervise.state import read_state
 from homeport.workloads.states import RevisionState
@@ -50,9 +48,7 @@ class Rows:
     attempts: tuple[Attempt, ...] = ()
     building: frozenset[str] = frozenset()
     workloads: frozenset[str] = frozenset()
-    workspaces: frozenset[str] = frozenset()
     digests: frozenset[str] = frozenset()
-    uploading: frozenset[str] = frozenset()
     routes: frozenset[str] = frozenset()
     orphans: tuple[Orphan, ...] = ()
 
@@ -101,8 +97,8 @@ def observe(data: DataDir) -> Observation:
     except ValueError as error:
         raise Unavailable(f"{error}.", hint=f"Stop what is left of Homeport here, then remove {data.state}.") from error
     group = installation_name(data.root)
-    components = {name: identity.pid for name, identity in state.components.items() if _lives(identity)}
-    supervisor = state.supervisor.pid if state.supervisor and _lives(state.supervisor) else None
+    components = {name: identity.pid for name, identity in state.components.items() if identity.lives()}
+    supervisor = state.supervisor.pid if state.supervisor and state.supervisor.lives() else None
     holders = (components.get("node"), supervisor)
     processes = machine.processes(group, data.node / "units")
     folders, groups = machine.children(data.node / "units"), machine.groups(group)
@@ -130,13 +126,6 @@ def observe(data: DataDir) -> Observation:
         gateway=_gateway(data),
         rows=read_beside(data.database, _read_rows) if data.database.exists() else None,
     )
-
-
-def _lives(identity: ProcessId) -> bool:
-    handle = Handle.open(identity)
-    if handle is not None:
-        handle.close()
-    return handle is not None
 
 
 def _outside(data: DataDir, group: str) -> list[Path]:
@@ -194,9 +183,7 @@ def _gateway(data: DataDir) -> frozenset[str] | None:
 
 
 def _dumped(admin: Path, kind: str) -> list[str]:
-    with closing(UnixConnection(admin, ANSWER_S)) as connection:
-        connection.request("GET", _DUMP + kind)
-        configs = json.loads(connection.getresponse().read()).get("configs", [])
+    configs = json.loads(probe.ask(admin, "GET", _DUMP + kind, ANSWER_S)).get("configs", [])
     parts = {"dynamic_active_clusters": "cluster", "dynamic_route_configs": "route_config"}
     if kind in parts:
         return [config[parts[kind]]["name"] for config in configs]
@@ -205,8 +192,6 @@ def _dumped(admin: Path, kind: str) -> list[str]:
 
 def _read_rows(tx: Transaction) -> Rows:
     now = SystemClock().now()
-    building = tx.revisions.in_states([RevisionState.BUILDING])
-    uploading = tx.revisions.in_states([RevisionState.UPLOADING])
     found = (route_of(one.resource, one.revisions, one.replicas) for one in read_workloads(tx))
     names = [
         name
@@ -217,15 +202,9 @@ def _read_rows(tx: Transaction) -> Rows:
     return Rows(
         replicas=tuple(tx.replicas.every()),
         attempts=tuple(attempt for attempt, _ in tx.executions.open_attempts()),
-        building=frozenset(_ids(building)),
-        uploading=frozenset(_ids(uploading)),
+        building=frozenset(revision.id for revision in tx.revisions.in_states([RevisionState.BUILDING])),
         workloads=frozenset(uid for kind in (Kind.AGENT, Kind.JOB) for uid in tx.resources.uids(kind)),
-        workspaces=frozenset(workspace.name for workspace in tx.identities.workspaces()),
         digests=frozenset(tx.revisions.digests()),
         routes=frozenset(names),
         orphans=tuple(tx.orphans(now)),
     )
-
-
-def _ids(revisions: list[Revision]) -> list[str]:
-    return [revision.id for revision in revisions]

@@ -8,6 +8,8 @@ import fcntl
 import os
 from pathlib import Path
 
+from homeport.core.private import replace_text
+
 BLOCK_BYTES = 64 * 1024  # a multiple of every usual file system's
 _KEEP_SIZE, _PUNCH_HOLE = 1, 2
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -35,13 +37,7 @@ def replace(path: Path, text: str) -> None:
     """Have `path` hold `text`, all of it or what it held before. Raises OSError."""
     if path.exists() and path.read_text() == text:
         return
-    fresh = path.with_name(path.name + ".new")
-    try:
-        fresh.write_text(text)
-        fresh.rename(path)
-    except OSError:
-        fresh.unlink(missing_ok=True)
-        raise
+    replace_text(path, text, path.with_name(path.name + ".new"))
 
 
 def write_all(handle: int, data: bytes) -> None:

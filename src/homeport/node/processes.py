@@ -24,13 +24,13 @@ def boot_id() -> str:
 
 def start_ticks(pid: int | str) -> int | None:
     """When `pid` started, in clock ticks since the boot; None if it is gone. With the pid it names one process."""
-    fields = _stat_fields(pid)
+    fields = stat_fields(pid)
     return int(fields[19]) if fields else None
 
 
 def parent(pid: int) -> int | None:
     """The parent's pid; None if `pid` is gone."""
-    fields = _stat_fields(pid)
+    fields = stat_fields(pid)
     return int(fields[1]) if fields else None
 
 
@@ -46,7 +46,7 @@ def children_by_parent() -> dict[int, list[int]]:
     """Every process of the machine under its parent. One pass over /proc serves all units."""
     found: dict[int, list[int]] = {}
     for entry in os.listdir(PROC):
-        if entry.isdigit() and (fields := _stat_fields(entry)):
+        if entry.isdigit() and (fields := stat_fields(entry)):
             found.setdefault(int(fields[1]), []).append(int(entry))
     return found
 
@@ -97,7 +97,7 @@ def proportional_bytes(pids: Iterable[int]) -> int:
 
 def thread_count(pids: Iterable[int]) -> int:
     """How many tasks (threads included) the processes have together: what a pids cgroup counts."""
-    return sum(int(fields[17]) for pid in pids if (fields := _stat_fields(pid)))
+    return sum(int(fields[17]) for pid in pids if (fields := stat_fields(pid)))
 
 
 def tasks_of_user(uid: int) -> int:
@@ -147,7 +147,7 @@ def signal_handle(handle: int, number: signal.Signals) -> None:
         signal.pidfd_send_signal(handle, number)
 
 
-def _stat_fields(pid: int | str) -> list[str] | None:
+def stat_fields(pid: int | str) -> list[str] | None:
     """The fields of /proc/PID/stat from the third (state) on; the name before them may hold anything."""
     try:
         text = (PROC / str(pid) / "stat").read_text(errors="replace")

@@ -14,10 +14,10 @@ from homeport.core.clock import SystemClock
 from homeport.core.errors import Conflict, Unavailable
 from homeport.settings import DataDir
 from homeport.supervise.drain import DRAIN_S, Patience, Plant, Work, drain, show_waiting
-from homeport.supervise.processes import Handle, ProcessId
+from homeport.supervise.processes import Handle
 from homeport.supervise.programs import end_programs
 from homeport.supervise.progress import Progress
-from homeport.supervise.state import Lock, UpState, read_state, write_state
+from homeport.supervise.state import Book, Lock, UpState, read_state
 from homeport.supervise.strays import with_strays
 from homeport.supervise.takeover import NODE, end_component, stop_rank
 
@@ -109,37 +109,32 @@ def _stop_leftovers(data: DataDir, progress: Progress, plant: Plant, drain_s: fl
         hint = "Try again when it is done."
         raise Conflict(f"Another command starts or stops what runs with {data.root}.", hint=hint)
     try:
-        state = with_strays(data, _read(data))
-        living = {name: Handle.open(held) for name, held in state.components.items()}
+        book = Book(data, replace(with_strays(data, _read(data)), ready=False, stopping={}))
+        living = {name: Handle.open(held) for name, held in book.state.components.items()}
         if not any(living.values()):
-            state = replace(state, components={}, versions={})
-            ended = _end_programs(data, state, progress)
-            write_state(data, replace(state, supervisor=None, stopping=None))
-            data.remove_sockets()
-            return {} if ended else None
+            book.state = replace(book.state, components={}, versions={})
+            return {} if _end_rest(data, book, progress) else None
         # Should this be killed, the next `up` knows that these take nothing new any more.
-        write_state(data, replace(state, ready=False, stopping={}))
+        book.change(book.state)
         stopped = _drain(plant, progress, drain_s)
         for name in sorted(living, key=stop_rank):
             if (handle := living[name]) is not None:
                 end_component(name, handle, progress)
-            state = state.with_component(name, None)
-            write_state(data, replace(state, ready=False, stopping={}))
-        _end_programs(data, state, progress)
-        data.remove_sockets()
-        write_state(data, replace(state, ready=False, supervisor=None, stopping=None, stopped=stopped))
+            book.record(name, None)
+        book.state = replace(book.state, stopped=stopped)
+        _end_rest(data, book, progress)
         return stopped
     finally:
         lock.release()
 
 
-def _end_programs(data: DataDir, state: UpState, progress: Progress) -> bool:
-    """Programs of a node that was killed go on; after this nothing of the installation runs."""
-
-    def record(node: ProcessId | None) -> None:
-        write_state(data, replace(state.with_component(NODE, node), ready=False, stopping={}))
-
-    return end_programs(data, progress, record, sandboxed=state.sandboxed)
+def _end_rest(data: DataDir, book: Book, progress: Progress) -> bool:
+    """End the programs of a node that was killed, which go on; after this nothing of the installation runs. Returns
+    whether there were any."""
+    ended = end_programs(data, progress, lambda node: book.record(NODE, node), sandboxed=book.state.sandboxed)
+    data.remove_sockets()
+    book.change(replace(book.state, supervisor=None, stopping=None))
+    return ended
 
 
 def _drain(plant: Plant, progress: Progress, drain_s: float) -> dict[str, Any]:

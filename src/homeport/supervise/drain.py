@@ -20,7 +20,6 @@ from homeport.supervise.progress import Progress
 log = logging.getLogger(__name__)
 
 DRAIN_S = 30.0  # by default
-DRAIN_MOST_S = 24 * 3600.0
 _TURN_S = 0.1
 _ANSWER_S = 5.0  # what a server under load may take to say what is under way
 _FOR_REQUESTS = 0.2  # of the time is left for requests where tasks would take all of it

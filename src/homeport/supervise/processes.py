@@ -15,6 +15,7 @@ from typing import Any
 
 from homeport.core.errors import Denied
 from homeport.core.units import signal_name
+from homeport.node.processes import boot_id
 
 _AS_OWNER = "Run this as the user that started Homeport, or as root."
 _START_TIME_FIELD = 22  # of /proc/PID/stat, counted from one: clock ticks since boot
@@ -28,6 +29,10 @@ class ProcessId:
     pid: int
     started: int
     boot: str
+
+    def lives(self) -> bool:
+        """Whether it is there now. Whoever is about to signal it holds it first: `Handle.open`."""
+        return identify(self.pid) == self
 
     def to_json(self) -> dict[str, Any]:
         return {"pid": self.pid, "started": self.started, "boot": self.boot}
@@ -43,7 +48,7 @@ def identify(pid: int) -> ProcessId | None:
     fields = _fields(pid)
     if not fields or fields[0] in ("Z", "X"):
         return None
-    return ProcessId(pid=pid, started=int(fields[_START_TIME_FIELD - 3]), boot=_boot())
+    return ProcessId(pid=pid, started=int(fields[_START_TIME_FIELD - 3]), boot=boot_id())
 
 
 def is_halted(pid: int) -> bool:
@@ -71,7 +76,7 @@ class Handle:
     @classmethod
     def open(cls, identity: ProcessId) -> "Handle | None":
         """Hold the process if it still lives and is the same one, else None."""
-        if identity.boot != _boot():
+        if identity.boot != boot_id():
             return None
         try:
             pidfd = os.pidfd_open(identity.pid)
@@ -162,9 +167,5 @@ def spawn(argv: Sequence[str], *, log: Path, env: Mapping[str, str] | None = Non
         )
     identity = identify(child.pid)
     if identity is None:  # only if it was killed within these microseconds; it cannot have been reaped
-        identity = ProcessId(pid=child.pid, started=0, boot=_boot())
+        identity = ProcessId(pid=child.pid, started=0, boot=boot_id())
     return Starting(Handle(identity, os.pidfd_open(child.pid), child), child)
-
-
-def _boot() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

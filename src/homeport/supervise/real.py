@@ -103,6 +103,6 @@ def _write_bootstrap(data: DataDir, host: str, port: int) -> Path:
         edge=data.socket("edge"),
         admin=data.socket("envoy-admin"),
     )
-    path = data.sockets / "envoy.json"
+    path = data.envoy_config
     path.write_text(json.dumps(bootstrap(sockets=sockets, host=host, port=port, files=hard_limit()), indent=1))
     return path

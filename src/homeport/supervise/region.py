@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 
 from homeport.core.errors import Invalid
+from homeport.core.private import replace_text
 from homeport.policy.rules import CONTINENTS
 
 _TABLE = "[regions.local]"
@@ -30,9 +31,7 @@ def set_local_region(config: Path, country: str | None, continent: str | None) -
     text = config.read_text() if config.exists() else ""
     changed = _with_values(text, values)
     _check(config, text, changed, values)
-    fresh = draft_of(config)
-    fresh.write_text(changed)
-    fresh.replace(config)
+    replace_text(config, changed, draft_of(config))
 
 
 def draft_of(config: Path) -> Path:

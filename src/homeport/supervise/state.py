@@ -4,14 +4,18 @@
 
 import fcntl
 import json
+import logging
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from homeport.core.errors import Denied
+from homeport.core.private import replace_text
 from homeport.settings import DataDir
 from homeport.supervise.processes import ProcessId
+
+log = logging.getLogger(__name__)
 
 WORKSPACE = "default"  # the workspace that the server makes at its first start
 
@@ -100,12 +104,33 @@ def read_state(data: DataDir) -> UpState:
 def write_state(data: DataDir, state: UpState) -> None:
     """Replace the state. A reader sees the old or the new one, never a part, also after a loss of power: that may lose
     the new one, but then the processes in it are gone too."""
-    fresh = data.state.with_suffix(".new")
-    with fresh.open("w") as file:
-        file.write(json.dumps(state.to_json(), indent=2) + "\n")
-        file.flush()
-        os.fsync(file.fileno())  # else some file systems keep the new name with nothing in it
-    os.replace(fresh, data.state)
+    replace_text(data.state, json.dumps(state.to_json(), indent=2) + "\n", data.state.with_suffix(".new"))
+
+
+class Book:
+    """The state file, kept as things happen. While the disk takes nothing, what is new stays in memory."""
+
+    def __init__(self, data: DataDir, state: UpState) -> None:
+        self._data = data
+        self._kept = True
+        self.state = state
+
+    def change(self, state: UpState) -> None:
+        self.state = state
+        self._kept = False
+        self.keep()
+
+    def keep(self) -> None:
+        if self._kept:
+            return
+        try:
+            write_state(self._data, self.state)
+            self._kept = True
+        except OSError as exc:
+            log.warning("cannot write %s: %s", self._data.state, exc)
+
+    def record(self, name: str, identity: ProcessId | None, version: str = "") -> None:
+        self.change(self.state.with_component(name, identity, version))
 
 
 class Lock:

@@ -21,7 +21,7 @@ from homeport.supervise.processes import Handle, ProcessId, identify, is_halted
 from homeport.supervise.programs import end_programs
 from homeport.supervise.progress import Progress
 from homeport.supervise.region import set_local_region
-from homeport.supervise.state import Lock, UpState, read_state, write_state
+from homeport.supervise.state import Book, Lock, UpState, read_state, write_state
 from homeport.supervise.strays import with_strays
 from homeport.supervise.supervisor import Component, StopAsked, Supervisor
 from homeport.supervise.takeover import NODE, Wanted, take_over
@@ -56,32 +56,6 @@ class Parts:
     components: Callable[[UpOptions, int], Sequence[Component]]
     check_host: Callable[[UpOptions], Sequence[str]]
     plant: Callable[[DataDir], Plant]
-
-
-class Book:
-    """The state file, kept as things happen. While the disk takes nothing, what is new stays in memory."""
-
-    def __init__(self, data: DataDir, state: UpState) -> None:
-        self._data = data
-        self._kept = True
-        self.state = state
-
-    def change(self, state: UpState) -> None:
-        self.state = state
-        self._kept = False
-        self.keep()
-
-    def keep(self) -> None:
-        if self._kept:
-            return
-        try:
-            write_state(self._data, self.state)
-            self._kept = True
-        except OSError as exc:
-            log.warning("cannot write %s: %s", self._data.state, exc)
-
-    def record(self, name: str, identity: ProcessId | None, version: str = "") -> None:
-        self.change(self.state.with_component(name, identity, version))
 
 
 def up(

@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 import httpx
 
 from homeport.settings import DataDir
-from homeport.supervise.processes import identify
 from homeport.supervise.state import read_state
 
 T = TypeVar("T")
@@ -72,7 +71,7 @@ class System:
         """Whether `homeport up` and each component is the process that is written down."""
         state = read_state(self.data)
         held = [state.supervisor, *(state.components.get(name) for name in COMPONENTS)]
-        return all(one is not None and identify(one.pid) == one for one in held)
+        return all(one is not None and one.lives() for one in held)
 
     def close(self) -> None:
         """Its connections; `up` makes them anew."""

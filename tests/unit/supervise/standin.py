@@ -18,6 +18,7 @@ from homeport.supervise.drain import Work
 from homeport.supervise.interrupts import Interrupts
 from homeport.supervise.processes import Handle, Starting
 from homeport.supervise.progress import PlainProgress
+from homeport.supervise.state import Book
 from homeport.supervise.supervisor import Component
 from homeport.supervise.up import Parts, UpOptions, explain, up
 
@@ -66,6 +67,7 @@ def die_at(count: int) -> None:
 
     for holder, name in (
         (sys.modules[up.__module__], "write_state"),
+        (sys.modules[Book.__module__], "write_state"),
         (supervisor, "spawn"),
         (Starting, "admit"),
         (Handle, "send"),

@@ -18,7 +18,7 @@ import pytest
 from homeport.settings import DataDir
 from homeport.supervise.down import down
 from homeport.supervise.drain import RealPlant
-from homeport.supervise.processes import ProcessId, identify
+from homeport.supervise.processes import identify
 from homeport.supervise.progress import PlainProgress
 from homeport.supervise.state import UpState, read_state
 
@@ -102,10 +102,6 @@ def free_port() -> int:
         return port
 
 
-def lives(process: ProcessId) -> bool:
-    return identify(process.pid) == process
-
-
 def eventually(fact: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + BOUND_S
     while not fact():
@@ -116,10 +112,10 @@ def eventually(fact: Callable[[], bool], what: str) -> None:
 def test_a_stop_ends_everything_in_order_and_exits_zero(start: Callable[..., Up]) -> None:
     up = start("--port", str(free_port()))
     state = up.ready()
-    assert all(lives(held) for held in state.components.values())
+    assert all(held.lives() for held in state.components.values())
     assert state.supervisor is not None and state.supervisor.pid == up.process.pid
     assert up.end(signal.SIGINT) == 0
-    assert not any(lives(held) for held in state.components.values())
+    assert not any(held.lives() for held in state.components.values())
     after = up.state()
     assert (after.components, after.supervisor, after.ready) == ({}, None, False)
     up.lines.clear()
@@ -135,7 +131,7 @@ def test_a_killed_component_is_started_again(start: Callable[..., Up], name: str
     before = up.ready().components[name]
     os.kill(before.pid, signal.SIGKILL)
     eventually(lambda: up.state().components.get(name, before) != before, "not restarted")
-    assert lives(up.state().components[name])
+    assert up.state().components[name].lives()
     assert "was killed by SIGKILL" in up.wait_line(f"!   {name}")
 
 
@@ -152,7 +148,7 @@ def test_a_second_start_is_refused_with_the_pid_and_the_address(start: Callable[
     refusal = second.wait_line("REFUSED")
     assert f"process {first.process.pid}" in refusal and str(state.port) in refusal
     assert second.process.wait(BOUND_S) == 1
-    assert all(lives(held) for held in state.components.values())
+    assert all(held.lives() for held in state.components.values())
 
 
 def test_after_a_killed_up_the_next_one_goes_on_with_all_that_lives(start: Callable[..., Up]) -> None:
@@ -160,7 +156,7 @@ def test_after_a_killed_up_the_next_one_goes_on_with_all_that_lives(start: Calla
     before = first.ready()
     first.process.kill()
     first.process.wait(BOUND_S)
-    assert all(lives(held) for held in before.components.values())
+    assert all(held.lives() for held in before.components.values())
     after = start().ready()
     assert after.port == before.port
     assert after.components == before.components
@@ -171,7 +167,7 @@ def test_down_stops_a_running_up(start: Callable[..., Up]) -> None:
     state = up.ready()
     assert stop(up.data) is not None
     assert up.process.wait(BOUND_S) == 0
-    assert not any(lives(held) for held in state.components.values())
+    assert not any(held.lives() for held in state.components.values())
     assert stop(up.data) is None
 
 
@@ -181,7 +177,7 @@ def test_down_stops_what_a_killed_up_left(start: Callable[..., Up]) -> None:
     up.process.kill()
     up.process.wait(BOUND_S)
     assert stop(up.data) is not None
-    assert not any(lives(held) for held in state.components.values())
+    assert not any(held.lives() for held in state.components.values())
 
 
 def test_down_never_signals_a_process_that_took_over_the_pid(start: Callable[..., Up]) -> None:
@@ -214,7 +210,7 @@ def test_a_component_that_ignores_the_stop_is_killed(start: Callable[..., Up]) -
     up = start("--port", str(free_port()), "--stubborn", "server")
     state = up.ready()
     assert up.end() == 0
-    assert not lives(state.components["server"])
+    assert not state.components["server"].lives()
     up.wait_line("!   server did not stop in time")
 
 
@@ -224,7 +220,7 @@ def test_a_second_request_to_stop_hurries(start: Callable[..., Up]) -> None:
     up.process.send_signal(signal.SIGINT)
     up.wait_line("ok  edge stopped")
     assert up.end(signal.SIGINT) == 0
-    assert not any(lives(held) for held in state.components.values())
+    assert not any(held.lives() for held in state.components.values())
 
 
 def test_a_given_port_that_is_taken_names_its_holder(start: Callable[..., Up]) -> None:
@@ -360,7 +356,7 @@ def test_a_component_of_a_dead_up_that_does_not_answer_is_killed(start: Callable
     os.kill(before.components["envoy"].pid, signal.SIGSTOP)
     second = start()
     after = second.ready()
-    assert not lives(before.components["envoy"]) and after.components["node"] == before.components["node"]
+    assert not before.components["envoy"].lives() and after.components["node"] == before.components["node"]
     second.wait_line("!   envoy of the earlier start does not answer and is killed")
 
 

@@ -122,16 +122,13 @@ def _require_agent(client: "Homeport", name: str) -> None:
 
 
 def _allow_descriptors(concurrency: int) -> None:
-    import resource
+    from homeport.core.open_files import hard_limit, raise_open_files
 
     wanted = concurrency + _SPARE_DESCRIPTORS
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft >= wanted or soft == resource.RLIM_INFINITY:
-        return
-    if hard != resource.RLIM_INFINITY and hard < wanted:
-        rule = f"needs {wanted} file descriptors, and this shell allows {hard}"
+    if (most := hard_limit()) < wanted:
+        rule = f"needs {wanted} file descriptors, and this shell allows {most}"
         raise Invalid("--concurrency", rule, value=str(concurrency), hint="`ulimit -n` shows and raises the limit.")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    raise_open_files()
 
 
 def _carried_out(plan: "Plan") -> "tuple[Report, bool]":

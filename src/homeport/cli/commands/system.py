@@ -9,6 +9,7 @@ import typer
 
 from homeport.cli.options import Data, Format, Output, Workspace
 from homeport.cli.output import duration, emit, note, table
+from homeport.core.limits import DRAIN_S_MAX
 
 _DRAIN = "Seconds for which a stop lets requests and running tasks go on; 0: none."
 
@@ -24,7 +25,7 @@ def up(
     ] = False,
     country: Annotated[str | None, typer.Option(help="Where this machine stands, such as DE; policies ask.")] = None,
     continent: Annotated[str | None, typer.Option(help="AF, AN, AS, EU, NA, OC or SA.")] = None,
-    drain: Annotated[float, typer.Option(min=0, max=86400, help=_DRAIN)] = 30,
+    drain: Annotated[float, typer.Option(min=0, max=DRAIN_S_MAX, help=_DRAIN)] = 30,
     insecure_no_sandbox: Annotated[
         bool, typer.Option("--insecure-no-sandbox", help="Run programs with your own rights. Last resort.")
     ] = False,
@@ -61,7 +62,7 @@ def _warn_of_login(data: Path | None) -> None:
 def down(
     data: Data = None,
     drain: Annotated[
-        float | None, typer.Option(min=0, max=86400, help=_DRAIN + " Default: what `up` was told.")
+        float | None, typer.Option(min=0, max=DRAIN_S_MAX, help=_DRAIN + " Default: what `up` was told.")
     ] = None,
     output: Format = Output.TEXT,
 ) -> None:
