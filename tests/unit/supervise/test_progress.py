@@ -34,6 +34,8 @@ def test_a_terminal_that_is_gone_stops_nobody(make: Callable[[], Progress], monk
     progress.done("stopped")
     progress.say("bye")
     progress.close()
+    with pytest.raises(OSError, match="Input/output error"):
+        terminal.close()  # what it still holds would go to whatever gets its number next
     os.close(theirs)
 
 
