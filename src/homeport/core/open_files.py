@@ -6,7 +6,7 @@ import resource
 import sys
 
 LOW = 16_384  # below this connections run out before anything else does
-_OWN = 200  # what the gateway needs besides connections
+_OWN = 200  # what a process of ours needs besides connections
 _LEAST = 16
 _PER_CONNECTION = 2  # the gateway's: one to the client, one to the program
 
@@ -27,6 +27,6 @@ def is_low(limit: int) -> bool:
     return limit < LOW
 
 
-def connections(limit: int) -> int:
-    """How many connections the gateway can serve at once with `limit`."""
-    return max(_LEAST, (limit - _OWN) // _PER_CONNECTION)
+def connections(limit: int, files: int = _PER_CONNECTION) -> int:
+    """How many connections a process can serve at once with `limit`, by default the gateway. files: that each takes."""
+    return max(_LEAST, (limit - _OWN) // files)

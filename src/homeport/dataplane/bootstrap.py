@@ -18,9 +18,8 @@ from homeport.dataplane.answers import local_reply_config
 TYPE = "type.googleapis.com/"
 DOWNSTREAM_CONNECTIONS = 20_000  # each needs a file descriptor, and one more upstream
 FILES = 1 << 20  # what a process may open where nobody says how much
-OWN_FILES = 200  # of server and edge, besides connections from the gateway
+_SERVER_FILES = 1  # of the server for a request: the gateway
 _EDGE_FILES = 3  # of the edge for a request: the gateway, the server, the program
-_CONNECTIONS_LEAST = 16
 DRAIN_S = 1000  # longer than the longest stream (15 minutes)
 HEADERS_KB = 60  # Envoy's default, said aloud: more is answered 431
 STREAM_IDLE_S = 100  # before a route is known; routes have their own
@@ -57,8 +56,8 @@ def bootstrap(
         "static_resources": {
             "clusters": [
                 _grpc_cluster("xds", sockets.xds),
-                _http_cluster("server", sockets.server, files - OWN_FILES),
-                _http_cluster("edge", sockets.edge, (files - OWN_FILES) // _EDGE_FILES),
+                _http_cluster("server", sockets.server, connections(files, _SERVER_FILES)),
+                _http_cluster("edge", sockets.edge, connections(files, _EDGE_FILES)),
             ],
             "listeners": [_listener(host, port)],
         },
@@ -295,7 +294,7 @@ def _http_cluster(name: str, socket: Path, connections: int) -> dict[str, Any]:
         "explicit_http_config": {"http_protocol_options": {}},
     }
     many = 100_000  # see resources.IN_FLIGHT
-    at_once = min(many, max(_CONNECTIONS_LEAST, connections))  # more wait for one of them
+    at_once = min(many, connections)  # more wait for one of them
     threshold = {"max_connections": at_once, "max_pending_requests": many, "max_requests": many, "max_retries": many}
     return {
         **_static_cluster(name, socket),

@@ -25,10 +25,6 @@ class Expectation:
     numbered: bool = False
     lines: int | None = None
 
-    @property
-    def any(self) -> bool:
-        return self.size is not None or self.sha256 is not None or self.numbered or self.lines is not None
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:

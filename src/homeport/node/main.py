@@ -104,10 +104,11 @@ async def _serve(options: argparse.Namespace, launcher: Launcher) -> int:
         supervisor = Supervisor(options.data / "node", launcher, Holding(options.socket.parent / "pipes.sock"))
     except OSError as error:
         raise Unwritable(error) from error
-    server = Server(options.socket, supervisor, facts(launcher, version))
+    found = facts(launcher, version)
+    server = Server(options.socket, supervisor, found)
     await supervisor.open()
     await server.start()
-    log.info("ready: %s", facts(launcher, version))
+    log.info("ready: %s", found)
     await over.wait()
     log.info("stopping: %d units are known", len(supervisor.units()))
     await supervisor.close()

@@ -176,9 +176,8 @@ class Shelf:
         """Keep the sum, first at the expense of what ended first, then of the longest log."""
         logs = [*living]
         over = self._sum + sum(one.kept_bytes for one in logs) - self._limit
-        for folder in [*self._ended]:
-            if over <= 0:
-                return
+        while over > 0 and self._ended:
+            folder = next(iter(self._ended))
             over -= self._ended[folder]
             self.remove(folder)
             empty(folder)

@@ -35,16 +35,16 @@ class Quota:
 
     async def run(self) -> None:
         clock = SystemClock()
-        counted, free = clock.monotonic(), free_bytes(self._data)
+        counted, free = clock.monotonic(), 0
         while True:
             await asyncio.sleep(PERIOD_S)
-            now_free = free_bytes(self._data)
-            news = min([NEWS_BYTES, *(unit.spec.disk_mb * MIB // 4 for unit in self._units() if unit.lives)])
-            if free - now_free < news and clock.monotonic() - counted < REST_S:
-                free = max(free, now_free)
-                continue
-            counted, free = clock.monotonic(), now_free
             try:
+                now_free = free_bytes(self._data)
+                news = min([NEWS_BYTES, *(unit.spec.disk_mb * MIB // 4 for unit in self._units() if unit.lives)])
+                if free - now_free < news and clock.monotonic() - counted < REST_S:
+                    free = max(free, now_free)
+                    continue
+                counted, free = clock.monotonic(), now_free
                 await self._count()
             except (OSError, ValueError) as error:  # no process to be had, or it was killed: the next look is soon
                 log.warning("what units wrote cannot be counted now: %s", error)

@@ -7,7 +7,7 @@ a unit holds what it is made of; after a restart both together give the same ans
 import asyncio
 import logging
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -145,7 +145,7 @@ class Supervisor:
         except OSError as error:
             raise _unavailable("forget a unit", error) from error
         self._units.pop(unit_id, None)
-        self._ends = [end for end in self._ends if end.status.id != unit_id]
+        self._drop_end(unit)
         self._shelf.remove(unit.folder.log)
         self._trash.throw_away(unit.folder.path)
         self._journal.rewrite_if_long(self._kept)
@@ -159,17 +159,18 @@ class Supervisor:
         if self._journal.damaged:
             self._next += SKIPPED
             self._journal.owe({"next": self._next})
-        for unit in [*self._units.values()]:
-            if unit.lives:
-                self._adopt(unit)
+        living = [unit for unit in self._units.values() if unit.lives]
+        tree = processes.children_by_parent() if living else {}
+        for unit in living:
+            self._adopt(unit, tree)
         known = {unit.folder.path.name for unit in self._units.values()}
         for path in self._units_folder.iterdir():
             if path.name not in known:
                 self._end_stray(UnitId(path.name))
         for end in self._ends:
             self._shelf.add(self._folder(end.status.id).log)
-        living = {unit.spec.id for unit in self._units.values() if unit.lives}
-        cgroups.sweep(self._launcher.groups, living | self._strays.keys())
+        alive = {unit.spec.id for unit in living if unit.lives}
+        cgroups.sweep(self._launcher.groups, alive | self._strays.keys())
         self._trash.throw_away(*self._units_folder.parent.glob(f"{TRIAL}*"))  # of a node killed at its start
         self._background.spawn("watchdog", Watchdog(self._units.values, self._shelf).run())
         self._background.spawn("holding", self._holding.run(self._pipes))
@@ -227,7 +228,7 @@ class Supervisor:
         end = await self._write_down(replace(unit.status, state=state, pid=None, ended_at=now, outcome=outcome))
         unit.status = end.status
         self._holding.drop(*unit.folder.pipes)
-        self._ends.append(end)
+        self._keep_end(unit, end)
         unit.ended.set()
         self._shelf.add(unit.folder.log)
         self._news.set()
@@ -265,9 +266,9 @@ class Supervisor:
         self._trash.throw_away(stray.folder.path)
         del self._strays[stray.spec.id]
 
-    def _adopt(self, unit: Unit) -> None:
+    def _adopt(self, unit: Unit, tree: dict[int, list[int]]) -> None:
         if unit.folder.identity.exists():
-            unit.adopt(self._pump, self._background, self._ended)
+            unit.adopt(self._pump, self._background, self._ended, tree)
         else:
             self._background.spawn(f"end of {unit.spec.id}", self._never_began(unit))
 
@@ -287,12 +288,21 @@ class Supervisor:
             if unit := self._units.get(end.status.id):
                 unit.status = end.status
                 unit.ended.set()
-                self._ends.append(end)
+                self._keep_end(unit, end)
         elif "forget" in record:
-            self._units.pop(record["forget"], None)
-            self._ends = [end for end in self._ends if end.status.id != record["forget"]]
+            if unit := self._units.pop(record["forget"], None):
+                self._drop_end(unit)
         elif "next" in record:
             self._next = max(self._next, record["next"])
+
+    def _keep_end(self, unit: Unit, end: UnitExit) -> None:
+        unit.end_seq = end.seq
+        self._ends.append(end)
+
+    def _drop_end(self, unit: Unit) -> None:
+        """Thousands are forgotten in one go: found by its number."""
+        if unit.end_seq:
+            del self._ends[bisect_left(self._ends, unit.end_seq, key=lambda end: end.seq)]
 
     def _kept(self) -> Iterator[Record]:
         yield {"next": self._next}

@@ -55,6 +55,7 @@ class Unit:
         self.intent: Intent | None = None
         self.peak_bytes: int | None = None
         self.ended = asyncio.Event()
+        self.end_seq = 0  # the number of its end, once it has ended
         self._process: subprocess.Popen[bytes] | None = None
         self._monitor: int | None = None
         self._monitor_pid: int | None = None
@@ -114,14 +115,17 @@ class Unit:
         if self._early is not None:
             self.end(*self._early)
 
-    def adopt(self, pump: Pump, background: Background, on_end: "OnEnd") -> None:
-        """Take on what a former node started, if it is still there; else report how it ended. Raises OSError."""
+    def adopt(
+        self, pump: Pump, background: Background, on_end: "OnEnd", tree: dict[int, list[int]] | None = None
+    ) -> None:
+        """Take on what a former node started, if it is still there; else report how it ended. tree: as for `end`.
+        Raises OSError."""
         self.intent = Intent.load(self.folder.intent)
         self.open_output(pump)
         self._watch(self._former_monitor(), background, on_end)
         self._find_command()
         if self.intent is not None:
-            self.end(self.intent, self._grace_of(self.intent))
+            self.end(self.intent, self._grace_of(self.intent), tree)
 
     def _watch(self, monitor: int | None, background: Background, on_end: "OnEnd") -> None:
         self._monitor = monitor
