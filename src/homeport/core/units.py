@@ -60,6 +60,10 @@ class UnitSpec:
     asked to end (SIGTERM) and killed TIMEOUT_GRACE_S later; None for no limit. stop_grace_s: from SIGTERM to SIGKILL
     where a node that stops ends it. generation: a driver refuses to start an older
     generation of the same id.
+
+    image: what a driver of containers runs, as a reference that its engine has already; None for a driver of programs.
+    With one, argv replaces the image's own command unless it is empty, and an empty workdir is the image's own.
+    network: the name of the private network that the container joins (a workspace's); None for no network at all.
     """
 
     id: UnitId
@@ -78,6 +82,8 @@ class UnitSpec:
     log_limit_bytes: int = 64 * 1024 * 1024
     generation: int = 1
     labels: dict[str, str] = field(default_factory=dict)
+    image: str | None = None
+    network: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -120,7 +126,8 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitStatus:
-    """What a driver knows of a unit. `pid` is the sandbox's process on the host, None before and after it lives."""
+    """What a driver knows of a unit. `pid` is the sandbox's process on the host, None before and after it lives.
+    `address`: where its ports are reached from here; None for this machine's loopback, which it shares."""
 
     id: UnitId
     kind: UnitKind
@@ -130,6 +137,7 @@ class UnitStatus:
     ended_at: datetime | None = None
     outcome: Outcome | None = None
     labels: dict[str, str] = field(default_factory=dict)
+    address: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         data = asdict(self)

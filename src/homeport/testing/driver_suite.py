@@ -63,10 +63,15 @@ async def _generator(ends: AsyncIterator[UnitExit]) -> AsyncGenerator[UnitExit, 
 
 
 class DriverSuite:
-    """What every driver promises."""
+    """What every driver promises. `image`: in which its units run, for a driver of containers."""
+
+    image: str | None = None
+
+    def spec(self, argv: tuple[str, ...], **more: object) -> UnitSpec:
+        return unit_spec(argv, **{"image": self.image, **more})
 
     async def test_a_started_unit_runs_and_is_listed(self, driver: Driver) -> None:
-        spec = unit_spec(RUN, labels={"agent": "a"})
+        spec = self.spec(RUN, labels={"agent": "a"})
         status = await driver.start(spec)
         assert (status.state, status.id, status.labels) == (UnitState.RUNNING, spec.id, {"agent": "a"})
         assert status.pid is not None and status.started_at is not None
@@ -75,7 +80,7 @@ class DriverSuite:
 
     async def test_an_end_is_reported_with_its_exit_code(self, driver: Driver) -> None:
         for argv, code in ((SUCCEED, 0), (EXIT_3, 3)):
-            spec = unit_spec(argv)
+            spec = self.spec(argv)
             await driver.start(spec)
             end = await end_of(driver, spec.id)
             assert end.status.outcome is not None and end.status.outcome.exit_code == code
@@ -83,7 +88,7 @@ class DriverSuite:
             assert await driver.status(spec.id) == end.status
 
     async def test_a_second_start_of_the_same_generation_starts_nothing(self, driver: Driver) -> None:
-        spec = unit_spec(RUN)
+        spec = self.spec(RUN)
         first = await driver.start(spec)
         assert await driver.start(spec) == first
         await driver.stop(spec.id, 0)
@@ -91,24 +96,24 @@ class DriverSuite:
         assert await driver.start(spec) == end.status
 
     async def test_simultaneous_starts_of_one_id_make_one_unit(self, driver: Driver) -> None:
-        spec = unit_spec(RUN)
+        spec = self.spec(RUN)
         await asyncio.gather(*(driver.start(spec) for _ in range(5)))
         assert len(await driver.units()) == 1
 
     async def test_an_older_generation_is_refused(self, driver: Driver) -> None:
-        spec = unit_spec(RUN, generation=2)
+        spec = self.spec(RUN, generation=2)
         await driver.start(spec)
         await _raises_conflict(driver.start(replace(spec, generation=1)))
 
     async def test_a_stopped_unit_ends_with_the_signal_and_says_that_it_was_stopped(self, driver: Driver) -> None:
-        spec = unit_spec(RUN)
+        spec = self.spec(RUN)
         await driver.start(spec)
         await driver.stop(spec.id, 20)
         outcome = (await end_of(driver, spec.id)).status.outcome
         assert outcome is not None and outcome.stopped and outcome.signal == 15 and outcome.exit_code is None
 
     async def test_a_unit_that_ignores_the_request_is_killed_after_the_grace(self, driver: Driver) -> None:
-        spec = unit_spec(STUBBORN)
+        spec = self.spec(STUBBORN)
         await driver.start(spec)
         await eventually(lambda: _has_lines(driver, spec.id))
         await driver.stop(spec.id, 0.2)
@@ -116,7 +121,7 @@ class DriverSuite:
         assert outcome is not None and outcome.stopped and outcome.signal == 9
 
     async def test_a_unit_that_runs_too_long_is_ended_as_timed_out(self, driver: Driver) -> None:
-        spec = unit_spec(RUN, timeout_s=0.3, stop_grace_s=5)
+        spec = self.spec(RUN, timeout_s=0.3, stop_grace_s=5)
         await driver.start(spec)
         outcome = (await end_of(driver, spec.id)).status.outcome
         assert outcome is not None and outcome.timed_out and not outcome.stopped and not outcome.succeeded
@@ -135,7 +140,7 @@ class DriverSuite:
             assert (await anext(ends)).status.id == spec.id
 
     async def test_numbers_of_ends_grow_and_a_reader_goes_on_where_it_stood(self, driver: Driver) -> None:
-        specs = [unit_spec(SUCCEED) for _ in range(3)]
+        specs = [self.spec(SUCCEED) for _ in range(3)]
         numbers = []
         for spec in specs:
             await driver.start(spec)
@@ -146,7 +151,7 @@ class DriverSuite:
             assert (await anext(ends)).status.id == specs[2].id
 
     async def test_output_is_read_in_pieces_by_offset_until_the_unit_is_forgotten(self, driver: Driver) -> None:
-        spec = unit_spec(PRINT)
+        spec = self.spec(PRINT)
         await driver.start(spec)
         await end_of(driver, spec.id)
         first = await driver.log(spec.id, 0, 2)
@@ -158,7 +163,7 @@ class DriverSuite:
         assert await driver.log(spec.id, 0, 100) == []
 
     async def test_output_is_read_backwards_by_time(self, driver: Driver) -> None:
-        spec = unit_spec(PRINT)
+        spec = self.spec(PRINT)
         await driver.start(spec)
         end = (await end_of(driver, spec.id)).status.ended_at
         assert end is not None
@@ -171,7 +176,7 @@ class DriverSuite:
         assert await driver.log_before(UnitId("unit-none"), end, 100) == []
 
     async def test_a_unit_is_forgotten_only_after_its_end(self, driver: Driver) -> None:
-        spec = unit_spec(RUN)
+        spec = self.spec(RUN)
         await driver.start(spec)
         await _raises_conflict(driver.forget(spec.id))
         await driver.stop(spec.id, 0)

@@ -1,0 +1,1 @@
+"""The driver `docker`: units as containers of an engine that speaks the Docker API (Docker, Podman)."""

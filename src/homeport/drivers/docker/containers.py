@@ -1,0 +1,183 @@
+"""From a unit to the body that creates its container, and from what the engine says of a container to how it is.
+
+Pure. Everything by which a container is found again stands in its labels, so that one is known for ours, and for which
+unit's, whatever else is lost.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from homeport.core.clock import parse_timestamp, timestamp
+from homeport.core.errors import Invalid
+from homeport.core.units import UnitSpec
+
+LABEL = "homeport."
+LOG_FILES = 2  # of the engine for each container: full and filling; what was read is kept by us besides
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_PERIOD_US = 100_000
+_NEVER = "0001-"  # how the engine writes a time that has not come
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """Whose containers and networks: one region of one installation. Both stand in every label and name."""
+
+    installation: str
+    region: str
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return {f"{LABEL}installation": self.installation, f"{LABEL}region": self.region}
+
+    @property
+    def filters(self) -> list[str]:
+        """The labels as the engine's filters write them."""
+        return [f"{name}={value}" for name, value in self.labels.items()]
+
+    def container_name(self, unit: str) -> str:
+        return f"homeport-{self.installation}-{unit}"
+
+    def network_name(self, network: str) -> str:
+        return f"homeport-{self.installation}-{network}"
+
+
+class Phase(StrEnum):
+    """CREATED: never started. ALIVE: has processes, frozen ones too. OVER: ended."""
+
+    CREATED = "created"
+    ALIVE = "alive"
+    OVER = "over"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What the engine says of one container. `error`: why its command could not be started, or nothing."""
+
+    id: str
+    phase: Phase
+    pid: int | None
+    address: str | None
+    exit_code: int
+    out_of_memory: bool
+    error: str
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+def kept(spec: UnitSpec) -> UnitSpec:
+    """What must be known of a unit beyond its start: no secrets."""
+    return replace(spec, argv=(), env={}, mounts=())
+
+
+def check(spec: UnitSpec) -> None:
+    """Raises `Invalid` for what no container can be made of."""
+    if not _ID.fullmatch(spec.id):
+        raise Invalid("id", "must be 1 to 128 letters, digits, dots, hyphens and underscores", value=spec.id)
+    if not spec.image:
+        raise Invalid("image", "must be given: this region runs containers")
+    if spec.bundle is not None or spec.mounts:
+        raise Invalid("bundle", "must be absent: this region runs containers, which see no directory of this machine")
+    for name, value in spec.env.items():
+        if not name or "=" in name or "\0" in name + value:
+            raise Invalid("env", "must hold names without '=' and no NUL")
+
+
+def creation(spec: UnitSpec, owner: Owner, accepted: datetime) -> dict[str, Any]:
+    """The body of the request that creates the unit's container."""
+    memory = spec.memory_mb * _MIB
+    host: dict[str, Any] = {
+        "NetworkMode": owner.network_name(spec.network) if spec.network else "none",
+        "Init": True,  # reaps orphans, and lets a first process die of a signal for which it has no handler
+        "RestartPolicy": {"Name": "no"},  # who restarts is decided above
+        "Memory": memory,
+        "MemorySwap": memory,  # of memory and swap together: no swap
+        "PidsLimit": spec.max_processes,
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges"],
+        "IpcMode": "private",
+        "Ulimits": [{"Name": "core", "Soft": 0, "Hard": 0}],
+        "LogConfig": {"Type": "json-file", "Config": _log_bounds(spec.log_limit_bytes)},
+    }
+    if spec.cpu_cores is not None:
+        host |= {"CpuPeriod": _PERIOD_US, "CpuQuota": int(spec.cpu_cores * _PERIOD_US)}
+    body: dict[str, Any] = {
+        "Image": spec.image,
+        "Env": [f"{name}={value}" for name, value in spec.env.items()],
+        "Labels": _labels(spec, owner, accepted),
+        "HostConfig": host,
+        "AttachStdin": False,
+        "OpenStdin": False,
+        "Tty": False,
+    }
+    if spec.workdir:
+        body["WorkingDir"] = spec.workdir
+    if spec.argv:
+        body |= {"Entrypoint": list(spec.argv), "Cmd": []}
+    return body
+
+
+def facts(inspected: Mapping[str, Any]) -> Facts:
+    """Read an answer of `Engine.inspect`."""
+    state = inspected["State"]
+    started, ended = _moment(state.get("StartedAt")), _moment(state.get("FinishedAt"))
+    alive = state.get("Status") in ("running", "paused", "restarting", "stopping")
+    failed = state.get("Status") == "created" and (state.get("ExitCode") or state.get("Error"))
+    over = state.get("Status") in ("exited", "dead", "removing", "stopped") or failed
+    networks = (inspected.get("NetworkSettings") or {}).get("Networks") or {}
+    addresses = [found.get("IPAddress") for found in networks.values() if found.get("IPAddress")]
+    return Facts(
+        id=inspected["Id"],
+        phase=Phase.ALIVE if alive else Phase.OVER if over else Phase.CREATED,
+        pid=(state.get("Pid") or None) if alive else None,
+        address=addresses[0] if alive and addresses else None,
+        exit_code=int(state.get("ExitCode") or 0),
+        out_of_memory=bool(state.get("OOMKilled")),
+        error=str(state.get("Error") or ""),
+        started_at=started,
+        ended_at=ended,
+    )
+
+
+def adopted(labels: Mapping[str, str]) -> tuple[UnitSpec, datetime] | None:
+    """The unit of a container by its labels alone, and when it was accepted; None where they do not tell."""
+    try:
+        spec = UnitSpec.from_json({**json.loads(labels[f"{LABEL}spec"]), "argv": (), "env": {}})
+        return spec, parse_timestamp(labels[f"{LABEL}accepted"])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def unit_of(labels: Mapping[str, str]) -> str | None:
+    """The id of the unit to which a container with these labels belongs."""
+    return labels.get(f"{LABEL}unit")
+
+
+def _labels(spec: UnitSpec, owner: Owner, accepted: datetime) -> dict[str, str]:
+    """For machines the whole in one, for people and their filters the usual parts."""
+    whole = {name: value for name, value in asdict(kept(spec)).items() if name not in ("argv", "env", "mounts")}
+    return {
+        **owner.labels,
+        f"{LABEL}unit": spec.id,
+        f"{LABEL}generation": str(spec.generation),
+        f"{LABEL}kind": spec.kind.value,
+        f"{LABEL}workspace": spec.network or "",
+        f"{LABEL}accepted": timestamp(accepted),
+        f"{LABEL}spec": json.dumps(whole),
+    }
+
+
+def _log_bounds(limit: int) -> dict[str, str]:
+    return {"max-size": f"{max(limit // LOG_FILES, 64 * 1024)}", "max-file": str(LOG_FILES)}
+
+
+def _moment(text: str | None) -> datetime | None:
+    """A time as the engine writes it, to the microsecond; None where it has not come."""
+    if not text or text.startswith(_NEVER):
+        return None
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(UTC)

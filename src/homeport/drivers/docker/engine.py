@@ -1,0 +1,230 @@
+"""The Docker Engine API, as much of it as the driver needs: a dozen calls over HTTP, which Docker and Podman serve.
+
+It knows no units. What the engine refuses is an `EngineError` with the engine's own words; an engine that does not
+answer is `DriverUnavailable`. The calls are the same in every version of the API from 1.40 (Docker 19.03) on; the
+engine's own version is asked for once and used, since new engines refuse old versions.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+
+from homeport.core.errors import DriverUnavailable
+from homeport.drivers.docker.address import EngineAddress
+
+OLDEST_API = (1, 40)
+CALL_TIMEOUT_S = 60.0  # a create or start on a machine in great trouble; ordinarily 0.1 s
+CONNECT_TIMEOUT_S = 15.0  # ssh needs a second or two
+EVENT_BYTES = 1024 * 1024  # of one event: its attributes hold every label
+_FRAME = 8  # bytes of the header before each line of a log
+
+Json = dict[str, Any]
+
+
+class EngineError(Exception):
+    """The engine said no. `status` is HTTP's; `message` the engine's, for people."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{status}: {message}")
+        self.status, self.message = status, message
+
+
+class Engine:
+    """One engine. Connects when it is first asked, and again after the engine was away."""
+
+    def __init__(self, address: EngineAddress) -> None:
+        self.address = address
+        self._session: aiohttp.ClientSession | None = None
+        self._version: str | None = None
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    # The engine itself
+
+    async def version(self) -> Json:
+        found = await self._json("GET", "/version", versioned=False)
+        assert isinstance(found, dict)
+        return found
+
+    async def info(self) -> Json:
+        found = await self._json("GET", "/info")
+        assert isinstance(found, dict)
+        return found
+
+    async def events(self, labels: Iterable[str]) -> AsyncGenerator[Json, None]:
+        """What happens to containers with all these labels from now on. The first thing that comes is `{}`: from then
+        on nothing is missed. Raises `DriverUnavailable` when the engine goes away."""
+        filters = {"type": ["container"], "label": [*labels]}
+        params = {"filters": json.dumps(filters)}
+        async with self._open("GET", "/events", params=params, total_s=None) as response:
+            yield {}
+            async for line in _lines(response):
+                yield json.loads(line)
+        raise DriverUnavailable(detail=f"the engine at {self.address.url} closed the stream of events")
+
+    # Containers
+
+    async def create(self, name: str, body: Json) -> str:
+        """The id of a new container. EngineError 409: the name is taken; 404: there is no such image."""
+        found = await self._json("POST", "/containers/create", params={"name": name}, body=body)
+        return str(found["Id"])
+
+    async def start(self, container: str) -> None:
+        """Start it. Nothing where it runs already; EngineError where its command cannot be started."""
+        await self._json("POST", f"/containers/{container}/start")
+
+    async def kill(self, container: str, signal: str) -> None:
+        """Signal its first process. EngineError 404 or 409 where there is none."""
+        await self._json("POST", f"/containers/{container}/kill", params={"signal": signal})
+
+    async def inspect(self, container: str) -> Json | None:
+        """All that the engine knows of it, or None where there is no such container."""
+        try:
+            found = await self._json("GET", f"/containers/{container}/json")
+        except EngineError as error:
+            if error.status == 404:
+                return None
+            raise
+        assert isinstance(found, dict)
+        return found
+
+    async def containers(self, labels: Iterable[str]) -> list[Json]:
+        """Every container with all these labels, ended ones too."""
+        params = {"all": "1", "filters": json.dumps({"label": [*labels]})}
+        return list(await self._json("GET", "/containers/json", params=params))
+
+    async def remove(self, container: str) -> None:
+        """Kill it if it runs; remove it with its writable layer, its log and its anonymous volumes."""
+        try:
+            await self._json("DELETE", f"/containers/{container}", params={"force": "1", "v": "1"})
+        except EngineError as error:
+            if error.status != 404:
+                raise
+
+    async def log(self, container: str, since_ns: int, tail: int | None) -> AsyncIterator[tuple[str, bytes]]:
+        """The stream's name and the line, which begins with its time, of what was printed at or after `since_ns`;
+        with `tail`, of the last so many lines only."""
+        since = f"{since_ns // 10**9}.{since_ns % 10**9:09d}"
+        params = {"stdout": "1", "stderr": "1", "timestamps": "1", "since": since}
+        params["tail"] = "all" if tail is None else str(tail)
+        try:
+            async with self._open("GET", f"/containers/{container}/logs", params=params) as response:
+                async for stream, line in _frames(response):
+                    yield stream, line
+        except EngineError as error:
+            if error.status != 404:
+                raise
+
+    # Networks
+
+    async def networks(self, labels: Iterable[str]) -> list[Json]:
+        return list(await self._json("GET", "/networks", params={"filters": json.dumps({"label": [*labels]})}))
+
+    async def create_network(self, body: Json) -> None:
+        """EngineError 409: there is one of that name."""
+        await self._json("POST", "/networks/create", body={"CheckDuplicate": True, **body})
+
+    async def remove_network(self, name: str) -> None:
+        """EngineError 403 or 409 where containers are still in it."""
+        try:
+            await self._json("DELETE", f"/networks/{name}")
+        except EngineError as error:
+            if error.status != 404:
+                raise
+
+    # HTTP
+
+    async def _json(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: dict[str, str] | None = None,
+        body: Json | None = None,
+        versioned: bool = True,
+    ) -> Any:
+        async with self._open(method, path, params=params, body=body, versioned=versioned) as response:
+            try:
+                text = await response.read()
+                return json.loads(text) if text else None
+            except (aiohttp.ClientError, OSError, ValueError) as error:
+                raise self._away(error) from error
+
+    @asynccontextmanager
+    async def _open(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: dict[str, str] | None = None,
+        body: Json | None = None,
+        total_s: float | None = CALL_TIMEOUT_S,
+        versioned: bool = True,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """A response whose status says yes; its body is still to be read."""
+        prefix = f"/v{await self._api_version()}" if versioned else ""
+        timeout = aiohttp.ClientTimeout(total=total_s, connect=CONNECT_TIMEOUT_S)
+        url = f"{self.address.base}{prefix}{path}"
+        try:
+            request = self._open_session().request(method, url, params=params, json=body, timeout=timeout)
+            async with request as response:
+                if response.status >= 400:
+                    raise EngineError(response.status, _message(await response.read()))
+                yield response
+        except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
+            raise self._away(error) from error
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(connector=self.address.connector(), read_bufsize=EVENT_BYTES)
+        return self._session
+
+    async def _api_version(self) -> str:
+        if self._version is None:
+            said = str((await self.version()).get("ApiVersion", "0.0"))
+            if tuple(int(part) for part in said.split(".")) < OLDEST_API:
+                oldest = ".".join(map(str, OLDEST_API))
+                raise DriverUnavailable(
+                    f"The engine at {self.address.url} is too old: it serves version {said} of the Docker API.",
+                    hint=f"Homeport needs {oldest} or later.",
+                )
+            self._version = said
+        return self._version
+
+    def _away(self, error: Exception) -> DriverUnavailable:
+        self._version = None  # another version may come up in its place
+        return DriverUnavailable(
+            f"The engine at {self.address.url} does not answer.", detail=f"{type(error).__name__}: {error}"
+        )
+
+
+def _message(body: bytes) -> str:
+    try:
+        found = json.loads(body)
+        return str(found.get("message") or found.get("cause") or found)
+    except (ValueError, AttributeError):
+        return body.decode(errors="replace").strip()
+
+
+async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    while line := await response.content.readline():
+        if line.strip():
+            yield line
+
+
+async def _frames(response: aiohttp.ClientResponse) -> AsyncIterator[tuple[str, bytes]]:
+    """Each line of a log, of which a header of eight bytes tells stream and length."""
+    while True:
+        try:
+            header = await response.content.readexactly(_FRAME)
+            line = await response.content.readexactly(int.from_bytes(header[4:], "big"))
+        except asyncio.IncompleteReadError:
+            return
+        yield ("stderr" if header[0] == 2 else "stdout"), line.removesuffix(b"\n")

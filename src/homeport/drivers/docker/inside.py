@@ -1,0 +1,50 @@
+"""What /proc of this machine tells of a container's processes, where its engine is local. Called by the driver.
+
+The engine says which process is a container's first; whether that process is really the container's is asked of the
+kernel, since Homeport may run in a container itself and see other pids than the engine.
+"""
+
+import contextlib
+import signal
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from homeport.node import processes
+
+_LISTEN = "0A"  # the state TCP_LISTEN in /proc/net/tcp
+
+
+def belongs(pid: int, container: str) -> bool:
+    """Whether `pid` is a process of the container with this id, as seen from here."""
+    try:
+        return container in (processes.PROC / str(pid) / "cgroup").read_text()
+    except OSError:
+        return False
+
+
+def listening_ports(pid: int) -> frozenset[int]:
+    """The TCP ports on which something listens in the network of `pid`, which is the container's alone. Not those on
+    loopback: nothing outside reaches them, and the engine's own name server listens there."""
+    ports = set()
+    for table in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError):  # the process has gone, or the kernel has no IPv6
+            for line in (processes.PROC / str(pid) / "net" / table).read_text().splitlines()[1:]:
+                fields = line.split()
+                address, _, port = fields[1].rpartition(":")
+                if fields[3] == _LISTEN and not _address(address).is_loopback:
+                    ports.add(int(port, 16))
+    return frozenset(ports)
+
+
+def ask_to_end(first: int) -> None:
+    """SIGTERM to every process below the first and its child, the command: the engine signals the first, an init that
+    passes it on to the command only."""
+    command = processes.children_of(first)
+    with contextlib.suppress(PermissionError):  # another user's engine: the command alone is asked, then
+        processes.send((pid for pid in processes.descendants(first) if pid not in command), signal.SIGTERM)
+
+
+def _address(text: str) -> IPv4Address | IPv6Address:
+    """An address as the kernel writes it: words of four bytes, each in the machine's order (little-endian)."""
+    words = [bytes.fromhex(text[at : at + 8])[::-1] for at in range(0, len(text), 8)]
+    found = ip_address(b"".join(words))
+    return found.ipv4_mapped or found if isinstance(found, IPv6Address) else found

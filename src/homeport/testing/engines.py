@@ -1,0 +1,184 @@
+"""A real Docker engine for tests: started on directories of its own, killed and started again, and everything that it
+changed on this machine put back. Needs root and Debian's `docker.io`; says what is missing elsewhere.
+
+`HOMEPORT_TEST_ENGINE` names an engine that runs already (`unix:///…`), such as Podman's; tests that kill their engine
+skip then.
+"""
+
+import io
+import os
+import shutil
+import signal
+import subprocess
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from homeport.core.clock import SystemClock
+
+GIVEN = "HOMEPORT_TEST_ENGINE"
+READY_S = 60.0
+STOP_S = 60.0
+TOOLS = ("sh", "sleep", "true", "false", "echo", "cat", "seq", "id", "ls", "dd", "head")
+
+
+def engine_obstacle() -> str | None:
+    """Why no engine can be had here, or None."""
+    if os.environ.get(GIVEN):
+        return None
+    if os.geteuid() != 0:
+        return "only root can start a Docker engine"
+    for program in ("dockerd", "containerd", "iptables-save"):
+        if shutil.which(program) is None:
+            return f"there is no {program} on this machine (Debian: apt-get install docker.io)"
+    if Path("/sys/class/net/docker0").exists():
+        return f"another Docker engine runs on this machine; {GIVEN}=unix:///… lets tests use it"
+    return None
+
+
+class EngineProcess:
+    """One engine and what it keeps below `folder`: dockerd beside containerd, as Debian runs them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        self._containerd: subprocess.Popen[bytes] | None = None
+        self.url = os.environ.get(GIVEN) or f"unix://{folder}/engine.sock"
+
+    @property
+    def own(self) -> bool:
+        """Whether tests may kill it."""
+        return self._process is not None
+
+    def start(self) -> None:
+        """Start the engine and wait until it answers."""
+        if os.environ.get(GIVEN):
+            return
+        folder = self._folder
+        socket = f"{folder}/containerd.sock"
+        if self._containerd is None:
+            paths = ("--root", f"{folder}/containerd", "--state", f"{folder}/state", "--address", socket)
+            self._containerd = self._run("containerd", *paths)
+        paths = ("--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/pid")
+        self._process = self._run("dockerd", *paths, "--containerd", socket, "-H", self.url)
+        deadline = SystemClock().monotonic() + READY_S
+        while not self._answers():
+            if self._process.poll() is not None or SystemClock().monotonic() > deadline:
+                raise RuntimeError(f"dockerd does not start: {(folder / 'log').read_text()[-3000:]}")
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        """SIGKILL the engine; its containers live on until the next one has looked at them."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+        (self._folder / "pid").unlink(missing_ok=True)
+
+    def stop(self) -> None:
+        """Stop the engine with its containers."""
+        for process in (self._process, self._containerd):
+            if process is not None and process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                process.wait(timeout=STOP_S)
+
+    def _run(self, *command: str) -> subprocess.Popen[bytes]:
+        with open(self._folder / "log", "ab") as log:
+            return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+
+    def make_image(self, reference: str, files: Iterable[tuple[Path, str]] = (), *, config: Iterable[str] = ()) -> None:
+        """An image of the host's shell and a few tools with their libraries, and of `files` (source, path in the
+        image). `config`: lines of a Dockerfile, such as `USER 1000`."""
+        repository, _, tag = reference.partition(":")
+        params = {"fromSrc": "-", "repo": repository, "tag": tag or "latest", "changes": [*config]}
+        with self._client() as client:
+            client.post("/images/create", params=params, content=_root_tree(files), timeout=READY_S).raise_for_status()
+
+    def remove_all(self) -> None:
+        """Every container, and every network of ours."""
+        with self._client() as client:
+            for found in client.get("/containers/json", params={"all": "1"}).json():
+                client.delete(f"/containers/{found['Id']}", params={"force": "1", "v": "1"}, timeout=READY_S)
+            for found in client.get("/networks").json():
+                if found["Name"].startswith("homeport-"):
+                    client.delete(f"/networks/{found['Id']}", timeout=READY_S)
+
+    def names(self, what: str = "containers/json?all=1") -> list[str]:
+        """Names of the containers, or of the networks (`networks`), that the engine has and that are ours."""
+        with self._client() as client:
+            found = client.get(f"/{what}").json()
+        names = [one["Name"] if "Name" in one else one["Names"][0].removeprefix("/") for one in found]
+        return sorted(name for name in names if name.startswith("homeport-"))
+
+    def _client(self) -> httpx.Client:
+        transport = httpx.HTTPTransport(uds=self.url.removeprefix("unix://"))
+        return httpx.Client(transport=transport, base_url="http://engine")
+
+    def _answers(self) -> bool:
+        try:
+            with self._client() as client:
+                return client.get("/_ping").is_success
+        except httpx.HTTPError:
+            return False
+
+
+@contextmanager
+def running_engine() -> Iterator[EngineProcess]:
+    """An engine of its own on fresh directories. Afterwards its containers, its networks and its rules for packets are
+    gone, and those that were there before are back."""
+    folder = Path(tempfile.mkdtemp(prefix="homeport-engine-", dir="/tmp"))
+    engine = EngineProcess(folder)
+    given = os.environ.get(GIVEN) is not None
+    rules = b"" if given else subprocess.run(["iptables-save"], capture_output=True, check=True).stdout
+    links = _bridges()
+    try:
+        engine.start()
+        yield engine
+        engine.remove_all()
+    finally:
+        engine.stop()
+        if not given:
+            subprocess.run(["iptables-restore"], input=rules, check=True)
+            for link in _bridges() - links:
+                subprocess.run(["ip", "link", "delete", link], check=True)
+            _unmount_below(folder)  # an engine that was killed left its mounts
+            shutil.rmtree(folder)
+
+
+def _unmount_below(folder: Path) -> None:
+    places = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for place in sorted((place for place in places if place.startswith(f"{folder}/")), reverse=True):
+        subprocess.run(["umount", place], check=True)
+
+
+def _bridges() -> set[str]:
+    return {path.parent.name for path in Path("/sys/class/net").glob("*/bridge")}
+
+
+def _root_tree(files: Iterable[tuple[Path, str]]) -> bytes:
+    """A tar of a root directory."""
+    tools = [(Path(found), f"/bin/{name}") for name in TOOLS if (found := shutil.which(name))]
+    wanted = {target: source for source, target in [*tools, *files]}
+    for source in [*wanted.values()]:
+        wanted |= {library: Path(library) for library in _libraries(source)}
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name in ("tmp", "etc", "proc", "sys", "dev"):
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o1777 if name == "tmp" else 0o755
+            tar.addfile(entry)
+        for target, source in sorted(wanted.items()):
+            tar.add(source.resolve(), target.removeprefix("/"))
+    return buffer.getvalue()
+
+
+def _libraries(program: Path) -> list[str]:
+    """What the dynamic linker loads for it."""
+    if not program.is_file():
+        return []
+    said = subprocess.run(["ldd", str(program)], capture_output=True, text=True, check=False).stdout
+    return [word for word in said.split() if word.startswith("/")]
