@@ -9,12 +9,13 @@ import io
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tarfile
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
@@ -60,12 +61,12 @@ class EngineProcess:
         if os.environ.get(GIVEN):
             return
         folder = self._folder
-        socket = f"{folder}/containerd.sock"
+        below = f"{folder}/containerd.sock"
         if self._containerd is None:
-            paths = ("--root", f"{folder}/containerd", "--state", f"{folder}/state", "--address", socket)
+            paths = ("--root", f"{folder}/containerd", "--state", f"{folder}/state", "--address", below)
             self._containerd = self._run("containerd", *paths)
         paths = ("--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/pid")
-        self._process = self._run("dockerd", *paths, "--containerd", socket, "-H", self.url)
+        self._process = self._run("dockerd", *paths, "--containerd", below, "-H", self.url)
         deadline = SystemClock().monotonic() + READY_S
         while not self._answers():
             if self._process.poll() is not None or SystemClock().monotonic() > deadline:
@@ -120,9 +121,11 @@ class EngineProcess:
 
     def _answers(self) -> bool:
         try:
+            with closing(socket.socket(socket.AF_UNIX)) as probe:  # httpx leaves one open where nobody listens
+                probe.connect(self.url.removeprefix("unix://"))
             with self._client() as client:
                 return client.get("/_ping").is_success
-        except httpx.HTTPError:
+        except (OSError, httpx.HTTPError):
             return False
 
 
