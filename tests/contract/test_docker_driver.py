@@ -13,7 +13,7 @@ from homeport.drivers.docker.engine import Engine
 from homeport.testing.driver_suite import DriverSuite
 from homeport.testing.engines import EngineProcess, engine_obstacle, running_engine
 
-IMAGE = "homeport-test:1"
+IMAGE = "docker.io/library/homeport-test:1"
 
 
 @pytest.fixture(scope="module")

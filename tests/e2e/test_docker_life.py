@@ -24,7 +24,7 @@ from homeport.node import processes
 from homeport.testing.driver_suite import PRINT, RUN, STUBBORN, end_of, eventually, unit_spec
 from homeport.testing.engines import EngineProcess, engine_obstacle, running_engine
 
-IMAGE = "homeport-test:1"
+IMAGE = "docker.io/library/homeport-test:1"
 OWNER = Owner(installation="life", region="docker")
 LISTEN = """use IO::Socket::INET; $| = 1;
 my ($host, $port) = @ARGV;

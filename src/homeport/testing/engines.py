@@ -94,8 +94,7 @@ class EngineProcess:
     def make_image(self, reference: str, files: Iterable[tuple[Path, str]] = (), *, config: Iterable[str] = ()) -> None:
         """An image of the host's shell and a few tools with their libraries, and of `files` (source, path in the
         image). `config`: lines of a Dockerfile, such as `USER 1000`."""
-        repository, _, tag = reference.partition(":")
-        params = {"fromSrc": "-", "repo": repository, "tag": tag or "latest", "changes": [*config]}
+        params = {"fromSrc": "-", "repo": reference, "changes": [*config]}
         with self._client() as client:
             client.post("/images/create", params=params, content=_root_tree(files), timeout=READY_S).raise_for_status()
 

@@ -18,6 +18,7 @@ from homeport.core.units import UnitSpec
 
 LABEL = "homeport."
 LOG_FILES = 2  # of the engine for each container: full and filling; what was read is kept by us besides
+OPEN_FILES = 16_384  # of one process; some programs walk through all that they might have open
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _PERIOD_US = 100_000
 _NEVER = "0001-"  # how the engine writes a time that has not come
@@ -101,7 +102,7 @@ def creation(spec: UnitSpec, owner: Owner, accepted: datetime) -> dict[str, Any]
         "CapDrop": ["ALL"],
         "SecurityOpt": ["no-new-privileges"],
         "IpcMode": "private",
-        "Ulimits": [{"Name": "core", "Soft": 0, "Hard": 0}],
+        "Ulimits": [_limit("core", 0), _limit("nofile", OPEN_FILES)],
         "LogConfig": {"Type": "json-file", "Config": _log_bounds(spec.log_limit_bytes)},
     }
     if spec.cpu_cores is not None:
@@ -170,6 +171,10 @@ def _labels(spec: UnitSpec, owner: Owner, accepted: datetime) -> dict[str, str]:
         f"{LABEL}accepted": timestamp(accepted),
         f"{LABEL}spec": json.dumps(whole),
     }
+
+
+def _limit(name: str, number: int) -> dict[str, Any]:
+    return {"Name": name, "Soft": number, "Hard": number}
 
 
 def _log_bounds(limit: int) -> dict[str, str]:

@@ -22,7 +22,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from homeport.core.clock import SystemClock
-from homeport.core.errors import Conflict, DriverUnavailable, Internal, Invalid
+from homeport.core.errors import Conflict, DriverUnavailable, Invalid
 from homeport.core.ids import UnitId
 from homeport.core.service import Background
 from homeport.core.units import LogLine, Outcome, UnitExit, UnitSpec, UnitState, UnitStatus
@@ -37,7 +37,7 @@ from homeport.node.ending import Intent
 log = logging.getLogger(__name__)
 
 RETRY_S = (0.1, 5.0)  # between attempts to reach an engine that is away: doubling from the first to the second
-COMPARE_S = 30.0  # between comparisons: events tell of ends at once, this is the net below
+COMPARE_S = 5.0  # between comparisons: events tell of ends at once (Docker), or some seconds later (Podman)
 LOOKS_AT_ONCE = 8  # inspections: a thousand containers must not take every connection
 NO_COMMAND = (126, 127)  # exit codes of an init, as of a shell, that could not execute its command
 KILL_AGAIN_S = 2.0  # after a SIGKILL that did not end it
@@ -393,4 +393,4 @@ def _refused(error: EngineError, spec: UnitSpec) -> Exception:
         return Invalid("image", f"must be an image that the engine has ({error.message})", value=spec.image)
     if error.status == 400:
         return Invalid("container", f"must be what the engine accepts ({error.message})")
-    return Internal(detail=f"the engine refuses to create {spec.id}: {error}")
+    return DriverUnavailable(f"The engine could not make a container: {error.message}")
