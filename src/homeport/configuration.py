@@ -9,9 +9,9 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from homeport.core.errors import Unavailable
 from homeport.core.limits import (
@@ -30,6 +30,7 @@ from homeport.policy.rules import CONTINENTS
 from homeport.wire.invalid import problems
 
 LOCAL = "local"  # the region that is this machine
+PROCESS, DOCKER = "process", "docker"  # drivers: programs in sandboxes of this machine; images on an engine
 _FLAVOR = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}/(cpu|gpu)")
 _OPTIONS_MOST = 20  # names or flavors of one machine
 
@@ -75,13 +76,27 @@ def _once(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
-def _one_machine(regions: Mapping[str, "RegionTable"]) -> Mapping[str, "RegionTable"]:
-    for name in regions:
-        if name != LOCAL:
+def _engine(value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"unix:///\S+|tcp://[^\s/@]+:\d+|ssh://[^\s/:]+(:\d+)?", value):
+        raise ValueError('must be "unix:///path", "tcp://host:port" with TLS files, or "ssh://[user@]host[:port]"')
+    return value
+
+
+def _regions(regions: Mapping[str, "RegionTable"]) -> Mapping[str, "RegionTable"]:
+    for name, table in regions.items():
+        if name == LOCAL and table.driver != PROCESS:
+            raise ValueError(f'.{LOCAL} must have the driver "{PROCESS}"; give an engine a region of its own')
+        if name != LOCAL and table.driver == PROCESS:
             raise ValueError(
-                f"may hold one table in this version, [regions.{LOCAL}], which is this machine; "
-                f'to let another name mean it, write aliases = ["{name}"] there'
+                f'.{name} must have driver = "{DOCKER}" and an engine: programs run in [regions.{LOCAL}] only; '
+                f'to let another name mean that, write aliases = ["{name}"] there'
             )
+        if name == ANYWHERE or not ALIAS.fullmatch(name):
+            raise ValueError(f'.{name} must have a name of lower-case letters, digits and hyphens, other than "auto"')
+    names = [*regions, *(alias for table in regions.values() for alias in table.aliases)]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"must give each name once, aliases included (got {name!r} twice)")
     return regions
 
 
@@ -93,8 +108,15 @@ class Table(BaseModel):
 
 
 class RegionTable(Table):
-    """[regions.local]: where this machine stands, by the operator's word. What is not said is unknown, and matches no
-    policy that asks for it."""
+    """[regions.NAME]: a place where workloads run. `local` is this machine and runs programs; any other is an engine's,
+    and runs images. Where it stands is the operator's word: what is not said is unknown, and matches no policy that
+    asks for it."""
+
+    driver: Literal["process", "docker"] = PROCESS
+    engine: Annotated[str | None, AfterValidator(_engine)] = None
+    engine_ca: str | None = None
+    engine_cert: str | None = None
+    engine_key: str | None = None
 
     country: Annotated[str | None, AfterValidator(_country)] = None
     continent: Annotated[str | None, AfterValidator(_continent)] = None
@@ -105,6 +127,18 @@ class RegionTable(Table):
         Field(min_length=1, max_length=_OPTIONS_MOST, strict=False),
         AfterValidator(_flavors),
     ] = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> "RegionTable":
+        tls = (self.engine_ca, self.engine_cert, self.engine_key)
+        if self.driver == PROCESS and (self.engine, *tls) != (None,) * 4:
+            raise ValueError(f'must have driver = "{DOCKER}" for an engine')
+        if self.driver == DOCKER and self.engine is None:
+            raise ValueError('must name an engine for the driver "docker", such as "unix:///run/docker.sock"')
+        encrypted = self.engine is not None and self.engine.startswith("tcp:")
+        if encrypted != all(tls) or encrypted != any(tls):
+            raise ValueError("must have engine_ca, engine_cert and engine_key where the engine is a tcp address only")
+        return self
 
 
 class Limits(Table):
@@ -130,7 +164,7 @@ class Sources(Table):
 class Configuration(Table):
     """The whole file."""
 
-    regions: Annotated[dict[str, RegionTable], AfterValidator(_one_machine)] = Field(default_factory=dict)
+    regions: Annotated[dict[str, RegionTable], AfterValidator(_regions)] = Field(default_factory=dict)
     limits: Limits = Limits()
     sources: Sources = Sources()
 

@@ -46,6 +46,23 @@ def test_the_place_is_the_operators_word(tmp_path: Path) -> None:
         assert part in region.describe()
 
 
+def test_each_engine_is_a_region_of_its_own_beside_this_machine(tmp_path: Path) -> None:
+    tls = 'engine_ca = "/ca.pem"\nengine_cert = "/cert.pem"\nengine_key = "/key.pem"\n'
+    content = (
+        '[regions.here]\ndriver = "docker"\nengine = "unix:///run/docker.sock"\n'
+        f'[regions.far]\ndriver = "docker"\nengine = "tcp://10.0.0.1:2376"\n{tls}country = "US"\n'
+        '[regions.away]\ndriver = "docker"\nengine = "ssh://me@away:2222"\n'
+    )
+    regions = regions_of(read_configuration(written(tmp_path, content)), "process")
+    found = [(region.name, region.driver, region.runs_images, region.country) for region in regions]
+    assert found == [
+        ("local", "process", False, None),
+        ("here", "docker.here", True, None),
+        ("far", "docker.far", True, "US"),
+        ("away", "docker.away", True, None),
+    ]
+
+
 def test_limits_and_sources_are_read(tmp_path: Path) -> None:
     content = "[limits]\nbody_mb = 1\nbuild_timeout_s = 60\n[sources]\nallow_file_repositories = true\n"
     configuration = read_configuration(written(tmp_path, content))
@@ -59,6 +76,21 @@ def test_limits_and_sources_are_read(tmp_path: Path) -> None:
     [
         ("[regions.local", "no readable TOML"),
         ("[regions.mars]", 'write aliases = ["mars"] there'),
+        ('[regions.local]\ndriver = "docker"\nengine = "unix:///x"', "give an engine a region of its own"),
+        ('[regions.far]\ndriver = "docker"', 'must name an engine for the driver "docker"'),
+        ('[regions.far]\nengine = "unix:///x"', 'must have driver = "docker" for an engine'),
+        ('[regions.far]\ndriver = "podman"', "driver must be"),
+        ('[regions.far]\ndriver = "docker"\nengine = "tcp://host"', "engine must be"),
+        (
+            '[regions.far]\ndriver = "docker"\nengine = "tcp://host:2376"',
+            "must have engine_ca, engine_cert and engine_key",
+        ),
+        ('[regions.far]\ndriver = "docker"\nengine = "ssh://u:secret@host"', "engine must be"),
+        ('[regions."Far Away"]\ndriver = "docker"\nengine = "unix:///x"', "lower-case letters, digits and hyphens"),
+        (
+            '[regions.far]\ndriver = "docker"\nengine = "unix:///x"\n[regions.local]\naliases = ["far"]',
+            "must give each name once, aliases included (got 'far' twice)",
+        ),
         ("regions = 1", "[regions] must be a table (got 1)"),
         ("[regions]\nlocal = 1", "[regions.local] must be a table (got 1)"),
         ("limits = true", "[limits] must be a table (got True)"),
@@ -123,7 +155,7 @@ def sections() -> dict[str, type[Table]]:
         if isinstance(kind, type) and issubclass(kind, Table):
             found[name] = kind
         else:
-            (found[f"{name}.local"],) = (one for one in Table.__subclasses__() if one.__name__ == "RegionTable")
+            (found[f"{name}.NAME"],) = (one for one in Table.__subclasses__() if one.__name__ == "RegionTable")
     return found
 
 

@@ -47,7 +47,8 @@ def read_flavors(spec: Mapping[str, Any]) -> tuple[Flavor, ...]:
 class Region:
     """A place where workloads can run. `country` (ISO 3166-1, two letters) and `continent` (two letters) are None
     until the operator says them, as is `location`, the name of the place in words. `driver` names what runs units
-    there. `aliases` are further names that a request may use for this region; no policy looks at them."""
+    there. `aliases` are further names that a request may use for this region; no policy looks at them.
+    `runs_images`: it runs images, and no programs; else programs, and no images."""
 
     name: str
     country: str | None
@@ -56,6 +57,7 @@ class Region:
     driver: str
     location: str | None = None
     aliases: tuple[str, ...] = ()
+    runs_images: bool = False
 
     def is_named(self, name: str) -> bool:
         """Whether a request that asks for `name` means this region; case does not matter."""
