@@ -112,7 +112,7 @@ class RegionTable(Table):
     and runs images. Where it stands is the operator's word: what is not said is unknown, and matches no policy that
     asks for it."""
 
-    driver: Literal["process", "docker"] = PROCESS
+    driver: Literal["process", "docker"] = "process"
     engine: Annotated[str | None, AfterValidator(_engine)] = None
     engine_ca: str | None = None
     engine_cert: str | None = None

@@ -42,6 +42,8 @@ class Bundle:
     source_digest: str
     created_at: str
     build_s: float
+    image: str | None = None
+    image_entrypoint: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +61,8 @@ class Description:
     steps: tuple[tuple[str, str, str], ...]
     created_at: str = ""
     build_s: float = 0.0
+    image: str | None = None
+    image_entrypoint: tuple[str, ...] = ()
 
     def write(self, directory: Path) -> None:
         """Write it into `directory`, whole or not at all."""
@@ -79,7 +83,15 @@ def read_description(directory: Path) -> Description | None:
         data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         mounts = tuple(Mount(**mount) for mount in data["mounts"])
         steps = tuple((name, title, script) for name, title, script in data["steps"])
-        return Description(**{**data, "mounts": mounts, "steps": steps, "entrypoint": tuple(data["entrypoint"])})
+        return Description(
+            **{
+                **data,
+                "mounts": mounts,
+                "steps": steps,
+                "entrypoint": tuple(data["entrypoint"]),
+                "image_entrypoint": tuple(data.get("image_entrypoint", ())),
+            }
+        )
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, KeyError, TypeError) as exc:
@@ -105,6 +117,8 @@ def find_bundle(data_bundles: Path, digest: str) -> Bundle | None:
         source_digest=described.source_digest,
         created_at=described.created_at,
         build_s=described.build_s,
+        image=described.image,
+        image_entrypoint=described.image_entrypoint,
     )
 
 

@@ -5,16 +5,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from homeport.build.bundle import Bundle
 from homeport.build.recipe import PATH
+from homeport.core.environment import DEFAULTS
 from homeport.core.ids import RevisionId, UnitId
 from homeport.core.units import Mount, UnitKind, UnitSpec
 from homeport.sealing.keys import SealingKeys
 from homeport.sealing.specs import Owner, open_env, open_spec
-from homeport.store.records import Execution, Revision
+from homeport.store.records import LOOPBACK, Execution, Revision
 
 SDK_HOOK = "/homeport/sdk"  # where programs see the hook that points public SDKs at this installation
+WORKDIR = "/app"  # where a program's bundle is
+GATEWAY_NAME = "gateway.homeport.internal"  # as containers know it
 STOP_GRACE_S = 10.0  # between SIGTERM and SIGKILL
 
 
@@ -27,6 +31,24 @@ class Platform:
     sealing: SealingKeys
     sdk_hook: Path
     secret_of: Callable[[str, RevisionId], str]
+    images: bool = False
+
+    def facing(self, bundle: Bundle) -> "Platform":
+        """What this bundle's program is told: an image has a network of its own, and is its own machine besides."""
+        if bundle.image is None:
+            return self
+        port = urlsplit(self.base_url).port
+        return replace(self, base_url=f"http://{GATEWAY_NAME}:{port}", images=True)
+
+    @property
+    def host(self) -> str:
+        """Where a program must listen: loopback is shared by programs, and of no use in a network of one's own."""
+        return "0.0.0.0" if self.images else LOOPBACK
+
+    @property
+    def defaults(self) -> dict[str, str]:
+        """What every unit has unless its owner says otherwise; an image says for itself where its programs are."""
+        return {"PYTHONUNBUFFERED": "1"} if self.images else DEFAULTS
 
     @property
     def api_url(self) -> str:
@@ -38,7 +60,8 @@ class Platform:
 
     def defaults_of(self, revision: RevisionId) -> dict[str, str]:
         """Variables of the machinery, which the program's owner may replace."""
-        return {"PATH": PATH, "PYTHONPATH": SDK_HOOK, "HOMEPORT_REVISION": revision}
+        found = {} if self.images else {"PATH": PATH, "PYTHONPATH": SDK_HOOK}
+        return {**found, "HOMEPORT_REVISION": revision}
 
     def credentials(self, client_id: str, revision: RevisionId) -> str:
         """`BL_CLIENT_CREDENTIALS` as the public SDKs read it: base64 of `id:secret`."""
@@ -53,7 +76,9 @@ class Platform:
         return open_env(self.sealing, execution.env_override, Owner(execution.workspace, execution.id))
 
     def shown(self, spec: UnitSpec) -> UnitSpec:
-        """The unit with the SDK hook in its sight."""
+        """The unit with the SDK hook in its sight. An image is shown nothing of this machine."""
+        if self.images:
+            return spec
         return replace(spec, mounts=(*spec.mounts, Mount(source=str(self.sdk_hook), target=SDK_HOOK)))
 
 
@@ -69,13 +94,18 @@ class Limits:
 def program_unit(
     unit: UnitId, kind: UnitKind, bundle: Bundle, environment: dict[str, str], limits: Limits, labels: dict[str, str]
 ) -> UnitSpec:
-    """The unit that runs `bundle`'s entry point with `environment`."""
+    """The unit that runs `bundle`'s entry point with `environment`. `labels` tell its workspace and its region."""
+    image = bundle.image is not None
     return UnitSpec(
         id=unit,
         kind=kind,
-        argv=bundle.entrypoint,
+        argv=() if image else bundle.entrypoint,
         env=environment,
-        bundle=str(bundle.app),
+        workdir="" if image else WORKDIR,
+        bundle=None if image else str(bundle.app),
+        image=bundle.image,
+        network=labels["workspace"] if image else None,
+        region=labels["region"],
         mounts=bundle.mounts,
         memory_mb=limits.memory_mb,
         timeout_s=limits.timeout_s,

@@ -64,6 +64,7 @@ class UnitSpec:
     image: what a driver of containers runs, as a reference that its engine has already; None for a driver of programs.
     With one, argv replaces the image's own command unless it is empty, and an empty workdir is the image's own.
     network: the name of the private network that the container joins (a workspace's); None for no network at all.
+    region: where it runs, for whoever holds the drivers of several; a driver does not look at it.
     """
 
     id: UnitId
@@ -84,6 +85,7 @@ class UnitSpec:
     labels: dict[str, str] = field(default_factory=dict)
     image: str | None = None
     network: str | None = None
+    region: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

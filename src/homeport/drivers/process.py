@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from homeport.core.clock import timestamp
-from homeport.core.errors import DriverUnavailable
+from homeport.core.errors import DriverUnavailable, Invalid
 from homeport.core.ids import UnitId
 from homeport.core.units import LogLine, UnitExit, UnitSpec, UnitStatus
 from homeport.node import protocol
@@ -35,6 +35,8 @@ class ProcessDriver:
         self._turns = asyncio.Semaphore(CALLS)
 
     async def start(self, spec: UnitSpec) -> UnitStatus:
+        if spec.image is not None:
+            raise Invalid("image", "must be absent: this region runs programs")
         return UnitStatus.from_json(await self._call("start", spec=spec.to_json()))
 
     async def stop(self, unit: UnitId, grace_s: float) -> None:

@@ -4,7 +4,7 @@ Called by the runner when it starts an attempt. The data URL answers one task's 
 `BL_TASK_KEY` names holds `0`, the place of that element in the answer; `TASK_INDEX` is the task's real index.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from homeport.core.environment import DEFAULTS, Environment, EnvVar, compose, surroundings
@@ -34,6 +34,7 @@ class TaskContext:
     envs: Sequence[EnvVar] = ()
     env_override: Sequence[EnvVar] = ()
     extra: dict[str, str] = field(default_factory=dict)
+    defaults: Mapping[str, str] = field(default_factory=lambda: DEFAULTS)
 
 
 def task_environment(context: TaskContext) -> Environment:
@@ -53,4 +54,4 @@ def task_environment(context: TaskContext) -> Environment:
         "BL_EXECUTION_ID": context.execution_id,
         **surroundings("job", context.job, context),
     }
-    return compose(DEFAULTS | context.extra, [*context.envs, *context.env_override], platform)
+    return compose({**context.defaults, **context.extra}, [*context.envs, *context.env_override], platform)

@@ -12,7 +12,7 @@ from homeport.core.ids import ReplicaId
 from homeport.core.service import Background
 from homeport.dataplane.routes import Endpoint
 from homeport.dataplane.xds import XdsServer
-from homeport.reconcile.routes import LOOPBACK, Routes
+from homeport.reconcile.routes import Routes
 from homeport.store.records import Replica
 from homeport.workloads.states import ReplicaState
 
@@ -52,7 +52,7 @@ class Drains:
     async def _watch(self, replica: Replica) -> None:
         """A gateway that has not yet taken the replica out may still send it requests: so its word counts only after
         its acknowledgement."""
-        endpoint = Endpoint(address=LOOPBACK, port=replica.port, draining=True)
+        endpoint = Endpoint(address=replica.host, port=replica.port, draining=True)
         try:
             taken = await self._xds.acknowledged(await self._routes.publish(), WATCH_S)
             if taken and await self._xds.drained([endpoint], WATCH_S):

@@ -13,8 +13,6 @@ from homeport.store.records import Replica, Revision
 from homeport.workloads.environment import AgentContext, agent_environment
 from homeport.workloads.settings import AgentSettings
 
-HOST = "127.0.0.1"  # loopback is shared until workloads have networks of their own
-
 
 class ReplicaLauncher:
     """Makes the units of replicas. Reads the bundle and the workload's account; starts nothing."""
@@ -27,22 +25,24 @@ class ReplicaLauncher:
     async def unit(self, revision: Revision, replica: Replica) -> UnitSpec:
         """Raises `Internal` when the bundle or the account is gone, or a secret does not open."""
         bundle = await asyncio.to_thread(load_bundle, self._bundles, revision.bundle_digest or "")
+        platform = self._platform.facing(bundle)
         account = await self._store.read(lambda tx: tx.identities.account_of(revision.resource_uid))
         if account is None:
             raise Internal(detail=f"the account of {revision.kind} {revision.name} is gone")
-        settings = AgentSettings.from_spec(self._platform.spec_of(revision), bundle.manifest.runtime)
+        settings = AgentSettings.from_spec(platform.spec_of(revision), bundle.manifest.runtime)
         environment = agent_environment(
             AgentContext(
                 workspace=revision.workspace,
                 name=revision.name,
                 region=revision.region,
-                host=HOST,
+                host=platform.host,
                 port=replica.port,
-                api_url=self._platform.api_url,
-                run_url=self._platform.run_url,
-                client_credentials=self._platform.credentials(account.client_id, revision.id),
+                api_url=platform.api_url,
+                run_url=platform.run_url,
+                client_credentials=platform.credentials(account.client_id, revision.id),
                 envs=(*(EnvVar(name=key, value=value) for key, value in bundle.env.items()), *settings.envs),
-                extra=self._platform.defaults_of(revision.id),
+                extra=platform.defaults_of(revision.id),
+                defaults=platform.defaults,
             )
         )
         labels = {
@@ -51,8 +51,9 @@ class ReplicaLauncher:
             "kind": revision.kind.value,
             "name": revision.name,
             "revision": revision.id,
+            "region": revision.region,
             "replica": replica.id,
         }
         limits = Limits(memory_mb=settings.memory_mb)
         program = program_unit(replica.unit, UnitKind.REPLICA, bundle, environment.values, limits, labels)
-        return self._platform.shown(program)
+        return platform.shown(program)

@@ -16,7 +16,6 @@ from homeport.store.contract import Store, Transaction
 from homeport.store.records import Replica, Resource, Revision
 from homeport.workloads.states import ReplicaState, RevisionState
 
-LOOPBACK = "127.0.0.1"
 SKEW_S = 24 * 3600  # a revoked key that expired so long ago may be forgotten
 
 
@@ -67,7 +66,7 @@ def route_of(agent: Resource, revisions: Iterable[Revision], replicas: Iterable[
     for replica in replicas:
         if _routed(replica, states):
             draining = replica.state is ReplicaState.DRAINING or replica.revision_id != serving
-            endpoints[replica.revision_id].append(Endpoint(address=LOOPBACK, port=replica.port, draining=draining))
+            endpoints[replica.revision_id].append(Endpoint(address=replica.host, port=replica.port, draining=draining))
     shares = tuple(
         RevisionRoute(revision=revision, weight=100 if revision == serving else 0, endpoints=tuple(at))
         for revision, at in sorted(endpoints.items())

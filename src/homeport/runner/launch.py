@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from homeport.build.bundle import load_bundle
+from homeport.build.bundle import Bundle, load_bundle
 from homeport.build.program import Limits, Platform, program_unit
 from homeport.core.clock import Clock
 from homeport.core.environment import EnvVar
@@ -58,8 +58,9 @@ class TaskLauncher:
         if execution.cancel_requested_at is not None:
             raise CancelledFirst
         bundle = await asyncio.to_thread(load_bundle, self._bundles, revision.bundle_digest or "")
+        platform = self._platform.facing(bundle)
         unit = attempt_unit(execution.id, task.index, number)
-        settings = JobSettings.from_spec(self._platform.spec_of(revision), bundle.manifest.runtime)
+        settings = JobSettings.from_spec(platform.spec_of(revision), bundle.manifest.runtime)
         environment = task_environment(
             TaskContext(
                 workspace=execution.workspace,
@@ -69,13 +70,14 @@ class TaskLauncher:
                 count=execution.total,
                 attempt=number,
                 region=revision.region,
-                data_url=self._data_url(execution, unit),
-                api_url=self._platform.api_url,
-                run_url=self._platform.run_url,
-                client_credentials=self._platform.credentials(account.client_id, revision.id),
+                data_url=self._data_url(platform, execution, unit),
+                api_url=platform.api_url,
+                run_url=platform.run_url,
+                client_credentials=platform.credentials(account.client_id, revision.id),
                 envs=(*_variables(bundle.env), *settings.envs),
-                env_override=_variables(self._platform.overrides_of(execution)),
-                extra=self._platform.defaults_of(revision.id),
+                env_override=_variables(platform.overrides_of(execution)),
+                extra=platform.defaults_of(revision.id),
+                defaults=platform.defaults,
             )
         )
         labels = {
@@ -84,16 +86,17 @@ class TaskLauncher:
             "kind": "job",
             "name": execution.job,
             "revision": revision.id,
+            "region": revision.region,
             "execution": execution.id,
             "task": str(task.index),
             "attempt": str(number),
         }
         limits = Limits(memory_mb=execution.memory_mb, timeout_s=execution.timeout_s, cpu_cores=settings.cpu_cores)
         program = program_unit(unit, UnitKind.TASK, bundle, environment.values, limits, labels)
-        program = replace(program, argv=settings.argv(bundle.entrypoint))
-        return self._drivers[revision.region], self._platform.shown(program)
+        program = replace(program, argv=_argv(settings, bundle))
+        return self._drivers[revision.region], platform.shown(program)
 
-    def _data_url(self, execution: Execution, unit: UnitId) -> str:
+    def _data_url(self, platform: Platform, execution: Execution, unit: UnitId) -> str:
         """Where this attempt, and nothing else, reads this task's arguments. The address is the credential, because
         the public SDKs send none there. It is void once the attempt has ended, and by no clock: one that steps would
         take its arguments from a task that runs."""
@@ -105,7 +108,17 @@ class TaskLauncher:
             issued_at=self._clock.now(),
             expires_at=None,
         )
-        return f"{self._platform.base_url}{TASK_DATA}/{self._keys.sign(claims, TASK_AUDIENCE)}"
+        return f"{platform.base_url}{TASK_DATA}/{self._keys.sign(claims, TASK_AUDIENCE)}"
+
+
+def _argv(settings: JobSettings, bundle: Bundle) -> tuple[str, ...]:
+    """What the task runs. For an image, nothing is its own command; what the job says replaces it: `command` its entry
+    point, `args` the words after that, as elsewhere."""
+    if bundle.image is None:
+        return settings.argv(bundle.entrypoint)
+    if not settings.command and not settings.args:
+        return ()
+    return settings.argv(bundle.image_entrypoint)
 
 
 def _variables(env: Mapping[str, str]) -> tuple[EnvVar, ...]:

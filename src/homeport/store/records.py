@@ -13,6 +13,8 @@ from homeport.identity.roles import Role as Role
 from homeport.jobs.states import AttemptState, ExecutionStatus, TaskStatus
 from homeport.workloads.states import ReplicaState, RevisionState, WorkloadStatus
 
+LOOPBACK = "127.0.0.1"  # of this machine, which programs share
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workspace:
@@ -136,7 +138,7 @@ class Revision:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replica:
     """One running copy of an agent's revision. `unit` is the process that stands for it now; a restart of the same
-    replica takes a new unit."""
+    replica takes a new unit. `address`: where it is reached, once it is ready; empty for this machine's loopback."""
 
     id: ReplicaId
     revision_id: RevisionId
@@ -150,6 +152,12 @@ class Replica:
     created_at: datetime
     ready_at: datetime | None
     changed_at: datetime
+    address: str = ""
+
+    @property
+    def host(self) -> str:
+        """Where its port is reached."""
+        return self.address or LOOPBACK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

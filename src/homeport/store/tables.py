@@ -207,6 +207,7 @@ replicas = Table(
     _moment("created_at"),
     Column("ready_at", BigInteger),
     _moment("changed_at"),
+    Column("address", Text, nullable=False, server_default=""),
     Index(None, "resource_uid"),
 )
 

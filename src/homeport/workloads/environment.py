@@ -3,7 +3,7 @@
 Called when a replica starts. The credential is the workload's own service account's, never its owner's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from homeport.core.environment import DEFAULTS, Environment, EnvVar, compose, surroundings
@@ -25,6 +25,7 @@ class AgentContext:
     client_credentials: str = field(repr=False)
     envs: Sequence[EnvVar] = ()
     extra: dict[str, str] = field(default_factory=dict)
+    defaults: Mapping[str, str] = field(default_factory=lambda: DEFAULTS)
 
 
 def agent_environment(context: AgentContext) -> Environment:
@@ -37,4 +38,4 @@ def agent_environment(context: AgentContext) -> Environment:
         "BL_SERVER_PORT": port,
         **surroundings("agent", context.name, context),
     }
-    return compose(DEFAULTS | context.extra, context.envs, platform)
+    return compose({**context.defaults, **context.extra}, context.envs, platform)

@@ -22,7 +22,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from homeport.core.clock import SystemClock
-from homeport.core.errors import Conflict, DriverUnavailable, Invalid
+from homeport.core.errors import Conflict, DiskFull, DriverUnavailable, Invalid, Unavailable
 from homeport.core.ids import UnitId
 from homeport.core.service import Background
 from homeport.core.units import LogLine, Outcome, UnitExit, UnitSpec, UnitState, UnitStatus
@@ -194,7 +194,11 @@ class DockerDriver:
             await self._engine.remove(name)  # never begun: what was begun is written down, or was found when we came
             container = await self._engine.create(name, body)
         unit = self._unit(spec, accepted, container)
-        await self._written.begin(spec, accepted)
+        try:
+            await self._written.begin(spec, accepted)
+        except DiskFull:
+            await self._engine.remove(container)
+            raise
         self._units[spec.id] = unit
         return unit
 
@@ -269,7 +273,8 @@ class DockerDriver:
             return
         if unit.intent is None:
             unit.intent, unit.grace_s = intent, grace_s
-            await self._written.intend(unit.spec.id, intent)
+            with contextlib.suppress(DiskFull):  # it is ended all the same
+                await self._written.intend(unit.spec.id, intent)
         unit.grace_s = min(unit.grace_s, grace_s)
         if unit.status.state is UnitState.RUNNING:
             await self._ask(unit)
@@ -300,7 +305,7 @@ class DockerDriver:
         """Work on a unit in the background; an engine that is away is left to the comparison when it is back."""
 
         async def guarded() -> None:
-            with contextlib.suppress(DriverUnavailable):
+            with contextlib.suppress(Unavailable):  # the engine is away, or the disk is full
                 await work
 
         self._background.spawn(f"docker.{what}.{unit.spec.id}", guarded())
@@ -319,7 +324,7 @@ class DockerDriver:
                             await self._compare()
                             self._away, wait_s = None, RETRY_S[0]
                             self._tried.set()
-            except (DriverUnavailable, EngineError) as error:
+            except (Unavailable, EngineError) as error:
                 if self._away is None or not self._tried.is_set():
                     log.warning("engine %s: %s", self._engine.address.url, error)
                 self._away = error.message
@@ -342,7 +347,7 @@ class DockerDriver:
         while True:
             await asyncio.sleep(COMPARE_S)
             if self._away is None:
-                with contextlib.suppress(DriverUnavailable, EngineError):
+                with contextlib.suppress(Unavailable, EngineError):
                     await self._compare()
 
     async def _compare(self) -> None:

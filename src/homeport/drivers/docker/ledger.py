@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from homeport.core.clock import parse_timestamp, timestamp
+from homeport.core.errors import DiskFull
 from homeport.core.ids import UnitId
 from homeport.core.units import UnitExit, UnitSpec, UnitStatus
 from homeport.drivers.docker.containers import kept
@@ -31,7 +32,8 @@ class Entry:
 
 
 class Ledger:
-    """Every unit that is not forgotten, in order of start; each change is on the disk when its call returns."""
+    """Every unit that is not forgotten, in order of start; each change is on the disk when its call returns, or raises
+    `DiskFull` and has not happened."""
 
     def __init__(self, path: Path) -> None:
         self._entries: dict[UnitId, Entry] = {}
@@ -39,6 +41,7 @@ class Ledger:
         self._next = 1
         self._writing = 0
         self._news = asyncio.Event()
+        self._path = path
         self._journal = Journal(path)
         for record in self._journal.records:
             self._replay(record)
@@ -80,6 +83,8 @@ class Ledger:
         self._writing += 1
         try:
             await self._journal.append(record)
+        except OSError as error:
+            raise DiskFull(detail=f"{self._path}: {error}") from error
         finally:
             self._writing -= 1
         self._replay(record)

@@ -1,5 +1,5 @@
-"""What a container printed. The engine keeps it in files of its own; this copies them, when somebody reads, into the
-format of `homeport.node.output`, which is read by offset and by time.
+"""What a container printed. The engine keeps it in files of its own; this copies them, when somebody reads, into rows
+of JSON that are read by offset and by time.
 
 Why a copy: the engine finds lines by time only, and reads a whole log to do it; its times are not unique where an
 engine stamps several lines at once; and offsets must stay valid. Why when somebody reads: a program that prints without
@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import json
 import os
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
@@ -21,11 +22,12 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from homeport.core.clock import timestamp
+from homeport.core.clock import parse_timestamp, timestamp
 from homeport.core.units import LogLine
-from homeport.node.output import LINE_CHARACTERS, read_log, read_log_before
 
 LATE_NS = 1_000_000  # two streams of a program are stamped by two threads: one may be written down this much later
+LINE_CHARACTERS = 16 * 1024  # a longer line is cut into several: one line must fit into memory many times over
+ANSWER_BYTES = 4 * 1024 * 1024  # one answer of `read`; the reader asks again
 TAIL = 1000  # lines that an engine finds from the end of its files; more, and it reads them from the beginning
 BATCH = 1000  # lines written at once, between which others get their turn
 PIECES = 8  # files of one copy: dropping the oldest loses an eighth
@@ -69,10 +71,10 @@ class Copy:
         self._position: _Position | None = None
 
     async def read(self, offset: int, limit: int) -> list[LogLine]:
-        return await asyncio.to_thread(read_log, self._rows, offset, limit)
+        return await asyncio.to_thread(_read, self._rows, offset, limit)
 
     async def read_before(self, before: datetime, limit: int) -> list[LogLine]:
-        return await asyncio.to_thread(read_log_before, self._rows, before, limit)
+        return await asyncio.to_thread(_read_before, self._rows, before, limit)
 
     async def bring(self, fetch: Fetch) -> None:
         """Copy what was printed since the last time. `fetch(since_ns, tail)` asks the engine."""
@@ -172,6 +174,48 @@ def nanoseconds(text: str) -> int:
     digits = fraction[: next((at for at, sign in enumerate(fraction) if not sign.isdigit()), len(fraction))]
     whole = int((moment.replace(microsecond=0) - _EPOCH).total_seconds())
     return whole * 10**9 + int(digits.ljust(9, "0")[:9] or 0)
+
+
+def _read(folder: Path, offset: int, limit: int) -> list[LogLine]:
+    """At most `limit` lines from `offset` on, or from the oldest kept one when that is later."""
+    found: list[LogLine] = []
+    budget = ANSWER_BYTES
+    for piece in _pieces(folder):
+        base = int(piece.stem)
+        with contextlib.suppress(FileNotFoundError), open(piece, "rb") as file:  # dropped meanwhile
+            if offset >= base + os.fstat(file.fileno()).st_size:
+                continue
+            if offset > base:
+                file.seek(offset - base - 1)
+                file.readline()  # to the next row, where the offset is inside one
+            while len(found) < limit and budget > 0 and (row := file.readline()).endswith(b"\n"):
+                found.append(_line(row, base + file.tell()))
+                budget -= len(row)
+    return found
+
+
+def _read_before(folder: Path, before: datetime, limit: int) -> list[LogLine]:
+    """At most `limit` lines, the newest of those stamped before `before`, oldest first. Stamps are of one length and
+    begin each row, so rows are in the order of their bytes."""
+    found: list[LogLine] = []
+    wanted, budget = f'["{timestamp(before)}'.encode(), ANSWER_BYTES
+    for piece in reversed(_pieces(folder)):
+        with contextlib.suppress(FileNotFoundError):
+            rows = piece.read_bytes().splitlines(keepends=True)
+            count = bisect_left(rows, wanted, key=lambda row: row[: len(wanted)])
+            end = int(piece.stem) + sum(map(len, rows[:count]))
+            for row in reversed(rows[:count]):
+                if len(found) == limit or budget <= 0:
+                    return found[::-1]
+                found.append(_line(row, end))
+                end -= len(row)
+                budget -= len(row)
+    return found[::-1]
+
+
+def _line(row: bytes, offset: int) -> LogLine:
+    stamp, stream, text = json.loads(row)
+    return LogLine(time=parse_timestamp(stamp), stream=stream, text=text, offset=offset)
 
 
 def _pieces(folder: Path) -> list[Path]:
