@@ -30,7 +30,7 @@ from homeport.build.builder import Builder
 from homeport.build.fetch import Fetcher
 from homeport.build.program import Platform
 from homeport.build.toolchain import toolchain
-from homeport.configuration import read_configuration
+from homeport.configuration import LOCAL, read_configuration
 from homeport.core import log as logs
 from homeport.core.clock import SystemClock
 from homeport.core.errors import DiskFull, HomeportError, StoreUnavailable
@@ -38,7 +38,10 @@ from homeport.core.service import REFUSED, Service, Signals
 from homeport.core.space import Space
 from homeport.dataplane.snapshot import Authority
 from homeport.dataplane.xds import XdsServer
+from homeport.drivers.contract import Driver
+from homeport.drivers.fleet import Fleet
 from homeport.drivers.process import ProcessDriver
+from homeport.engines import Engines
 from homeport.identity.keys import GATEWAY_AUDIENCE, ISSUER, KeyRing
 from homeport.reconcile.builds import Builds
 from homeport.reconcile.expiry import Expiries
@@ -73,10 +76,12 @@ class Server:
         clock, signals = SystemClock(), Signals()
         if data.pause_mark.exists():
             signals.pause()
-        driver = ProcessDriver(data.socket("node"))
+        local = ProcessDriver(data.socket("node"))
         store = SqliteStore(data.database)
         keys = KeyRing.load_or_create(data.signing_key)
         configuration = read_configuration(data.config)
+        engines = Engines(configuration, data, port)
+        by_region: dict[str, Driver] = {LOCAL: local, **engines.drivers}
         sealing = SealingKeys.load(data.sealing_key) or SealingKeys.generate()
         space = Space(data.root, data.reserve)
         self.data = data
@@ -86,8 +91,8 @@ class Server:
             keys=keys,
             sealing=sealing,
             data=data,
-            regions=regions_of(configuration, driver.name),
-            drivers={driver.name: driver},
+            regions=regions_of(configuration, local.name),
+            drivers={driver.name: driver for driver in by_region.values()},
             signals=signals,
             base_url=base_url(host, port),
             configuration=configuration,
@@ -103,11 +108,12 @@ class Server:
         xds = XdsServer(data.socket("xds"), authority, clock, served=signals.runner.wake)
         routes = Routes(store, clock, keys, xds)
         tools = toolchain()
-        builder = Builder(data, driver, clock, tools, configuration.limits, space)
-        fetcher = Fetcher(data, driver, clock, tools.registry, configuration)
-        fetches = Fetches(store, fetcher, self.context.sealing, configuration.sources)
+        builder = Builder(data, local, clock, tools, configuration.limits, space)
+        fetcher = Fetcher(data, local, clock, tools.registry, configuration)
+        images = engines.builder(clock, configuration.limits.build_timeout_s)
+        fetches = Fetches(store, fetcher, self.context.sealing, configuration.sources, images)
+        driver = Fleet(by_region)
         performer = Performer(store, clock, driver, ReplicaLauncher(store, data.bundles, platform))
-        by_region = {region.name: driver for region in self.context.regions}
         tasks = TaskLauncher(store, clock, keys, data.bundles, platform, by_region)
         slots = max(TASKS_AT_LEAST, TASKS_PER_CORE * (os.cpu_count() or 1))
 
@@ -116,11 +122,12 @@ class Server:
             return slots if xds.serves and not space.full else 0
 
         self._driver = driver
+        self._engines = engines
         self._parts: Sequence[Service] = (
             xds,
-            Rollouts(store, clock, driver, performer, routes, xds, signals, data.bundles),
+            Rollouts(store, clock, driver, performer, routes, xds, signals, data.bundles, silent=lambda: driver.silent),
             Builds(store, clock, builder, fetches, data, signals),
-            Runner(store, clock, [driver], tasks, slots=room, wakeup=signals.runner),
+            Runner(store, clock, [*by_region.values()], tasks, slots=room, wakeup=signals.runner),
             Expiries(store, clock, signals),
             Garbage(store, clock, driver, builder, data, signals.garbage, staging=self.context.staging),
         )
@@ -132,6 +139,7 @@ class Server:
         try:
             await seal_at_rest(self.context)
             await ensure_first_run(self.context)
+            await self._engines.open()
             async with contextlib.AsyncExitStack() as stack:
                 for part in self._parts:
                     await part.start()

@@ -115,6 +115,10 @@ class DataDir:
     def node(self) -> Path:
         return self.root / "node"
 
+    def engine(self, region: str) -> Path:
+        """What the driver of a region with an engine keeps."""
+        return self.root / "engines" / region
+
     @property
     def sockets(self) -> Path:
         """The directory of our unix sockets, mode 700. A short one elsewhere when the data directory's path is too

@@ -11,10 +11,11 @@ from homeport.app.fields import ignored_fields
 from homeport.app.governance import judge
 from homeport.app.resources import fetch, new_resource, updated
 from homeport.app.sealing import seal_intent
-from homeport.app.sources import SOURCES, Source, source_of_new, source_of_update
-from homeport.core.errors import Conflict, DriverUnavailable, Invalid
+from homeport.app.sources import Source, source_of_new, source_of_update
+from homeport.core.errors import Conflict, DriverUnavailable
 from homeport.core.fields import Ignored
 from homeport.core.ids import Kind, RevisionId, new_id
+from homeport.core.images import read_docker_config
 from homeport.identity.keys import UPLOAD_AUDIENCE, Claims
 from homeport.identity.principals import Principal, Role
 from homeport.identity.roles import require
@@ -142,8 +143,7 @@ def _check(kind: Kind, spec: dict[str, Any], now: datetime) -> None:
     else:
         JobSettings.from_spec(spec)
         refuse_past(spec, now)
-    if (spec.get("runtime") or {}).get("image"):
-        raise Invalid("spec.runtime.image", "needs the Docker driver, which this version does not have", hint=SOURCES)
+    read_docker_config(spec)
 
 
 def _revision(resource: Resource, plan: Plan, source: Source, traffic: Traffic) -> Revision:

@@ -9,13 +9,15 @@ from homeport.app.context import Context
 from homeport.build.credentials import check_host, open_secret
 from homeport.build.repository import FIELD, Repository, read_repository
 from homeport.core.errors import Invalid
+from homeport.core.images import FIELD as FIELD_OF_IMAGE
+from homeport.core.images import read_image
 from homeport.store.contract import Transaction
 from homeport.store.records import Resource, Revision
 from homeport.workloads.states import RevisionState
 
 SOURCES = (
-    "Upload a folder: `homeport deploy -d FOLDER`, or the API's upload=true; or name a git repository in "
-    "spec.repository.url."
+    "Upload a folder: `homeport deploy -d FOLDER`, or the API's upload=true; name a git repository in "
+    "spec.repository.url; or name an image in spec.runtime.image, where a region has an engine."
 )
 
 
@@ -34,6 +36,12 @@ def source_of_new(context: Context, tx: Transaction, resource: Resource, *, uplo
     """An upload wins over a repository. Raises `Invalid` where there is neither, and for a repository that cannot be
     fetched."""
     repository = _repository(context, tx, resource)
+    image = read_image(resource.spec)
+    if image is not None and (upload or repository is not None):
+        rule = "must be absent where the program comes from an upload or a repository"
+        raise Invalid(FIELD_OF_IMAGE, rule, value=image.text)
+    if image is not None:
+        return Source(state=RevisionState.BUILDING)
     if upload:
         return Source(state=RevisionState.UPLOADING)
     if repository is not None:
@@ -44,13 +52,15 @@ def source_of_new(context: Context, tx: Transaction, resource: Resource, *, uplo
 def source_of_update(
     context: Context, tx: Transaction, resource: Resource, before: Mapping[str, Any], *, upload: bool
 ) -> Source:
-    """An update without an upload fetches its repository again, so that it takes the newest commit; it runs the newest
-    source again where there is no repository, where that is a fixed commit, and where the repository only came along
-    with what was read (`before` is the stored specification) while the program is an upload."""
+    """An image is resolved again. An update without an upload fetches its repository again, so that it takes the newest
+    commit; it runs the newest source again where there is no repository, where that is a fixed commit, and where the
+    repository only came along with what was read (`before` is the stored specification) while the program is an
+    upload."""
     revisions = tx.revisions.of(resource.uid)
-    known = next((one for one in revisions if one.bundle_digest or one.source_digest), None)
+    sources = (one for one in revisions if read_image(one.spec) is None)
+    known = next((one for one in sources if one.bundle_digest or one.source_digest), None)
     repository = _repository(context, tx, resource)
-    if upload or known is None:
+    if upload or known is None or read_image(resource.spec) is not None:
         return source_of_new(context, tx, resource, upload=upload)
     if repository is not None:
         same = before.get("repository") == resource.spec.get("repository")

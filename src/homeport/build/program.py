@@ -11,14 +11,13 @@ from homeport.build.bundle import Bundle
 from homeport.build.recipe import PATH
 from homeport.core.environment import DEFAULTS
 from homeport.core.ids import RevisionId, UnitId
-from homeport.core.units import Mount, UnitKind, UnitSpec
+from homeport.core.units import GATEWAY_NAME, Mount, UnitKind, UnitSpec
 from homeport.sealing.keys import SealingKeys
 from homeport.sealing.specs import Owner, open_env, open_spec
 from homeport.store.records import LOOPBACK, Execution, Revision
 
 SDK_HOOK = "/homeport/sdk"  # where programs see the hook that points public SDKs at this installation
 WORKDIR = "/app"  # where a program's bundle is
-GATEWAY_NAME = "gateway.homeport.internal"  # as containers know it
 STOP_GRACE_S = 10.0  # between SIGTERM and SIGKILL
 
 

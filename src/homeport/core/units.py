@@ -15,6 +15,7 @@ from homeport.core.ids import UnitId
 
 TIMEOUT_GRACE_S = 0.5  # a unit's time is over within a second of its timeout, whatever its own grace
 DISK_MB = 10 * 1024  # far more than a program leaves that keeps its data elsewhere
+GATEWAY_NAME = "gateway.homeport.internal"  # as programs in containers know this installation's gateway
 
 
 class UnitKind(StrEnum):

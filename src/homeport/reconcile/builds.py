@@ -14,6 +14,7 @@ from homeport.build.bundle import Bundle
 from homeport.core.clock import Clock
 from homeport.core.errors import DiskFull, Rejected, Unavailable
 from homeport.core.ids import RevisionId
+from homeport.core.images import read_image
 from homeport.core.service import Background, Signals
 from homeport.reconcile.fetches import Fetches
 from homeport.settings import DataDir
@@ -101,6 +102,8 @@ class Builds:
         tried again."""
         try:
             self._builder.space.require()
+            if revision.source_digest is None and read_image(revision.spec) is not None:
+                return partial(self._record_bundle, revision, await self._fetches.resolve(revision))
             if revision.source_digest is None:
                 fetched = await self._fetched(revision)
                 if fetched is None:

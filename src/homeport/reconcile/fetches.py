@@ -1,26 +1,38 @@
-"""The repository of a revision as its source: reads what is to be fetched, opens the secret for it, has it fetched.
-Called by the loop of builds."""
+"""The source of a revision that is elsewhere: a repository, which is fetched, or an image, which is resolved. Reads
+what is wanted and opens the secrets for it. Called by the loop of builds."""
 
+from homeport.build.bundle import Bundle
 from homeport.build.credentials import check_host, open_secret
 from homeport.build.errors import BuildFailed
 from homeport.build.fetch import Fetched, Fetcher, FetchRequest
 from homeport.build.git import STEP
+from homeport.build.images import ImageBuilder
 from homeport.build.repository import FIELD, Repository, read_repository
 from homeport.configuration import Sources
 from homeport.core.errors import Internal
+from homeport.core.images import read_docker_config, read_image
 from homeport.sealing.keys import SealingKeys
+from homeport.sealing.specs import Owner, open_spec
 from homeport.store.contract import Store
 from homeport.store.records import Revision
 
 
 class Fetches:
-    """Fetches for revisions."""
+    """Fetches for revisions. `images` is None where no region has an engine."""
 
-    def __init__(self, store: Store, fetcher: Fetcher, sealing: SealingKeys, sources: Sources) -> None:
+    def __init__(
+        self,
+        store: Store,
+        fetcher: Fetcher,
+        sealing: SealingKeys,
+        sources: Sources,
+        images: ImageBuilder | None = None,
+    ) -> None:
         self._store = store
         self._fetcher = fetcher
         self._sealing = sealing
         self._sources = sources
+        self._images = images
 
     async def fetch(self, revision: Revision) -> Fetched:
         """Raises as `Fetcher.fetch`, and `Invalid` where the operator allows the repository no more or its secret is
@@ -36,6 +48,14 @@ class Fetches:
             secret=await self._secret(revision, repository),
         )
         return await self._fetcher.fetch(request)
+
+    async def resolve(self, revision: Revision) -> Bundle:
+        """The revision's image as a bundle. Raises as `ImageBuilder.build`."""
+        image = read_image(revision.spec)
+        if image is None or self._images is None:
+            raise Internal(detail=f"revision {revision.id} has no image, or there is no engine")
+        spec = open_spec(self._sealing, revision.spec, Owner(revision.workspace, revision.resource_uid))
+        return await self._images.build(revision.id, revision.region, image, read_docker_config(spec))
 
     async def _secret(self, revision: Revision, repository: Repository) -> str | None:
         name = repository.secret

@@ -116,7 +116,9 @@ class Performer:
     async def _mark_ready(self, workload: Workload, action: actions.MarkReady) -> None:
         now = self._clock.now()
         starting = workload.replica(action.replica_id)
-        ready = replace(starting, state=ReplicaState.READY, message="", ready_at=now, changed_at=now)
+        status = await self._driver.status(starting.unit)
+        address = status.address if status and status.address else ""
+        ready = replace(starting, state=ReplicaState.READY, message="", ready_at=now, changed_at=now, address=address)
         await self._store.write(lambda tx: tx.replicas.replace(ready))
 
     async def _note_replica(self, workload: Workload, action: actions.NoteReplica) -> None:

@@ -7,7 +7,7 @@ one delays no other.
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -69,8 +69,10 @@ class Rollouts:
         signals: Signals,
         bundles: Path,
         *,
+        silent: Callable[[], frozenset[str]] = frozenset,
         ack_timeout_s: float = ACK_TIMEOUT_S,
     ) -> None:
+        """silent: the regions of whose units `driver` said nothing when it was asked for all; their workloads wait."""
         self._store = store
         self._clock = clock
         self._driver = driver
@@ -78,6 +80,7 @@ class Rollouts:
         self._routes = routes
         self._xds = xds
         self._signals = signals
+        self._silent = silent
         self._ack_timeout_s = ack_timeout_s
         self._background = Background()
         self._manifests = Manifests(bundles)
@@ -85,6 +88,7 @@ class Rollouts:
         self._drains = Drains(routes, xds, signals.rollouts.wake)
         self._working: set[str] = set()
         self._restored = False
+        self._unrestored: set[str] = set()  # workloads in regions that have been silent since the start
         self._to_publish = False
 
     async def start(self) -> None:
@@ -133,8 +137,11 @@ class Rollouts:
         present = [replica.id for workload in workloads for replica in workload.replicas]
         self._drains.keep(present)
         self._ages.keep(present)
-        for workload in workloads:
+        for workload in self._heard_of(workloads):
             uid = workload.resource.uid
+            if uid in self._unrestored:
+                await self._restore_all([workload], units)
+                self._unrestored.discard(uid)
             if uid in self._working or not self._unsettled(workload, units):
                 continue
             if len(self._working) >= WORKLOADS_AT_ONCE:
@@ -147,10 +154,21 @@ class Rollouts:
         had until then, so that a restart of the server is not seen outside."""
         workloads = await self._store.read(read_workloads)
         units = await self._units()
-        lost = [(workload, one) for workload in workloads for one in _without_unit(workload, units)]
-        await _together(self._performer.restore(workload, replica) for workload, replica in lost)
+        heard_of = self._heard_of(workloads)
+        await self._restore_all(heard_of, units)
+        known = {workload.resource.uid for workload in heard_of}
+        self._unrestored = {workload.resource.uid for workload in workloads} - known
         await self._publish()
         self._restored = True
+
+    async def _restore_all(self, workloads: Iterable[Workload], units: Mapping[UnitId, UnitStatus]) -> None:
+        lost = [(workload, one) for workload in workloads for one in _without_unit(workload, units)]
+        await _together(self._performer.restore(workload, replica) for workload, replica in lost)
+
+    def _heard_of(self, workloads: Iterable[Workload]) -> list[Workload]:
+        """Those of which no part is in a region that is silent now."""
+        silent = self._silent()
+        return [one for one in workloads if silent.isdisjoint(revision.region for revision in one.revisions)]
 
     def _unsettled(self, workload: Workload, units: Mapping[UnitId, UnitStatus]) -> bool:
         """Whether there is something to do, as far as the units tell; `_work` looks closer."""

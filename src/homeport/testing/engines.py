@@ -7,10 +7,13 @@ skip then.
 
 import io
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
+import sys
+import sysconfig
 import tarfile
 import tempfile
 import time
@@ -25,6 +28,10 @@ from homeport.core.clock import SystemClock
 GIVEN = "HOMEPORT_TEST_ENGINE"
 READY_S = 60.0
 STOP_S = 60.0
+# Of Python's standard library: large, and of no use to the programs of tests.
+_NOT_NEEDED = re.compile(
+    r"/(tests?|(site|dist)-packages|__pycache__|idlelib|tkinter|lib2to3|ensurepip|config-[^/]*)(/|$)|_tk"
+)
 TOOLS = ("sh", "sleep", "true", "false", "echo", "cat", "seq", "id", "ls", "dd", "head")
 
 
@@ -93,10 +100,11 @@ class EngineProcess:
 
     def make_image(self, reference: str, files: Iterable[tuple[Path, str]] = (), *, config: Iterable[str] = ()) -> None:
         """An image of the host's shell and a few tools with their libraries, and of `files` (source, path in the
-        image). `config`: lines of a Dockerfile, such as `USER 1000`."""
+        image), which may be directories. `config`: lines of a Dockerfile, such as `USER 1000`."""
         params = {"fromSrc": "-", "repo": reference, "changes": [*config]}
         with self._client() as client:
-            client.post("/images/create", params=params, content=_root_tree(files), timeout=READY_S).raise_for_status()
+            answer = client.post("/images/create", params=params, content=_root_tree(files), timeout=READY_S)
+        assert answer.is_success, answer.text
 
     def remove_all(self) -> None:
         """Every container, and every network of ours."""
@@ -161,12 +169,20 @@ def _bridges() -> set[str]:
     return {path.parent.name for path in Path("/sys/class/net").glob("*/bridge")}
 
 
+def python_files() -> list[tuple[Path, str]]:
+    """The interpreter that runs the tests, as files of an image. Its modules are those of its standard library that a
+    small program may need."""
+    interpreter, library = Path(sys.executable).resolve(), Path(sysconfig.get_path("stdlib"))
+    return [(interpreter, str(interpreter)), (interpreter, "/bin/python3"), (library, str(library))]
+
+
 def _root_tree(files: Iterable[tuple[Path, str]]) -> bytes:
     """A tar of a root directory."""
     tools = [(Path(found), f"/bin/{name}") for name in TOOLS if (found := shutil.which(name))]
     wanted = {target: source for source, target in [*tools, *files]}
     for source in [*wanted.values()]:
-        wanted |= {library: Path(library) for library in _libraries(source)}
+        for program in (source, *source.glob("**/*.so")):
+            wanted |= {library: Path(library) for library in _libraries(program)}
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for name in ("tmp", "etc", "proc", "sys", "dev"):
@@ -174,13 +190,17 @@ def _root_tree(files: Iterable[tuple[Path, str]]) -> bytes:
             entry.type, entry.mode = tarfile.DIRTYPE, 0o1777 if name == "tmp" else 0o755
             tar.addfile(entry)
         for target, source in sorted(wanted.items()):
-            tar.add(source.resolve(), target.removeprefix("/"))
+            tar.add(source.resolve(), target.removeprefix("/"), filter=_needed)
     return buffer.getvalue()
+
+
+def _needed(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    return None if _NOT_NEEDED.search(entry.name) else entry
 
 
 def _libraries(program: Path) -> list[str]:
     """What the dynamic linker loads for it."""
-    if not program.is_file():
+    if not program.is_file() or _NOT_NEEDED.search(str(program)):
         return []
     said = subprocess.run(["ldd", str(program)], capture_output=True, text=True, check=False).stdout
     return [word for word in said.split() if word.startswith("/")]

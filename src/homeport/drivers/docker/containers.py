@@ -14,7 +14,7 @@ from typing import Any
 
 from homeport.core.clock import parse_timestamp, timestamp
 from homeport.core.errors import Invalid
-from homeport.core.units import UnitSpec
+from homeport.core.units import GATEWAY_NAME, UnitSpec
 
 LABEL = "homeport."
 LOG_FILES = 2  # of the engine for each container: full and filling; what was read is kept by us besides
@@ -89,8 +89,8 @@ def check(spec: UnitSpec) -> None:
             raise Invalid("env", "must hold names without '=' and no NUL")
 
 
-def creation(spec: UnitSpec, owner: Owner, accepted: datetime) -> dict[str, Any]:
-    """The body of the request that creates the unit's container."""
+def creation(spec: UnitSpec, owner: Owner, accepted: datetime, gateway: str | None = None) -> dict[str, Any]:
+    """The body of the request that creates the unit's container. gateway: the address at which it reaches ours."""
     memory = spec.memory_mb * _MIB
     host: dict[str, Any] = {
         "NetworkMode": owner.network_name(spec.network) if spec.network else "none",
@@ -107,6 +107,8 @@ def creation(spec: UnitSpec, owner: Owner, accepted: datetime) -> dict[str, Any]
     }
     if spec.cpu_cores is not None:
         host |= {"CpuPeriod": _PERIOD_US, "CpuQuota": int(spec.cpu_cores * _PERIOD_US)}
+    if gateway:
+        host["ExtraHosts"] = [f"{GATEWAY_NAME}:{gateway}"]
     body: dict[str, Any] = {
         "Image": spec.image,
         "Env": [f"{name}={value}" for name, value in spec.env.items()],

@@ -28,6 +28,7 @@ from homeport.core.service import Background
 from homeport.core.units import LogLine, Outcome, UnitExit, UnitSpec, UnitState, UnitStatus
 from homeport.drivers.docker import containers, inside
 from homeport.drivers.docker.containers import Facts, Owner, Phase
+from homeport.drivers.docker.doors import Doors
 from homeport.drivers.docker.engine import Engine, EngineError, Json
 from homeport.drivers.docker.ledger import Ledger
 from homeport.drivers.docker.networks import Networks
@@ -37,6 +38,7 @@ from homeport.node.ending import Intent
 log = logging.getLogger(__name__)
 
 RETRY_S = (0.1, 5.0)  # between attempts to reach an engine that is away: doubling from the first to the second
+OPEN_WAIT_S = 2.0  # for the engine's first answer; a remote one may take longer, and holds up nobody
 COMPARE_S = 5.0  # between comparisons: events tell of ends at once (Docker), or some seconds later (Podman)
 LOOKS_AT_ONCE = 8  # inspections: a thousand containers must not take every connection
 NO_COMMAND = (126, 127)  # exit codes of an init, as of a shell, that could not execute its command
@@ -46,13 +48,14 @@ KILL_AGAIN_S = 2.0  # after a SIGKILL that did not end it
 class DockerDriver:
     """Runs units as `owner`'s containers on `engine`; writes below `folder`. Open it before use."""
 
-    name = "docker"
-
-    def __init__(self, engine: Engine, owner: Owner, folder: Path) -> None:
+    def __init__(self, engine: Engine, owner: Owner, folder: Path, *, gateway_port: int | None = None) -> None:
+        """gateway_port: of this machine's loopback, to which programs shall get; None for none."""
+        self.name = f"docker.{owner.region}"
+        self._doors = Doors(gateway_port) if gateway_port is not None and engine.address.local else None
         self._engine = engine
         self._owner = owner
         self._folder = folder
-        self._networks = Networks(engine, owner)
+        self._networks = Networks(engine, owner, self._doors)
         self._units: dict[UnitId, Unit] = {}
         self._turns: WeakValueDictionary[UnitId, asyncio.Lock] = WeakValueDictionary()
         self._looking = asyncio.Semaphore(LOOKS_AT_ONCE)
@@ -75,12 +78,15 @@ class DockerDriver:
                 unit.status = entry.end.status
         self._background.spawn("docker.events", self._follow())
         self._background.spawn("docker.compare", self._compare_now_and_then())
-        await self._tried.wait()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._tried.wait(), OPEN_WAIT_S)
 
     async def close(self) -> None:
         for unit in self._units.values():
             unit.stop_timers()
         await self._background.stop()
+        if self._doors is not None:
+            await self._doors.stop()
         await self._engine.close()
         if self._ledger is not None:
             self._ledger.close()
@@ -182,10 +188,9 @@ class DockerDriver:
         """A unit whose container exists, and which is written down: in this order, so that one that is written down and
         has no container had one that somebody removed."""
         accepted = SystemClock().now()
-        if spec.network:
-            await self._networks.ensure(spec.network)
+        gateway = await self._networks.ensure(spec.network) if spec.network else None
         name = self._owner.container_name(spec.id)
-        body = containers.creation(spec, self._owner, accepted)
+        body = containers.creation(spec, self._owner, accepted, gateway)
         try:
             container = await self._engine.create(name, body)
         except EngineError as error:

@@ -20,6 +20,7 @@ OLDEST_API = (1, 40)
 CALL_TIMEOUT_S = 60.0  # a create or start on a machine in great trouble; ordinarily 0.1 s
 CONNECT_TIMEOUT_S = 15.0  # ssh needs a second or two
 EVENT_BYTES = 1024 * 1024  # of one event: its attributes hold every label
+_VERSION = "/version"  # the one path without a version before it
 _FRAME = 8  # bytes of the header before each line of a log
 
 Json = dict[str, Any]
@@ -49,7 +50,7 @@ class Engine:
     # The engine itself
 
     async def version(self) -> Json:
-        found = await self._json("GET", "/version", versioned=False)
+        found = await self._json("GET", _VERSION)
         assert isinstance(found, dict)
         return found
 
@@ -122,10 +123,36 @@ class Engine:
             if error.status != 404:
                 raise
 
+    # Images
+
+    async def image(self, name: str) -> Json | None:
+        """What the engine knows of an image, or None where it has none of that name."""
+        try:
+            found = await self._json("GET", f"/images/{name}/json")
+        except EngineError as error:
+            if error.status == 404:
+                return None
+            raise
+        assert isinstance(found, dict)
+        return found
+
+    async def pull(self, name: str, tag: str, login: str | None) -> AsyncIterator[Json]:
+        """Pull `name` at `tag`, which may be a digest; what the engine says on the way, with `error` where it fails."""
+        params = {"fromImage": name, "tag": tag}
+        headers = {"X-Registry-Auth": login} if login else None
+        async with self._open("POST", "/images/create", params=params, headers=headers, total_s=None) as response:
+            async for line in _lines(response):
+                yield json.loads(line)
+
     # Networks
 
     async def networks(self, labels: Iterable[str]) -> list[Json]:
         return list(await self._json("GET", "/networks", params={"filters": json.dumps({"label": [*labels]})}))
+
+    async def network(self, name: str) -> Json:
+        found = await self._json("GET", f"/networks/{name}")
+        assert isinstance(found, dict)
+        return found
 
     async def create_network(self, body: Json) -> None:
         """EngineError 409: there is one of that name."""
@@ -148,9 +175,8 @@ class Engine:
         *,
         params: dict[str, str] | None = None,
         body: Json | None = None,
-        versioned: bool = True,
     ) -> Any:
-        async with self._open(method, path, params=params, body=body, versioned=versioned) as response:
+        async with self._open(method, path, params=params, body=body) as response:
             try:
                 text = await response.read()
                 return json.loads(text) if text else None
@@ -165,15 +191,16 @@ class Engine:
         *,
         params: dict[str, str] | None = None,
         body: Json | None = None,
+        headers: dict[str, str] | None = None,
         total_s: float | None = CALL_TIMEOUT_S,
-        versioned: bool = True,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """A response whose status says yes; its body is still to be read."""
-        prefix = f"/v{await self._api_version()}" if versioned else ""
+        prefix = "" if path == _VERSION else f"/v{await self._api_version()}"
         timeout = aiohttp.ClientTimeout(total=total_s, connect=CONNECT_TIMEOUT_S)
         url = f"{self.address.base}{prefix}{path}"
         try:
-            request = self._open_session().request(method, url, params=params, json=body, timeout=timeout)
+            session = self._open_session()
+            request = session.request(method, url, params=params, json=body, headers=headers, timeout=timeout)
             async with request as response:
                 if response.status >= 400:
                     raise EngineError(response.status, _message(await response.read()))

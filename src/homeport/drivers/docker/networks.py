@@ -10,6 +10,7 @@ from collections.abc import Collection
 
 from homeport.core.errors import NoCapacity
 from homeport.drivers.docker.containers import LABEL, Owner
+from homeport.drivers.docker.doors import Doors
 from homeport.drivers.docker.engine import Engine, EngineError, Json
 
 log = logging.getLogger(__name__)
@@ -20,23 +21,28 @@ _APART = "com.docker.network.bridge.enable_icc"
 class Networks:
     """The networks of one owner on one engine."""
 
-    def __init__(self, engine: Engine, owner: Owner) -> None:
+    def __init__(self, engine: Engine, owner: Owner, doors: Doors | None) -> None:
+        """doors: None where programs cannot reach the gateway, such as on another machine."""
         self._engine = engine
         self._owner = owner
-        self._there: set[str] = set()
+        self._doors = doors
+        self._there: dict[str, str] = {}  # by name, this machine's address in it
         self._turn = asyncio.Lock()
 
-    async def ensure(self, network: str) -> None:
-        """Return when there is a network of that name. Raises `NoCapacity` when the engine has no addresses left."""
+    async def ensure(self, network: str) -> str | None:
+        """Return when there is a network of that name: the address at which the gateway is reached from there, if it
+        is. Raises `NoCapacity` when the engine has no addresses left."""
         async with self._turn:
             if network in self._there:
-                return
+                return self._there[network] or None
             try:
                 await self._engine.create_network(self._body(network))
             except EngineError as error:
                 if error.status != 409:
                     raise NoCapacity(f"The engine makes no network for {network}: {error.message}") from error
-            self._there.add(network)
+            found = await self._engine.network(self._owner.network_name(network))
+            await self._note(network, found)
+            return self._there[network] or None
 
     def doubt(self) -> None:
         """Somebody else may have removed networks: look again before the next use."""
@@ -48,12 +54,22 @@ class Networks:
             for found in await self._engine.networks(self._owner.filters):
                 network = (found.get("Labels") or {}).get(f"{LABEL}workspace", "")
                 if network in used:
+                    await self._note(network, found)
                     continue
-                self._there.discard(network)
+                if (address := self._there.pop(network, "")) and self._doors is not None:
+                    self._doors.close(address)
                 try:
                     await self._engine.remove_network(found["Name"])
                 except EngineError as error:
                     log.info("the network %s stays: %s", found["Name"], error.message)
+
+    async def _note(self, network: str, found: Json) -> None:
+        """Remember that it is there, and open its door."""
+        settings = (found.get("IPAM") or {}).get("Config") or ()
+        address = next((one["Gateway"] for one in settings if one.get("Gateway")), "")
+        self._there[network] = address if self._doors is not None else ""
+        if address and self._doors is not None:
+            await self._doors.open(address)
 
     def _body(self, network: str) -> Json:
         return {

@@ -1,0 +1,76 @@
+"""From the name of an image to a bundle: the image as the region's engine has it, by its content. Called by the loop of
+builds.
+
+Such a bundle has no files of its own; its digest is the image's. So a revision runs exactly what it ran before, however
+its image's tag has moved since.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+from homeport.build.bundle import Bundle, Description, find_bundle, load_bundle, place, remove_tree
+from homeport.build.errors import BuildFailed
+from homeport.core.clock import Clock, timestamp
+from homeport.core.ids import RevisionId
+from homeport.core.images import DockerConfig, ImageReference
+from homeport.drivers.docker.images import Image, ImageRefused, Images
+
+STEP = "Resolving the image"
+
+
+class ImageBuilder:
+    """`engines` by region. Writes below `builds` and `bundles`."""
+
+    def __init__(
+        self, builds: Path, bundles: Path, engines: Mapping[str, Images], clock: Clock, timeout_s: float
+    ) -> None:
+        self._builds = builds
+        self._bundles = bundles
+        self._engines = engines
+        self._clock = clock
+        self._timeout_s = timeout_s
+
+    async def build(self, revision: RevisionId, region: str, reference: ImageReference, config: DockerConfig) -> Bundle:
+        """Raises `BuildFailed` with the engine's reason, `DriverUnavailable` while the engine is away."""
+        engine = self._engines.get(region)
+        if engine is None:
+            raise BuildFailed(STEP, f"failed: the region {region!r} has no engine any more")
+        began = self._clock.monotonic()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                image = await engine.resolve(reference, config.login(reference.registry))
+        except TimeoutError as error:
+            raise BuildFailed(STEP, f"took longer than {self._timeout_s:g} s") from error
+        except ImageRefused as error:
+            raise BuildFailed(STEP, f"failed: {error.for_caller()}") from error
+        described = self._describe(image, reference, self._clock.monotonic() - began)
+        return await asyncio.to_thread(self._place, revision, described)
+
+    def _describe(self, image: Image, reference: ImageReference, build_s: float) -> Description:
+        now = timestamp(self._clock.now())
+        return Description(
+            digest=image.id.removeprefix("sha256:"),
+            language="image",
+            entrypoint=(*image.entrypoint, *image.command),
+            mounts=(),
+            manifest_toml="",
+            python="",
+            source_digest="",
+            started_at=now,
+            steps=((STEP, f"{reference.text} is {image.digest or image.id}", ""),),
+            created_at=now,
+            build_s=build_s,
+            image=image.id,
+            image_entrypoint=image.entrypoint,
+        )
+
+    def _place(self, revision: RevisionId, described: Description) -> Bundle:
+        if bundle := find_bundle(self._bundles, described.digest):
+            return bundle
+        work = self._builds / revision
+        remove_tree(work)
+        (work / "app").mkdir(parents=True)
+        described.write(work)
+        place(work, self._bundles / described.digest)
+        return load_bundle(self._bundles, described.digest)

@@ -1,0 +1,95 @@
+"""The images of one engine: found, pulled, and looked into. Used by the builder of images; runs nothing."""
+
+import base64
+import json
+from dataclasses import dataclass
+
+from homeport.core.errors import Rejected
+from homeport.core.images import ImageReference
+from homeport.drivers.docker.engine import Engine, EngineError, Json
+
+Login = tuple[str, str]  # user and password
+_NAMES = {"x86_64": "amd64", "aarch64": "arm64"}  # as the engine names its machine → as images name theirs
+
+
+class ImageRefused(Rejected):
+    """The image cannot be had, or cannot run there."""
+
+    reason = "ImageRefused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """One image as an engine has it. `id` names its content for ever; `digest` the same at its registry, or nothing.
+    What runs is `entrypoint`, then `command`."""
+
+    id: str
+    digest: str
+    architecture: str
+    entrypoint: tuple[str, ...]
+    command: tuple[str, ...]
+
+
+class Images:
+    """Those of `engine`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def resolve(self, reference: ImageReference, login: Login | None) -> Image:
+        """The image that `reference` means now, on the engine. It is pulled where the engine does not have it, and
+        where the reference moves; where that fails, the one that the engine has is taken.
+
+        Raises `ImageRefused` with the reason, `DriverUnavailable`.
+        """
+        present = await self._find(reference.text)
+        if present is None or reference.moves:
+            refusal = await self._pull(reference, login)
+            present = await self._find(reference.text)
+            if present is None:
+                raise ImageRefused(f"The image {reference.text} cannot be pulled: {refusal or 'it is not there'}")
+        machine = str((await self._engine.info()).get("Architecture", ""))
+        wanted = _NAMES.get(machine, machine)
+        if present.architecture != wanted:
+            raise ImageRefused(f"The image {reference.text} is for {present.architecture}; the engine runs {wanted}.")
+        if not (present.entrypoint or present.command):
+            raise ImageRefused(
+                f"The image {reference.text} says not what to run.", hint="Give it an ENTRYPOINT or a CMD."
+            )
+        return present
+
+    async def _find(self, name: str) -> Image | None:
+        try:
+            found = await self._engine.image(name)
+        except EngineError as error:
+            raise ImageRefused(f"The engine refuses the image {name}: {error.message}") from error
+        return None if found is None else _image(found)
+
+    async def _pull(self, reference: ImageReference, login: Login | None) -> str:
+        """Pull it; returns why that failed, or nothing."""
+        tag = reference.digest or reference.tag or "latest"
+        try:
+            async for step in self._engine.pull(reference.name, tag, _header(login, reference.registry)):
+                if "error" in step:
+                    return str(step["error"])
+        except EngineError as error:
+            return error.message
+        return ""
+
+
+def _image(found: Json) -> Image:
+    config = found.get("Config") or {}
+    return Image(
+        id=str(found["Id"]) if str(found["Id"]).startswith("sha256:") else f"sha256:{found['Id']}",
+        digest=next(iter(found.get("RepoDigests") or ()), ""),
+        architecture=str(found.get("Architecture", "")),
+        entrypoint=tuple(config.get("Entrypoint") or ()),
+        command=tuple(config.get("Cmd") or ()),
+    )
+
+
+def _header(login: Login | None, registry: str) -> str | None:
+    if login is None:
+        return None
+    said = {"username": login[0], "password": login[1], "serveraddress": registry}
+    return base64.urlsafe_b64encode(json.dumps(said).encode()).decode()
