@@ -127,13 +127,13 @@ class DriverSuite:
         assert outcome is not None and outcome.timed_out and not outcome.stopped and not outcome.succeeded
 
     async def test_a_timeout_waits_for_nobody_who_ignores_it(self, driver: Driver) -> None:
-        spec = unit_spec(STUBBORN, timeout_s=0.3, stop_grace_s=3600)
+        spec = self.spec(STUBBORN, timeout_s=0.3, stop_grace_s=3600)
         await driver.start(spec)
         outcome = (await end_of(driver, spec.id)).status.outcome
         assert outcome is not None and outcome.timed_out and outcome.signal == 9
 
     async def test_a_reader_beyond_all_ends_is_told_all_of_them(self, driver: Driver) -> None:
-        spec = unit_spec(SUCCEED)
+        spec = self.spec(SUCCEED)
         await driver.start(spec)
         await end_of(driver, spec.id)
         async with asyncio.timeout(WAIT_S), aclosing(_generator(driver.exits(10_000))) as ends:

@@ -25,7 +25,7 @@ from homeport.core.clock import SystemClock
 from homeport.core.errors import Conflict, DiskFull, DriverUnavailable, Invalid, Unavailable
 from homeport.core.ids import UnitId
 from homeport.core.service import Background
-from homeport.core.units import LogLine, Outcome, UnitExit, UnitSpec, UnitState, UnitStatus
+from homeport.core.units import TIMEOUT_GRACE_S, LogLine, Outcome, UnitExit, UnitSpec, UnitState, UnitStatus
 from homeport.drivers.docker import containers, inside
 from homeport.drivers.docker.containers import Facts, Owner, Phase
 from homeport.drivers.docker.doors import Doors
@@ -208,14 +208,16 @@ class DockerDriver:
         return unit
 
     async def _run(self, unit: Unit) -> None:
-        """Start the container of a unit; it runs when this returns, or has ended."""
+        """Start the container of a unit; it runs when this returns, or has ended. Where the engine goes away in the
+        middle, it is still starting: the comparison goes on with it."""
         try:
             await self._engine.start(unit.container)
+            await self._see(unit)
         except EngineError as error:
             self._networks.doubt()
             await self._ended(unit, not_started(unit, error.message), None)
-            return
-        await self._see(unit)
+        except DriverUnavailable as error:
+            log.warning("unit %s is still starting: %s", unit.spec.id, error.message)
 
     async def _see(self, unit: Unit) -> None:
         """Take over what the engine says of a unit that lived when last seen."""
@@ -247,7 +249,7 @@ class DockerDriver:
             unit.after(
                 "timeout",
                 unit.spec.timeout_s - max(lived, 0.0),
-                lambda: self._spawn("timeout", unit, self._end(unit, timed_out, unit.spec.stop_grace_s)),
+                lambda: self._spawn("timeout", unit, self._end(unit, timed_out, TIMEOUT_GRACE_S)),
             )
 
     async def _ended(self, unit: Unit, outcome: Outcome, at: datetime | None) -> None:
@@ -375,10 +377,15 @@ class DockerDriver:
         await self._networks.sweep({unit.spec.network for unit in self._units.values() if unit.spec.network})
 
     async def _adopt(self, unit_id: UnitId, found: Json) -> None:
-        """A container of ours of which nothing is written down: its start was interrupted, or the data are older."""
+        """A container of ours of which nothing is written down. One that never ran belongs to a start that was
+        interrupted, whose caller starts it again; any other is a unit's of which the data are lost."""
         async with self._turn(unit_id):
             known = containers.adopted(found["Labels"])
-            if unit_id in self._units or known is None:
+            if unit_id in self._units:
+                return
+            if known is None or found["State"] == "created":
+                log.warning("container %s belongs to no unit; removing it", found["Id"])
+                await self._engine.remove(found["Id"])
                 return
             spec, accepted = known
             await self._written.begin(spec, accepted)

@@ -6,6 +6,7 @@ The file is a `homeport.node.journal`, without environments, so that no secret r
 """
 
 import asyncio
+import logging
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -19,6 +20,8 @@ from homeport.core.units import UnitExit, UnitSpec, UnitStatus
 from homeport.drivers.docker.containers import kept
 from homeport.node.ending import Intent
 from homeport.node.journal import Journal, Record
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +72,9 @@ class Ledger:
             self._journal.rewrite_if_long(self._records)
 
     async def exits(self, after: int) -> AsyncIterator[UnitExit]:
+        if after >= self._next:
+            log.error("a reader has seen end %d, and the next to be told is %d; all are told", after, self._next)
+            after = 0
         while True:
             news = self._news
             while (position := bisect_right(self._ends, after, key=lambda end: end.seq)) < len(self._ends):

@@ -31,6 +31,7 @@ ANSWER_BYTES = 4 * 1024 * 1024  # one answer of `read`; the reader asks again
 TAIL = 1000  # lines that an engine finds from the end of its files; more, and it reads them from the beginning
 BATCH = 1000  # lines written at once, between which others get their turn
 PIECES = 8  # files of one copy: dropping the oldest loses an eighth
+MISSED = "[homeport] Output before this was dropped by the engine, which keeps only the newest"
 _STEP = timedelta(microseconds=1)
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -93,10 +94,16 @@ class Copy:
 
     async def _copy_all(self, position: _Position, fetch: Fetch) -> None:
         known, batch = Counter(position.recent), list[Line]()
+        missed = bool(known)  # until one is seen that was copied before
         async with aclosing(_lines(fetch(position.since, None))) as lines:
             async for line in lines:
-                if _is_new(line, known):
-                    batch.append(line)
+                if not _is_new(line, known):
+                    missed = False
+                    continue
+                if missed:
+                    batch.append(Line(line.ns, "stderr", MISSED))
+                    missed = False
+                batch.append(line)
                 if len(batch) == BATCH:
                     self._append(position, batch)
                     batch = []
@@ -179,8 +186,11 @@ def nanoseconds(text: str) -> int:
 def _read(folder: Path, offset: int, limit: int) -> list[LogLine]:
     """At most `limit` lines from `offset` on, or from the oldest kept one when that is later."""
     found: list[LogLine] = []
+    pieces = _pieces(folder)
+    if pieces and offset < int(pieces[0].stem):
+        found += [line for line in (_dropped(pieces[0]),) if line]
     budget = ANSWER_BYTES
-    for piece in _pieces(folder):
+    for piece in pieces:
         base = int(piece.stem)
         with contextlib.suppress(FileNotFoundError), open(piece, "rb") as file:  # dropped meanwhile
             if offset >= base + os.fstat(file.fileno()).st_size:
@@ -199,7 +209,8 @@ def _read_before(folder: Path, before: datetime, limit: int) -> list[LogLine]:
     begin each row, so rows are in the order of their bytes."""
     found: list[LogLine] = []
     wanted, budget = f'["{timestamp(before)}'.encode(), ANSWER_BYTES
-    for piece in reversed(_pieces(folder)):
+    pieces = _pieces(folder)
+    for piece in reversed(pieces):
         with contextlib.suppress(FileNotFoundError):
             rows = piece.read_bytes().splitlines(keepends=True)
             count = bisect_left(rows, wanted, key=lambda row: row[: len(wanted)])
@@ -210,7 +221,19 @@ def _read_before(folder: Path, before: datetime, limit: int) -> list[LogLine]:
                 found.append(_line(row, end))
                 end -= len(row)
                 budget -= len(row)
+    if pieces and int(pieces[0].stem) > 0 and (dropped := _dropped(pieces[0])) and dropped.time < before:
+        found.append(dropped)
     return found[::-1]
+
+
+def _dropped(first: Path) -> LogLine | None:
+    """The line that stands for those before the first file: just earlier than what follows."""
+    base = int(first.stem)
+    with contextlib.suppress(FileNotFoundError), open(first, "rb") as file:
+        if row := file.readline():
+            text = f"[homeport] Output before this was dropped ({base} bytes): only the newest is kept"
+            return LogLine(time=_line(row, 0).time - _STEP, stream="stderr", text=text, offset=base)
+    return None
 
 
 def _line(row: bytes, offset: int) -> LogLine:
