@@ -1,14 +1,28 @@
 """The container engines of the operator's configuration, each as a driver and as a store of images. Called by the
-server at its start."""
+server at its start.
 
+    python -m homeport.engines --data DIR
+
+ends every container of the installation, with its grace, and writes down how: what `homeport down` does once the server
+has stopped, since containers live on without it.
+"""
+
+import argparse
 import asyncio
 import hashlib
+import logging
 import os
+import sys
+from collections.abc import Sequence
+from contextlib import aclosing
 from pathlib import Path
 
 from homeport.build.images import ImageBuilder
-from homeport.configuration import DOCKER, Configuration, RegionTable
+from homeport.configuration import DOCKER, Configuration, RegionTable, read_configuration
+from homeport.core import log as logs
 from homeport.core.clock import Clock
+from homeport.core.errors import HomeportError, Unavailable
+from homeport.core.units import UnitState
 from homeport.drivers.docker.address import EngineAddress, TlsFiles
 from homeport.drivers.docker.containers import Owner
 from homeport.drivers.docker.driver import DockerDriver
@@ -16,13 +30,18 @@ from homeport.drivers.docker.engine import Engine
 from homeport.drivers.docker.images import Images
 from homeport.settings import DataDir
 
+log = logging.getLogger(__name__)
+
+STOP_GRACE_S = 10.0  # as the node gives its programs at its stop
+STOP_BOUND_S = 30.0  # for all of it, with an engine in trouble
+
 
 class Engines:
-    """`drivers` by region. `port` is the gateway's."""
+    """`engines` and `drivers` by region. `port` is the gateway's; None while there is none."""
 
-    def __init__(self, configuration: Configuration, data: DataDir, port: int) -> None:
+    def __init__(self, configuration: Configuration, data: DataDir, port: int | None) -> None:
         self._data = data
-        self._engines = {
+        self.engines = {
             name: Engine(_address(table)) for name, table in configuration.regions.items() if table.driver == DOCKER
         }
         installation = installation_name(data.root)
@@ -30,12 +49,12 @@ class Engines:
             name: DockerDriver(
                 engine, Owner(installation=installation, region=name), data.engine(name), gateway_port=port
             )
-            for name, engine in self._engines.items()
+            for name, engine in self.engines.items()
         }
 
     def builder(self, clock: Clock, timeout_s: float) -> ImageBuilder | None:
         """What resolves images; None where there is no engine."""
-        images = {name: Images(engine) for name, engine in self._engines.items()}
+        images = {name: Images(engine) for name, engine in self.engines.items()}
         return ImageBuilder(self._data.builds, self._data.bundles, images, clock, timeout_s) if images else None
 
     async def open(self) -> None:
@@ -53,3 +72,44 @@ def _address(table: RegionTable) -> EngineAddress:
     if table.engine_ca and table.engine_cert and table.engine_key:
         tls = TlsFiles(ca=Path(table.engine_ca), cert=Path(table.engine_cert), key=Path(table.engine_key))
     return EngineAddress(url=table.engine or "", tls=tls)
+
+
+async def end_all(driver: DockerDriver) -> bool:
+    """Ask every living unit to end, and wait for that; whether all have."""
+    await driver.open()
+    try:
+        async with asyncio.timeout(STOP_BOUND_S):
+            living = {unit.id for unit in await driver.units() if unit.state in (UnitState.STARTING, UnitState.RUNNING)}
+            for unit in living:
+                await driver.stop(unit, STOP_GRACE_S)
+            async with aclosing(driver.exits(0)) as ends:
+                while living:
+                    living.discard((await anext(ends)).status.id)
+        return True
+    except (TimeoutError, Unavailable) as error:
+        log.error("containers of the region %s may still run: %s", driver.name, error or "they do not end")
+        return False
+    finally:
+        await driver.close()
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """The exit code is 1 where containers may still run, with the reason in the log."""
+    parser = argparse.ArgumentParser(prog="python -m homeport.engines", description="Ends every container.")
+    parser.add_argument("--data", type=Path, required=True, help="the data directory")
+    data = DataDir(parser.parse_args(words).data)
+    logs.configure("engines")
+
+    async def run() -> list[bool]:
+        engines = Engines(read_configuration(data.config), data, port=None)
+        return await asyncio.gather(*(end_all(driver) for driver in engines.drivers.values()))
+
+    try:
+        return 0 if all(asyncio.run(run())) else 1
+    except HomeportError as error:
+        log.error("%s", error.for_caller())
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

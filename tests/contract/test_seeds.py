@@ -168,12 +168,12 @@ async def test_the_agents_body_needs_no_upload_because_it_names_a_repository(her
 
 
 @WORKLOAD_SEEDS
-async def test_an_image_is_refused_with_the_reason(here: ControlPlane, seed: str) -> None:
+async def test_an_image_is_refused_where_no_region_has_an_engine(here: ControlPlane, seed: str) -> None:
     kind, body = BODIES[seed][0], servable(seed)
     body["spec"]["runtime"]["image"] = "registry.example/team/image:1"
     answer = await post(here, kind, body)
     assert answer.status_code == 400
-    assert re.match(r"spec.runtime.image.*this version does not have", answer.json()["message"])
+    assert re.match(r"spec.runtime.image.*needs a region with a container engine", answer.json()["message"])
 
 
 @WORKLOAD_SEEDS

@@ -1,12 +1,14 @@
 """Images as agents and jobs, on a real engine beside the sandboxed programs of the same installation."""
 
 import json
+import os
+import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from homeport.engines import installation_name
+from homeport.supervise.state import read_state
 from homeport.testing.engines import EngineProcess, engine_obstacle, python_files, running_engine
 from homeport.testing.system import System, eventually
 
@@ -39,11 +41,12 @@ import os, http.server as web
 web.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), web.SimpleHTTPRequestHandler).serve_forever()
 """
 TASK = """
-import json, os, sys, urllib.request
+import json, os, sys, time, urllib.request
 
 with urllib.request.urlopen(os.environ["BL_EXECUTION_DATA_URL"]) as answer:
     tasks = json.load(answer)["tasks"]
 task = tasks[int(os.environ[os.environ["BL_TASK_KEY"]])]
+time.sleep(task.get("sleep", 0))
 print(json.dumps({"argv": sys.argv[1:], "task": task, "index": os.environ["TASK_INDEX"]}), flush=True)
 sys.exit(task.get("code", 0))
 """
@@ -77,6 +80,7 @@ def harbour(engine: EngineProcess, tmp_path_factory: pytest.TempPathFactory) -> 
     running.up()
     yield running
     running.down()
+    assert engine.names("containers/json") == []
 
 
 def put(system: System, kind: str, name: str, runtime: dict[str, object], **spec: object) -> dict[str, object]:
@@ -170,7 +174,34 @@ def test_without_an_engine_an_image_is_refused_with_what_to_do(system: System) -
         assert part in answer.json()["message"]
 
 
-def test_containers_live_on_without_the_server_and_are_known_to_the_next(harbour: System, tmp_path: Path) -> None:
-    before = harbour.gateway.get("/agents/sailor").json()
-    processes = json.loads(harbour.data.state.read_text())
-    assert before["version"] == "1" and processes
+def test_a_container_and_its_task_outlive_a_killed_server_and_are_known_to_the_next(harbour: System) -> None:
+    put(harbour, "jobs", "outliving", {"image": f"{REPOSITORY}:1", "args": ["/srv/task.py"], "memory": 256})
+    started = harbour.api.post("/jobs/outliving/executions", json={"tasks": [{"sleep": 4}]}).json()["executionId"]
+    path = f"/jobs/outliving/executions/{started}"
+    eventually(lambda: harbour.api.get(path).json()["status"] == "running", "the task runs")
+    server = read_state(harbour.data).components["server"].pid
+    os.kill(server, signal.SIGKILL)
+    assert harbour.gateway.get("/agents/sailor").json()["version"] == "1"
+    eventually(lambda: harbour.api.get("/agents/sailor").status_code == 200, "the server is back")
+    ended = harbour.ended("outliving", started)
+    assert ended["status"] == "succeeded" and ended["stats"]["retried"] == 0
+    assert harbour.api.get("/agents/sailor").json()["status"] == "DEPLOYED"
+    harbour.remove("jobs", "outliving")
+
+
+def test_a_stop_ends_every_container_and_the_next_start_brings_the_agent_back(
+    harbour: System, engine: EngineProcess
+) -> None:
+    harbour.down()
+    assert engine.names("containers/json") == []
+    harbour.up()
+    eventually(lambda: harbour.gateway.get("/agents/sailor").status_code == 200, "the agent is back")
+
+
+def test_gc_finds_and_removes_a_container_that_nobody_owns(harbour: System, engine: EngineProcess) -> None:
+    labels = {"installation": installation_name(harbour.data.root), "region": "docks", "unit": "stray"}
+    engine.run_container(f"{REPOSITORY}:silent", {f"homeport.{name}": value for name, value in labels.items()})
+    found = json.loads(harbour.command("gc", "--dry-run", "-o", "json").stdout)
+    assert [one["kind"] for one in found["findings"]] == ["container"], found
+    assert harbour.command("gc").returncode == 0
+    harbour.owns_everything()

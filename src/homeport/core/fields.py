@@ -174,7 +174,7 @@ WORKLOAD = (
     acts("spec.runtime.envs[].secret", "true masks the value on read"),
     refused("spec.runtime.envs[].valueFrom", "400: there is nothing to read a value from"),
     acts("spec.runtime.generation", "mk3 is what runs here", _generation),
-    refused("spec.runtime.image", "400: images need a driver that this version does not have; empty is none"),
+    acts("spec.runtime.image", "runs this image, in a region with an engine; 400 where there is none; empty is none"),
     acts("spec.runtime.memory", "limit in MB"),
     no_effect("spec.triggers", _TRIGGERS),
     no_effect("spec.triggers[].id", _TRIGGERS),

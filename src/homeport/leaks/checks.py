@@ -225,6 +225,34 @@ def builds(seen: Observation) -> Iterator[Finding]:
             yield _entry("build", entry, "its revision is not being built", pending=_waits(entry, seen, GARBAGE_S))
 
 
+# The engines
+
+
+def containers_of_no_unit(seen: Observation) -> Iterator[Finding]:
+    """Containers of ours that no driver has written down, or that run while nothing of Homeport does."""
+    for box in seen.harbour.containers:
+        unit = seen.units.get(box.unit)
+        if unit is None:
+            why, action = f"no driver knows its unit {box.unit}", REMOVE
+        elif box.alive and not _lives(unit):
+            why, action = f"its unit {box.unit} has ended", REMOVE
+        elif box.alive and not seen.owner:
+            why, action = f"its unit {box.unit} lives, and nothing of Homeport runs", REMOVE
+        else:
+            continue
+        yield Finding(kind="container", name=box.name, why=why, action=action, age_s=box.age_s)
+
+
+def networks_of_no_unit(seen: Observation) -> Iterator[Finding]:
+    """Their driver removes them when it looks next."""
+    workspaces = {box.workspace for box in seen.harbour.containers}
+    for network in seen.harbour.networks:
+        if network.workspace not in workspaces:
+            waits = not seen.owner or network.age_s < GARBAGE_S
+            why = "no container is in it"
+            yield Finding(kind="network", name=network.name, why=why, action=REMOVE, age_s=network.age_s, pending=waits)
+
+
 # The gateway
 
 
@@ -257,6 +285,8 @@ CHECKS: tuple[Check, ...] = (
     sources,
     uploads,
     builds,
+    containers_of_no_unit,
+    networks_of_no_unit,
     routes,
 )
 

@@ -19,6 +19,7 @@ from homeport.core.ids import Kind
 from homeport.core.private import drafts_of
 from homeport.core.units import UnitStatus
 from homeport.leaks import machine
+from homeport.leaks.engines import Harbour, look_at_engines
 from homeport.leaks.machine import Entry, Process
 from homeport.node import protocol
 from homeport.node.cgroups import installation_name
@@ -77,6 +78,7 @@ class Observation:
     sources: tuple[Entry, ...] = ()
     uploads: tuple[Entry, ...] = ()
     builds: tuple[Entry, ...] = ()
+    harbour: Harbour = field(default_factory=Harbour)
     rows: Rows | None = None
     gateway: frozenset[str] | None = None
 
@@ -102,6 +104,7 @@ def observe(data: DataDir) -> Observation:
     holders = (components.get("node"), supervisor)
     processes = machine.processes(group, data.node / "units")
     folders, groups = machine.children(data.node / "units"), machine.groups(group)
+    harbour = look_at_engines(data)
     # The node and the store last: what is written down before it is made, and removed after it is gone, is then known.
     units, answers = _units(data)
     return Observation(
@@ -110,7 +113,8 @@ def observe(data: DataDir) -> Observation:
         supervisor=supervisor,
         components=components,
         node_answers=answers,
-        units=units,
+        units=units | {unit.id: unit for unit in harbour.units},
+        harbour=harbour,
         processes=processes,
         groups=groups,
         folders=folders,

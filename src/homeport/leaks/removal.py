@@ -16,6 +16,7 @@ from homeport.core.errors import HomeportError, Unavailable
 from homeport.core.ids import UnitId
 from homeport.drivers.process import ProcessDriver
 from homeport.leaks.checks import END, REMOVE
+from homeport.leaks.engines import remove_kept
 from homeport.leaks.finding import Finding
 from homeport.node import remove
 from homeport.node.processes import boot_id
@@ -26,7 +27,7 @@ from homeport.supervise.supervisor import Grace, end
 
 GRACE_S = 5.0
 FILES = ("bundle", "source", "upload", "build")
-_ORDER = ("process", "unit", "cgroup", "socket", "directory", "file", *FILES)
+_ORDER = ("process", "unit", "container", "network", "cgroup", "socket", "directory", "file", *FILES)
 
 
 def collect(data: DataDir, found: Sequence[Finding]) -> dict[tuple[str, str], str]:
@@ -61,6 +62,8 @@ def _remove(data: DataDir, finding: Finding) -> None:
         _end_process(ProcessId(pid=finding.pid, started=finding.started, boot=boot_id()))
     elif finding.unit is not None:
         asyncio.run(_end_unit(data, UnitId(finding.unit), forget=finding.action == REMOVE))
+    elif finding.kind in ("container", "network"):
+        remove_kept(data, finding.kind, finding.name)
     elif finding.path is not None and finding.kind == "cgroup":
         with contextlib.suppress(FileNotFoundError):  # a node that was ended has removed it
             os.rmdir(finding.path)

@@ -15,7 +15,7 @@ from homeport.core.errors import Conflict, Unavailable
 from homeport.settings import DataDir
 from homeport.supervise.drain import DRAIN_S, Patience, Plant, Work, drain, show_waiting
 from homeport.supervise.processes import Handle
-from homeport.supervise.programs import end_programs
+from homeport.supervise.programs import end_containers, end_programs
 from homeport.supervise.progress import Progress
 from homeport.supervise.state import Book, Lock, UpState, read_state
 from homeport.supervise.strays import with_strays
@@ -131,6 +131,7 @@ def _stop_leftovers(data: DataDir, progress: Progress, plant: Plant, drain_s: fl
 def _end_rest(data: DataDir, book: Book, progress: Progress) -> bool:
     """End the programs of a node that was killed, which go on; after this nothing of the installation runs. Returns
     whether there were any."""
+    end_containers(data, progress)
     ended = end_programs(data, progress, lambda node: book.record(NODE, node), sandboxed=book.state.sandboxed)
     data.remove_sockets()
     book.change(replace(book.state, supervisor=None, stopping=None))

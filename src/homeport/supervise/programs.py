@@ -3,8 +3,10 @@
 A node of its own is started for that: it adopts them, ends them with their grace and writes down how, as at any stop.
 """
 
+import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Sequence
 
 from homeport.core.clock import SystemClock
@@ -19,6 +21,7 @@ from homeport.supervise.progress import Progress
 from homeport.supervise.takeover import NODE, end_component
 
 _START_BOUND_S = 30.0
+_END_BOUND_S = 90.0  # engines are ended within thirty seconds; what is slower is in great trouble
 _TURN_S = 0.05
 
 
@@ -26,6 +29,22 @@ def node_command(data: DataDir, *, sandboxed: bool) -> Sequence[str]:
     insecure = [] if sandboxed else ["--insecure-no-sandbox"]
     socket = str(data.socket(NODE))
     return [sys.executable, "-m", "homeport.node", "--data", str(data.root), "--socket", socket, *insecure]
+
+
+def end_containers(data: DataDir, progress: Progress) -> None:
+    """End what runs on the engines of the operator's configuration, if it names any; the server has stopped. The
+    caller holds the lock."""
+    try:
+        regions = tomllib.loads(data.config.read_text(encoding="utf-8")).get("regions", {})
+    except (OSError, ValueError):
+        return  # none, or one with which no server has started
+    if all(isinstance(table, dict) and "engine" not in table for table in regions.values()):
+        return
+    progress.step("stopping containers")
+    command = [sys.executable, "-m", "homeport.engines", "--data", str(data.root)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_END_BOUND_S)
+    if done.returncode != 0:
+        progress.warn(f"containers may still run: {done.stderr.strip().splitlines()[-1:]}")
 
 
 def end_programs(

@@ -18,7 +18,7 @@ from homeport.supervise.drain import DRAIN_S, Patience, Plant, Stopped, Work, dr
 from homeport.supervise.holding import PipeHolder
 from homeport.supervise.interrupts import Interrupts
 from homeport.supervise.processes import Handle, ProcessId, identify, is_halted
-from homeport.supervise.programs import end_programs
+from homeport.supervise.programs import end_containers, end_programs
 from homeport.supervise.progress import Progress
 from homeport.supervise.region import set_local_region
 from homeport.supervise.state import Book, Lock, UpState, read_state, write_state
@@ -151,6 +151,7 @@ class _Run:
         finally:
             self.book.change(replace(self.book.state, ready=False, stopping={}))
             self.supervisor.stop()
+            end_containers(self.options.data, self.progress)
             self._end_programs()
             self.options.data.remove_sockets()
             told = stopped.to_json() if stopped else None

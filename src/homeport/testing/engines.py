@@ -27,6 +27,7 @@ from homeport.core.clock import SystemClock
 
 GIVEN = "HOMEPORT_TEST_ENGINE"
 READY_S = 60.0
+_NEEDED = 1 << 12 | 1 << 21  # CAP_NET_ADMIN and CAP_SYS_ADMIN
 STOP_S = 60.0
 # Of Python's standard library: large, and of no use to the programs of tests.
 _NOT_NEEDED = re.compile(
@@ -44,6 +45,10 @@ def engine_obstacle() -> str | None:
     for program in ("dockerd", "containerd", "iptables-save"):
         if shutil.which(program) is None:
             return f"there is no {program} on this machine (Debian: apt-get install docker.io)"
+    status = Path("/proc/self/status").read_text()
+    able = int(next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff")), 16)
+    if able & _NEEDED != _NEEDED or subprocess.run(["iptables-save"], capture_output=True, check=False).returncode != 0:
+        return "root may not set up networks and mounts on this machine"
     if Path("/sys/class/net/docker0").exists():
         return f"another Docker engine runs on this machine; {GIVEN}=unix:///… lets tests use it"
     return None
@@ -106,11 +111,18 @@ class EngineProcess:
             answer = client.post("/images/create", params=params, content=_root_tree(files), timeout=READY_S)
         assert answer.is_success, answer.text
 
-    def remove_all(self) -> None:
-        """Every container, and every network of ours."""
+    def run_container(self, image: str, labels: dict[str, str]) -> None:
+        """Start one behind everybody's back."""
         with self._client() as client:
-            for found in client.get("/containers/json", params={"all": "1"}).json():
-                client.delete(f"/containers/{found['Id']}", params={"force": "1", "v": "1"}, timeout=READY_S)
+            body = {"Image": image, "Labels": labels}
+            made = client.post("/containers/create", params={"name": "homeport-stray"}, json=body, timeout=READY_S)
+            client.post(f"/containers/{made.json()['Id']}/start", timeout=READY_S).raise_for_status()
+
+    def remove_all(self) -> None:
+        """Every container and every network of ours."""
+        with self._client() as client:
+            for name in self.names():
+                client.delete(f"/containers/{name}", params={"force": "1", "v": "1"}, timeout=READY_S)
             for found in client.get("/networks").json():
                 if found["Name"].startswith("homeport-"):
                     client.delete(f"/networks/{found['Id']}", timeout=READY_S)

@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import logging
 import shutil
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
 from datetime import datetime
 from pathlib import Path
@@ -53,7 +53,7 @@ class DockerDriver:
         self.name = f"docker.{owner.region}"
         self._doors = Doors(gateway_port) if gateway_port is not None and engine.address.local else None
         self._engine = engine
-        self._owner = owner
+        self.owner = owner
         self._folder = folder
         self._networks = Networks(engine, owner, self._doors)
         self._units: dict[UnitId, Unit] = {}
@@ -71,7 +71,7 @@ class DockerDriver:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._ledger = Ledger(self._folder / "journal")
         for entry in self._ledger.entries:
-            name = self._owner.container_name(entry.spec.id)
+            name = self.owner.container_name(entry.spec.id)
             unit = self._units[entry.spec.id] = self._unit(entry.spec, entry.accepted, name)
             unit.intent = entry.intent
             if entry.end is not None:
@@ -130,7 +130,7 @@ class DockerDriver:
         pid = self._visible_pid(found) if found else None
         return inside.listening_ports(pid) if pid else frozenset()
 
-    async def exits(self, after: int) -> AsyncIterator[UnitExit]:
+    async def exits(self, after: int) -> AsyncGenerator[UnitExit, None]:
         assert self._ledger is not None, "the driver is not open"
         async for end in self._ledger.exits(after):
             yield end
@@ -189,8 +189,8 @@ class DockerDriver:
         has no container had one that somebody removed."""
         accepted = SystemClock().now()
         gateway = await self._networks.ensure(spec.network) if spec.network else None
-        name = self._owner.container_name(spec.id)
-        body = containers.creation(spec, self._owner, accepted, gateway)
+        name = self.owner.container_name(spec.id)
+        body = containers.creation(spec, self.owner, accepted, gateway)
         try:
             container = await self._engine.create(name, body)
         except EngineError as error:
@@ -323,7 +323,7 @@ class DockerDriver:
         wait_s = RETRY_S[0]
         while True:
             try:
-                async with aclosing(self._engine.events(self._owner.filters)) as events:
+                async with aclosing(self._engine.events(self.owner.filters)) as events:
                     async for event in events:
                         if event:
                             self._told(event)
@@ -360,7 +360,7 @@ class DockerDriver:
     async def _compare(self) -> None:
         """Everything we know with everything that the engine has of ours."""
         states: dict[str, str] = {}
-        for found in await self._engine.containers(self._owner.filters):
+        for found in await self._engine.containers(self.owner.filters):
             unit_id = UnitId(containers.unit_of(found["Labels"]) or "")
             states[unit_id] = found["State"]
             if unit_id not in self._units:

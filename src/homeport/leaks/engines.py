@@ -1,0 +1,124 @@
+"""What the container engines of an installation hold of it: containers and networks. Called by the observation and by
+the removal; decides nothing.
+
+Asked beside the running server. An engine that does not answer shows nothing.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from homeport.configuration import read_configuration
+from homeport.core.clock import SystemClock
+from homeport.core.errors import Unavailable
+from homeport.core.units import UnitStatus
+from homeport.drivers.docker import containers
+from homeport.drivers.docker.engine import Engine, EngineError, Json
+from homeport.engines import Engines
+from homeport.node.journal import read_units
+from homeport.settings import DataDir
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """One container or network. id: the engine's. unit: the container's. workspace: whose network it is in, or is. alive: it
+    has processes."""
+
+    region: str
+    id: str
+    name: str
+    age_s: float
+    unit: str = ""
+    workspace: str = ""
+    alive: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Harbour:
+    """Everything. units: what the drivers have written down of their own."""
+
+    containers: tuple[Kept, ...] = ()
+    networks: tuple[Kept, ...] = ()
+    units: tuple[UnitStatus, ...] = ()
+
+
+def look_at_engines(data: DataDir) -> Harbour:
+    engines = Engines(read_configuration(data.config), data, port=None)
+    if not engines.drivers:
+        return Harbour()
+    held, nets = [], []
+    for region, (boxes, networks) in _apart(_ask_all(engines)).items():
+        held += [_container(region, found) for found in boxes]
+        nets += [_network(region, found) for found in networks]
+    # Last: what is written down after its container was made, and kept until that is gone, is then known.
+    units = [unit for region in engines.drivers for unit in read_units(data.engine(region) / "journal")]
+    return Harbour(containers=tuple(held), networks=tuple(nets), units=tuple(units))
+
+
+def remove_kept(data: DataDir, kind: str, name: str) -> None:
+    """Remove the container or network of that name, wherever it is. Raises `Unavailable`."""
+
+    async def remove() -> None:
+        engines = Engines(read_configuration(data.config), data, port=None)
+        for engine in engines.engines.values():
+            try:
+                await (engine.remove(name) if kind == "container" else engine.remove_network(name))
+            except EngineError as error:
+                raise Unavailable(error.message) from error
+            finally:
+                await engine.close()
+
+    _apart(remove())
+
+
+async def _ask_all(engines: Engines) -> dict[str, tuple[list[Json], list[Json]]]:
+    found = {}
+    for region, engine in engines.engines.items():
+        filters = engines.drivers[region].owner.filters
+        found[region] = (
+            await _asked(engine, engine.containers, filters),
+            await _asked(engine, engine.networks, filters),
+        )
+        await engine.close()
+    return found
+
+
+async def _asked(engine: Engine, ask: Callable[[list[str]], Awaitable[list[Json]]], filters: list[str]) -> list[Json]:
+    try:
+        return await ask(filters)
+    except (Unavailable, EngineError):
+        return []
+
+
+def _apart(work: Coroutine[Any, Any, T]) -> T:
+    """In a thread of its own: whoever looks may run an event loop already."""
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(asyncio.run, work).result()
+
+
+def _container(region: str, found: Json) -> Kept:
+    return Kept(
+        region=region,
+        id=found["Id"],
+        name=found["Names"][0].removeprefix("/"),
+        age_s=max(0.0, SystemClock().now().timestamp() - found["Created"]),
+        unit=containers.unit_of(found["Labels"]) or "",
+        workspace=found["Labels"].get(f"{containers.LABEL}workspace", ""),
+        alive=found["State"] not in ("exited", "dead", "created"),
+    )
+
+
+def _network(region: str, found: Json) -> Kept:
+    made = datetime.fromisoformat(found["Created"]).astimezone(UTC)
+    return Kept(
+        region=region,
+        id=found["Id"],
+        name=found["Name"],
+        age_s=max(0.0, (SystemClock().now() - made).total_seconds()),
+        workspace=found["Labels"].get(f"{containers.LABEL}workspace", ""),
+    )
