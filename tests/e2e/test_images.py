@@ -189,19 +189,18 @@ def test_a_container_and_its_task_outlive_a_killed_server_and_are_known_to_the_n
     harbour.remove("jobs", "outliving")
 
 
-def test_a_stop_ends_every_container_and_the_next_start_brings_the_agent_back(
+def test_a_stop_ends_every_container_and_gc_removes_one_that_nobody_owns(
     harbour: System, engine: EngineProcess
 ) -> None:
     harbour.down()
     assert engine.names("containers/json") == []
-    harbour.up()
-    eventually(lambda: harbour.gateway.get("/agents/sailor").status_code == 200, "the agent is back")
-
-
-def test_gc_finds_and_removes_a_container_that_nobody_owns(harbour: System, engine: EngineProcess) -> None:
     labels = {"installation": installation_name(harbour.data.root), "region": "docks", "unit": "stray"}
     engine.run_container(f"{REPOSITORY}:silent", {f"homeport.{name}": value for name, value in labels.items()})
-    found = json.loads(harbour.command("gc", "--dry-run", "-o", "json").stdout)
-    assert [one["kind"] for one in found["findings"]] == ["container"], found
-    assert harbour.command("gc").returncode == 0
-    harbour.owns_everything()
+    told = harbour.command("gc", "--dry-run", "-o", "json")
+    assert [(one["kind"], one["name"]) for one in json.loads(told.stdout)["findings"]] == [
+        ("container", "homeport-stray")
+    ]
+    assert told.returncode == 1 and harbour.command("gc").returncode == 0
+    assert engine.names("containers/json") == []
+    harbour.up()
+    eventually(lambda: harbour.gateway.get("/agents/sailor").status_code == 200, "the agent is back")

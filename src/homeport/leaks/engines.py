@@ -26,8 +26,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """One container or network. id: the engine's. unit: the container's. workspace: whose network it is in, or is. alive: it
-    has processes."""
+    """One container or network. id: the engine's. unit: the container's. workspace: whose network it is in, or is.
+    alive: it has processes."""
 
     region: str
     id: str

@@ -1,0 +1,101 @@
+"""When to look at the units of an engine: at its events, whenever those begin anew, and now and then besides. Owned by
+the docker driver.
+"""
+
+import asyncio
+import contextlib
+import logging
+from contextlib import aclosing
+
+from homeport.core.errors import Unavailable
+from homeport.core.ids import UnitId
+from homeport.core.service import Background
+from homeport.core.units import UnitState
+from homeport.drivers.docker import containers
+from homeport.drivers.docker.containers import Owner
+from homeport.drivers.docker.engine import Engine, EngineError, Json
+from homeport.drivers.docker.lives import Lives
+from homeport.drivers.docker.networks import Networks
+from homeport.node.ending import Intent
+
+log = logging.getLogger(__name__)
+
+RETRY_S = (0.1, 5.0)  # between attempts to reach an engine that is away: doubling from the first to the second
+COMPARE_S = 5.0  # between comparisons: events tell of ends at once (Docker), or some seconds later (Podman)
+
+
+class Watch:
+    """`away`: why the engine does not answer, None while it does. `tried`: set once that is known."""
+
+    def __init__(self, engine: Engine, owner: Owner, lives: Lives, networks: Networks) -> None:
+        self._engine = engine
+        self._owner = owner
+        self._lives = lives
+        self._networks = networks
+        self._background = Background()
+        self.away: str | None = "The engine has not answered yet."
+        self.tried = asyncio.Event()
+
+    def start(self) -> None:
+        self._background.spawn("docker.events", self._follow())
+        self._background.spawn("docker.compare", self._compare_now_and_then())
+
+    async def stop(self) -> None:
+        await self._background.stop()
+
+    async def _follow(self) -> None:
+        wait_s = RETRY_S[0]
+        while True:
+            try:
+                async with aclosing(self._engine.events(self._owner.filters)) as events:
+                    async for event in events:
+                        if event:
+                            self._told(event)
+                        else:
+                            await self._compare()
+                            self.away, wait_s = None, RETRY_S[0]
+                            self.tried.set()
+            except (Unavailable, EngineError) as error:
+                if self.away is None or not self.tried.is_set():
+                    log.warning("engine %s: %s", self._engine.address.url, error)
+                self.away = error.message
+                self.tried.set()
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, RETRY_S[1])
+
+    def _told(self, event: Json) -> None:
+        labels = event.get("Actor", {}).get("Attributes", {})
+        unit = self._lives.units.get(UnitId(containers.unit_of(labels) or ""))
+        if unit is None or not unit.lives:
+            return
+        action = event.get("Action") or event.get("status")
+        if action == "oom":
+            self._lives.spawn("oom", unit, self._lives.end(unit, Intent(out_of_memory=True), 0))
+        elif action in ("die", "died", "destroy", "remove"):
+            self._lives.spawn("end", unit, self._lives.look(unit))
+
+    async def _compare_now_and_then(self) -> None:
+        while True:
+            await asyncio.sleep(COMPARE_S)
+            if self.away is None:
+                with contextlib.suppress(Unavailable, EngineError):
+                    await self._compare()
+
+    async def _compare(self) -> None:
+        """Everything we know with everything that the engine has of ours."""
+        states: dict[str, str] = {}
+        for found in await self._engine.containers(self._owner.filters):
+            unit_id = UnitId(containers.unit_of(found["Labels"]) or "")
+            states[unit_id] = found["State"]
+            if unit_id not in self._lives.units:
+                await self._lives.adopt(unit_id, found)
+        doubtful = [
+            unit
+            for unit in self._lives.units.values()
+            if unit.lives and (unit.status.state is UnitState.STARTING or states.get(unit.spec.id) != "running")
+        ]
+        await asyncio.gather(*(self._lives.look(unit) for unit in doubtful))
+        for unit in self._lives.units.values():
+            if unit.status.state is UnitState.RUNNING and unit.intent is not None:
+                self._lives.spawn("end", unit, self._lives.ask(unit))
+        await self._networks.sweep({unit.spec.network for unit in self._lives.units.values() if unit.spec.network})
