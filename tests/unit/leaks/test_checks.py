@@ -227,4 +227,4 @@ def test_a_look_at_the_machine_by_doctor_is_no_leak() -> None:
 
 
 def test_every_check_is_registered_once() -> None:
-    assert len({one.__name__ for one in CHECKS}) == len(CHECKS) == 20
+    assert len({one.__name__ for one in CHECKS}) == len(CHECKS) == 22
