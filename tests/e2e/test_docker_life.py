@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pytest
 from homeport.core.errors import Conflict, DriverUnavailable, Invalid
 from homeport.core.ids import UnitId
 from homeport.core.units import Mount, Outcome, UnitSpec, UnitState
-from homeport.drivers.docker.address import EngineAddress
+from homeport.drivers.docker.address import EngineAddress, TlsFiles
 from homeport.drivers.docker.containers import Owner
 from homeport.drivers.docker.driver import DockerDriver
 from homeport.drivers.docker.engine import Engine
@@ -143,7 +144,7 @@ _SERVER = """
 import asyncio, sys
 from pathlib import Path
 from homeport.core.units import UnitSpec
-from homeport.drivers.docker.address import EngineAddress
+from homeport.drivers.docker.address import EngineAddress, TlsFiles
 from homeport.drivers.docker.containers import Owner
 from homeport.drivers.docker.driver import DockerDriver
 from homeport.drivers.docker.engine import Engine
@@ -358,6 +359,29 @@ async def test_the_ledger_and_the_labels_hold_no_environment(engine: EngineProce
         await lister.close()
         assert b"very-secret" not in (folder / "journal").read_bytes()
         assert found and "very-secret" not in json.dumps(found)
+
+
+async def test_an_engine_at_a_tcp_address_is_spoken_to_over_tls_with_a_certificate_and_not_otherwise(
+    engine: EngineProcess, folder: Path
+) -> None:
+    if not engine.own:
+        pytest.skip("the engine is somebody's, whose certificates the test does not have")
+    files = TlsFiles(
+        ca=engine.folder / "ca.pem", cert=engine.folder / "client-cert.pem", key=engine.folder / "client-key.pem"
+    )
+    driver = DockerDriver(Engine(EngineAddress(url=engine.tls_url, tls=files)), OWNER, folder)
+    await driver.open()
+    spec = shell("echo remote; exit 4")
+    await driver.start(spec)
+    assert (await outcome_of(driver, spec.id)).exit_code == 4 and await texts(driver, spec.id) == ["remote"]
+    await driver.close()
+    stranger = Engine(EngineAddress(url=engine.tls_url, tls=replace(files, ca=engine.folder / "client-cert.pem")))
+    with pytest.raises(DriverUnavailable):
+        await stranger.version()
+    await stranger.close()
+    for url in ("tcp://127.0.0.1:2375", "unix:", "http://127.0.0.1", "ssh://", "ssh://me:secret@host", "nonsense"):
+        with pytest.raises(Invalid):
+            EngineAddress(url=url)
 
 
 async def test_an_engine_that_is_missing_is_unavailable_and_is_found_when_it_comes(tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ from pathlib import Path
 import httpx
 
 from homeport.core.clock import SystemClock
+from homeport.testing.certificates import write_certificates
+from homeport.testing.system import free_port
 
 GIVEN = "HOMEPORT_TEST_ENGINE"
 READY_S = 60.0
@@ -58,10 +60,12 @@ class EngineProcess:
     """One engine and what it keeps below `folder`: dockerd beside containerd, as Debian runs them."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         self._containerd: subprocess.Popen[bytes] | None = None
+        self._images: list[str] = []
         self.url = os.environ.get(GIVEN) or f"unix://{folder}/engine.sock"
+        self.tls_url = f"tcp://127.0.0.1:{free_port()}"
 
     @property
     def own(self) -> bool:
@@ -72,13 +76,13 @@ class EngineProcess:
         """Start the engine and wait until it answers."""
         if os.environ.get(GIVEN):
             return
-        folder = self._folder
+        folder = self.folder
         below = f"{folder}/containerd.sock"
         if self._containerd is None:
             paths = ("--root", f"{folder}/containerd", "--state", f"{folder}/state", "--address", below)
             self._containerd = self._run("containerd", *paths)
         paths = ("--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/pid")
-        self._process = self._run("dockerd", *paths, "--containerd", below, "-H", self.url)
+        self._process = self._run("dockerd", *paths, "--containerd", below, "-H", self.url, *self._tls())
         deadline = SystemClock().monotonic() + READY_S
         while not self._answers():
             if self._process.poll() is not None or SystemClock().monotonic() > deadline:
@@ -90,7 +94,7 @@ class EngineProcess:
         assert self._process is not None
         self._process.kill()
         self._process.wait()
-        (self._folder / "pid").unlink(missing_ok=True)
+        (self.folder / "pid").unlink(missing_ok=True)
 
     def stop(self) -> None:
         """Stop the engine with its containers."""
@@ -99,8 +103,20 @@ class EngineProcess:
                 process.send_signal(signal.SIGTERM)
                 process.wait(timeout=STOP_S)
 
+    def _tls(self) -> list[str]:
+        """The engine's second address, which asks for a client certificate."""
+        if not (self.folder / "ca.pem").exists():
+            write_certificates(self.folder)
+        files = {"tlscacert": "ca", "tlscert": "server-cert", "tlskey": "server-key"}
+        return [
+            "-H",
+            self.tls_url,
+            "--tlsverify",
+            *(f"--{flag}={self.folder}/{name}.pem" for flag, name in files.items()),
+        ]
+
     def _run(self, *command: str) -> subprocess.Popen[bytes]:
-        with open(self._folder / "log", "ab") as log:
+        with open(self.folder / "log", "ab") as log:
             return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
 
     def make_image(self, reference: str, files: Iterable[tuple[Path, str]] = (), *, config: Iterable[str] = ()) -> None:
@@ -110,6 +126,24 @@ class EngineProcess:
         with self._client() as client:
             answer = client.post("/images/create", params=params, content=_root_tree(files), timeout=READY_S)
         assert answer.is_success, answer.text
+        self._images.append(reference)
+
+    def vary_image(self, reference: str, of: str, *, config: Iterable[str]) -> None:
+        """An image like `of`, but for these lines of a Dockerfile."""
+        repository, _, tag = reference.rpartition(":")
+        with self._client() as client:
+            made = client.post("/containers/create", json={"Image": of}, timeout=READY_S).json()["Id"]
+            params = {"container": made, "repo": repository, "tag": tag, "changes": "\n".join(config)}
+            answer = client.post("/commit", params=params, timeout=READY_S)
+            client.delete(f"/containers/{made}", timeout=READY_S)
+        assert answer.is_success, answer.text
+        self._images.append(reference)
+
+    def remove_images(self) -> None:
+        """What tests made, since the engine may be somebody's."""
+        with self._client() as client:
+            for reference in reversed(self._images):
+                client.delete(f"/images/{reference}", timeout=READY_S)
 
     def run_container(self, image: str, labels: dict[str, str]) -> None:
         """Start one behind everybody's back."""
@@ -161,6 +195,7 @@ def running_engine() -> Iterator[EngineProcess]:
         engine.start()
         yield engine
         engine.remove_all()
+        engine.remove_images()
     finally:
         engine.stop()
         if not given:
@@ -168,7 +203,7 @@ def running_engine() -> Iterator[EngineProcess]:
             for link in _bridges() - links:
                 subprocess.run(["ip", "link", "delete", link], check=True)
             _unmount_below(folder)  # an engine that was killed left its mounts
-            shutil.rmtree(folder)
+        shutil.rmtree(folder)
 
 
 def _unmount_below(folder: Path) -> None:
