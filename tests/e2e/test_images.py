@@ -46,7 +46,9 @@ import json, os, sys, time, urllib.request
 with urllib.request.urlopen(os.environ["BL_EXECUTION_DATA_URL"]) as answer:
     tasks = json.load(answer)["tasks"]
 task = tasks[int(os.environ[os.environ["BL_TASK_KEY"]])]
-time.sleep(task.get("sleep", 0))
+if "sleep" in task:
+    print("sleeping", flush=True)
+    time.sleep(task["sleep"])
 print(json.dumps({"argv": sys.argv[1:], "task": task, "index": os.environ["TASK_INDEX"]}), flush=True)
 sys.exit(task.get("code", 0))
 """
@@ -175,8 +177,7 @@ def test_without_an_engine_an_image_is_refused_with_what_to_do(system: System) -
 def test_a_container_and_its_task_outlive_a_killed_server_and_are_known_to_the_next(harbour: System) -> None:
     put(harbour, "jobs", "outliving", {"image": f"{REPOSITORY}:1", "args": ["/srv/task.py"], "memory": 256})
     started = harbour.api.post("/jobs/outliving/executions", json={"tasks": [{"sleep": 4}]}).json()["executionId"]
-    path = f"/jobs/outliving/executions/{started}"
-    eventually(lambda: harbour.api.get(path).json()["status"] == "running", "the task runs")
+    eventually(lambda: harbour.logs("jobs", "outliving", execution=started), "the task has its arguments")
     server = read_state(harbour.data).components["server"].pid
     os.kill(server, signal.SIGKILL)
     assert harbour.gateway.get("/agents/sailor").json()["version"] == "1"
