@@ -3,6 +3,7 @@ and what is left behind."""
 
 import asyncio
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 from homeport.core.errors import Conflict, DriverUnavailable, Invalid
 from homeport.core.ids import UnitId
 from homeport.core.units import Mount, Outcome, UnitSpec, UnitState
+from homeport.drivers.docker import ssh
 from homeport.drivers.docker.address import EngineAddress, TlsFiles
 from homeport.drivers.docker.containers import Owner
 from homeport.drivers.docker.driver import DockerDriver
@@ -382,6 +384,22 @@ async def test_an_engine_at_a_tcp_address_is_spoken_to_over_tls_with_a_certifica
     for url in ("tcp://127.0.0.1:2375", "unix:", "http://127.0.0.1", "ssh://", "ssh://me:secret@host", "nonsense"):
         with pytest.raises(Invalid):
             EngineAddress(url=url)
+
+
+async def test_an_engine_is_spoken_to_through_a_program_as_through_ssh(
+    engine: EngineProcess, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All but ssh itself: the program that ssh runs on the other machine runs here."""
+    if shutil.which("docker") is None:
+        pytest.skip("there is no docker program on this machine")
+    assert ssh.command("ssh://me@far:2222")[-6:] == ["2222", "--", "far", "docker", "system", "dial-stdio"]
+    monkeypatch.setattr(ssh, "command", lambda _: ["docker", "-H", engine.url, "system", "dial-stdio"])
+    driver = DockerDriver(Engine(EngineAddress(url="ssh://far")), OWNER, folder)
+    await driver.open()
+    spec = shell("echo far; exit 5")
+    await driver.start(spec)
+    assert (await outcome_of(driver, spec.id)).exit_code == 5 and await texts(driver, spec.id) == ["far"]
+    await driver.close()
 
 
 async def test_an_engine_that_is_missing_is_unavailable_and_is_found_when_it_comes(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
+END_S = 5.0  # for an ssh whose input has ended
 _OPTIONS = ("-T", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=10")
 _REMOTE = ("docker", "system", "dial-stdio")
 
@@ -32,6 +33,17 @@ class SshConnector(aiohttp.BaseConnector):
         super().__init__(limit=limit)
         self._command = command(url)
         self._processes: list[subprocess.Popen[bytes]] = []
+
+    async def close(self, *, abort_ssl: bool = False) -> None:
+        """Close the connections, and wait for the processes, which end with them."""
+        await super().close(abort_ssl=abort_ssl)
+        for process in self._processes:
+            try:
+                await asyncio.to_thread(process.wait, END_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._processes.clear()
 
     async def _create_connection(
         self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
