@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
 from homeport.engines import installation_name
@@ -186,6 +187,30 @@ def test_a_container_and_its_task_outlive_a_killed_server_and_are_known_to_the_n
     assert ended["status"] == "succeeded" and ended["stats"]["retried"] == 0
     assert harbour.api.get("/agents/sailor").json()["status"] == "DEPLOYED"
     harbour.remove("jobs", "outliving")
+
+
+def test_an_engine_that_is_away_is_told_and_holds_up_nothing_else(harbour: System, engine: EngineProcess) -> None:
+    if not engine.own:
+        pytest.skip("the engine is not the test's to kill")
+    engine.kill()
+    eventually(lambda: httpx.get(f"{harbour.url}/readyz").json()["status"] == "limited", "the engine is missed")
+    body = {"metadata": {"name": "patient"}, "spec": {"runtime": {"image": f"{REPOSITORY}:1", "memory": 256}}}
+    assert harbour.api.post("/agents", json=body).status_code == 200
+
+    def told() -> bool:
+        events = harbour.api.get("/agents/patient").json()["events"]
+        return any("The build waits" in event["message"] and "does not answer" in event["message"] for event in events)
+
+    eventually(told, "the event says what it waits for")
+    assert harbour.deploy("agents", "walker", {"main.py": PROGRAM})["status"] == "DEPLOYED"
+    assert harbour.gateway.get("/agents/walker/").status_code == 200 and harbour.logs("agents", "walker") is not None
+    assert {one["region"]: one["status"] for one in harbour.api.get("/locations").json()}["docks"] != "healthy"
+    assert "does not answer" in harbour.command("status").stdout
+    engine.start()
+    assert harbour.settled("agents", "patient")["status"] == "DEPLOYED"
+    eventually(lambda: harbour.gateway.get("/agents/sailor").status_code == 200, "the agent is back")
+    for name in ("walker", "patient"):
+        harbour.remove("agents", name)
 
 
 def test_a_stop_ends_every_container_and_gc_removes_one_that_nobody_owns(

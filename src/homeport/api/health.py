@@ -4,6 +4,7 @@ from fastapi import APIRouter, Response
 
 from homeport.api.dependencies import Ctx
 from homeport.app.condition import read_condition
+from homeport.app.placed import engines_of
 from homeport.core.errors import HomeportError
 
 router = APIRouter(tags=["health"], include_in_schema=False)
@@ -17,16 +18,19 @@ async def healthz() -> dict[str, str]:
 
 @router.get("/readyz")
 async def readyz(ctx: Ctx, response: Response) -> dict[str, object]:
-    """The store and every driver answer, so requests will be carried out; 503 and what is missing otherwise. With a
-    full disk agents answer, and reads and deletes work: that is 200, `limited`, and the reason."""
+    """The store and the node answer, so requests will be carried out; 503 and what is missing otherwise. With a full
+    disk agents answer, and reads and deletes work: that is 200, `limited`, and the reason; so is an engine that is
+    away."""
     found = await read_condition(ctx)
     missing = ["Homeport is about to stop"] if ctx.signals.paused else []
     missing += found.missing
+    limits = [*found.limits]
     for driver in ctx.drivers.values():
         try:
             await driver.info()
         except HomeportError as error:
-            missing.append(f"driver {driver.name}: {error.message}")
+            told = limits if driver.name in engines_of(ctx) else missing
+            told.append(f"driver {driver.name}: {error.message}")
     response.status_code = 503 if missing else 200
-    status = "waiting" if missing else "limited" if found.limits else "ready"
-    return {"status": status, "missing": missing, **({"limits": found.limits} if found.limits else {})}
+    status = "waiting" if missing else "limited" if limits else "ready"
+    return {"status": status, "missing": missing, **({"limits": limits} if limits else {})}

@@ -1,9 +1,10 @@
 """A request has come for a workload with no ready replica: wake the rollouts and wait until one is."""
 
 import asyncio
+from contextlib import suppress
 
 from homeport.app.context import Context
-from homeport.core.errors import NoCapacity, NotFound
+from homeport.core.errors import DriverUnavailable, NoCapacity, NotFound
 from homeport.core.ids import Kind
 from homeport.store.contract import Transaction
 from homeport.store.records import Replica
@@ -32,8 +33,9 @@ async def activate_replica(context: Context, workspace: str, kind: str, name: st
 async def _answers(context: Context, replica: Replica) -> bool:
     """Whether its program listens now. One that ended a moment ago is still READY in the store."""
     for driver in context.drivers.values():
-        if replica.port in await driver.listening(replica.unit):
-            return True
+        with suppress(DriverUnavailable):  # one that is away cannot say so, and another may have it
+            if replica.port in await driver.listening(replica.unit):
+                return True
     return False
 
 

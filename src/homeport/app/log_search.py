@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from homeport.app.context import Context
 from homeport.app.logs import readable_workload
+from homeport.app.placed import units_of
 from homeport.app.severity import Severity, severity_of
 from homeport.core.ids import ExecutionId, Kind
 from homeport.core.units import LogLine, UnitKind, UnitStatus
@@ -75,8 +76,8 @@ async def search_logs(context: Context, principal: Principal, kind: Kind, name: 
             return FoundLines(lines=[], total=0)
     sources = [
         source
-        for driver in context.drivers.values()
-        for source in _sources(driver, await driver.units(), resource.uid, search, execution)
+        for driver, units in await units_of(context, resource.uid)
+        for source in _sources(driver, units, search, execution)
     ]
     return await _collect(sources, search)
 
@@ -92,9 +93,8 @@ class _Source:
 
 
 def _sources(
-    driver: Driver, units: Sequence[UnitStatus], resource_uid: str, search: LogSearch, execution: ExecutionId | None
+    driver: Driver, mine: Sequence[UnitStatus], search: LogSearch, execution: ExecutionId | None
 ) -> list[_Source]:
-    mine = [unit for unit in units if unit.labels.get("resource") == resource_uid]
     newest_build = max((unit for unit in mine if unit.kind is UnitKind.BUILD), key=_started, default=None)
     found = []
     for unit in mine:

@@ -9,6 +9,7 @@ from datetime import datetime
 from functools import partial
 
 from homeport.app.context import Context
+from homeport.app.placed import units_of
 from homeport.app.resources import fetch
 from homeport.core.errors import Denied, DriverUnavailable, NotFound
 from homeport.core.ids import ExecutionId, Kind, UnitId
@@ -120,8 +121,8 @@ async def _sources(
 ) -> list[AsyncIterator[Record]]:
     return [
         _new_lines(driver, unit, offsets.get(unit.id, 0))
-        for driver in context.drivers.values()
-        for unit in await _units(driver, resource_uid, query)
+        for driver, units in await units_of(context, resource_uid)
+        for unit in _wanted(units, query)
     ]
 
 
@@ -152,18 +153,17 @@ async def _last(records: AsyncIterator[Record], count: int, offsets: dict[UnitId
     return [*kept]
 
 
-async def _units(driver: Driver, resource_uid: str, query: LogQuery) -> list[UnitStatus]:
+def _wanted(units: Sequence[UnitStatus], query: LogQuery) -> list[UnitStatus]:
     def wanted(unit: UnitStatus) -> bool:
         labels = unit.labels
         return (
-            labels.get("resource") == resource_uid
-            and (unit.kind is UnitKind.BUILD) == query.build
+            (unit.kind is UnitKind.BUILD) == query.build
             and (query.execution is None or labels.get("execution") == query.execution)
             and (query.revision is None or labels.get("revision") == query.revision)
             and (query.task is None or labels.get("task") == str(query.task))
         )
 
-    return [unit for unit in await driver.units() if wanted(unit)]
+    return [unit for unit in units if wanted(unit)]
 
 
 async def _new_lines(driver: Driver, unit: UnitStatus, offset: int) -> AsyncIterator[Record]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from homeport.app.condition import read_condition
 from homeport.app.context import Context
+from homeport.app.placed import engines_of
 from homeport.core.errors import DriverUnavailable
 from homeport.core.ids import Kind
 from homeport.core.open_files import connections, hard_limit, is_low
@@ -97,13 +98,26 @@ async def read_status(context: Context, principal: Principal) -> Status:
             f"This machine lets a process open {limit} files: the gateway serves about {connections(limit)} "
             "connections at once. Raise the hard limit (nofile) to serve more."
         )
+    engines = engines_of(context)
     for driver in context.drivers.values():
         try:
             facts = await driver.info()
         except DriverUnavailable as error:
             status.notes.append(f"Driver {driver.name} does not answer: {error.message}")
             continue
+        if driver.name in engines:
+            status.notes.append(_engine_note(driver.name, facts))
+            continue
         status.sandbox.update(facts)
         if facts.get("sandbox") == "none":
             status.notes.insert(0, _NOTE_NO_SANDBOX)
     return status
+
+
+def _engine_note(driver: str, facts: dict[str, Any]) -> str:
+    """How the containers of a region are contained."""
+    users = "their users are mapped to others of the host" if facts["user_namespace"] else "their users are the host's"
+    return (
+        f"Driver {driver}: {facts['sandbox']} at {facts['engine']}, runtime {facts['runtime']}, as {facts['runs_as']}; "
+        f"{users}; a network for each workspace; the writable layer has no bound."
+    )

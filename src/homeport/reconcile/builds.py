@@ -45,7 +45,7 @@ class Builds:
         self._signals = signals
         self._background = Background()
         self._building: dict[RevisionId, asyncio.Task[None]] = {}
-        self._told_full: set[RevisionId] = set()
+        self._told: set[RevisionId] = set()
 
     async def start(self) -> None:
         if self._background.active:
@@ -68,7 +68,7 @@ class Builds:
     async def _pass(self) -> None:
         waiting = await self._store.read(lambda tx: tx.revisions.in_states([RevisionState.BUILDING]))
         wanted = {revision.id for revision in waiting}
-        self._told_full &= wanted
+        self._told &= wanted
         for revision_id in [known for known in self._building if known not in wanted]:
             await self._abandon(revision_id)
         for revision in waiting:
@@ -130,11 +130,12 @@ class Builds:
         """Leave the revision to a later pass. The loop is not woken: it would turn without a pause until what is
         missing is back."""
         log.warning("the build of %s waits: %s", revision.id, error.message)
-        if isinstance(error, DiskFull) and revision.id not in self._told_full:
-            self._told_full.add(revision.id)
+        engine_away = read_image(revision.spec) is not None  # which may last; the node is back within a second
+        if (isinstance(error, DiskFull) or engine_away) and revision.id not in self._told:
+            self._told.add(revision.id)
             message = f"The build waits. {error.for_caller()}"
             await self._store.write(
-                lambda tx: self._tell(tx, revision, WorkloadStatus.BUILDING, "DiskFull", message),
+                lambda tx: self._tell(tx, revision, WorkloadStatus.BUILDING, error.reason, message),
             )
 
     async def _fetched(self, revision: Revision) -> Revision | None:
@@ -187,7 +188,8 @@ class Builds:
         )
         if tx.revisions.replace_if_state(built, RevisionState.BUILDING):
             status = WorkloadStatus.BUILT if held else WorkloadStatus.DEPLOYING
-            message = "Build finished; the revision is kept and does not serve" if held else "Build finished"
+            done = f"The image is {bundle.image}" if bundle.image else "Build finished"
+            message = f"{done}; the revision is kept and does not serve" if held else done
             self._tell(tx, built, status, "Built", message)
 
     def _record_failure(self, revision: Revision, message: str, tx: Transaction) -> None:

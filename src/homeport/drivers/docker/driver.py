@@ -141,7 +141,8 @@ class DockerDriver:
         """How the engine contains units, for `homeport status`."""
         info, version = await self._engine.info(), await self._engine.version()
         options = " ".join(info.get("SecurityOptions") or ())
-        engine = next((part["Name"] for part in version.get("Components") or ()), "Engine")
+        parts = " ".join(part["Name"] for part in version.get("Components") or ())
+        engine = "Podman" if "Podman" in parts else "Docker"
         return {
             "sandbox": f"containers of {engine} {version['Version']}",
             "engine": self._engine.address.url,
