@@ -234,7 +234,7 @@ def containers_of_no_unit(seen: Observation) -> Iterator[Finding]:
         unit = seen.units.get(box.unit)
         if unit is None:
             why, action = f"no driver knows its unit {box.unit}", REMOVE
-        elif box.alive and not _lives(unit):
+        elif box.alive and not unit.state.alive:
             why, action = f"its unit {box.unit} has ended", REMOVE
         elif box.alive and not seen.owner:
             why, action = f"its unit {box.unit} lives, and nothing of Homeport runs", REMOVE
