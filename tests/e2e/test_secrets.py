@@ -144,7 +144,8 @@ def seen_by_others(own: System) -> dict[str, bytes]:
 def used(own: System, tmp_path_factory: pytest.TempPathFactory) -> System:
     """The system after secrets have gone through it by every route."""
     plain = {"name": "PLAIN", "value": SEEN}
-    runtime = {"envs": [secret("ENV", "env"), secret("OTHER", "other-env"), plain], "dockerConfig": VALUES["docker"]}
+    login = json.dumps({"auths": {"registry.example": {"username": "me", "password": VALUES["docker"]}}})
+    runtime = {"envs": [secret("ENV", "env"), secret("OTHER", "other-env"), plain], "dockerConfig": login}
     assert own.deploy("agents", "keeper", {"main.py": AGENT}, {"runtime": runtime})["status"] == "DEPLOYED"
     configurations = {"CONFIGURED": {"secret": True, "value": VALUES["configuration"]}}
     job = {"configurations": configurations, "runtime": {"envs": [secret("ENV", "job-env")], "maxRetries": 1}}

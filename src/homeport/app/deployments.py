@@ -15,7 +15,7 @@ from homeport.app.sources import Source, source_of_new, source_of_update
 from homeport.core.errors import Conflict, DriverUnavailable
 from homeport.core.fields import Ignored
 from homeport.core.ids import Kind, RevisionId, new_id
-from homeport.core.images import read_docker_config
+from homeport.core.logins import read_docker_config
 from homeport.identity.keys import UPLOAD_AUDIENCE, Claims
 from homeport.identity.principals import Principal, Role
 from homeport.identity.roles import require
@@ -24,6 +24,7 @@ from homeport.jobs.settings import JobSettings
 from homeport.placement.plan import Plan
 from homeport.reconcile.deletion import begin_deletion
 from homeport.reconcile.job_revisions import place_of
+from homeport.sealing.specs import MASK
 from homeport.store.contract import Transaction
 from homeport.store.records import Event, Resource, Revision, ServiceAccount
 from homeport.workloads.settings import AgentSettings
@@ -143,7 +144,8 @@ def _check(kind: Kind, spec: dict[str, Any], now: datetime) -> None:
     else:
         JobSettings.from_spec(spec)
         refuse_past(spec, now)
-    read_docker_config(spec)
+    if (spec.get("runtime") or {}).get("dockerConfig") != MASK:  # which stands for the stored one
+        read_docker_config(spec)
 
 
 def _revision(resource: Resource, plan: Plan, source: Source, traffic: Traffic) -> Revision:

@@ -13,7 +13,8 @@ from homeport.build.bundle import Bundle, Description, find_bundle, load_bundle,
 from homeport.build.errors import BuildFailed
 from homeport.core.clock import Clock, timestamp
 from homeport.core.ids import RevisionId
-from homeport.core.images import DockerConfig, ImageReference
+from homeport.core.images import ImageReference
+from homeport.core.logins import Logins
 from homeport.drivers.docker.images import Image, ImageRefused, Images
 
 STEP = "Resolving the image"
@@ -31,7 +32,7 @@ class ImageBuilder:
         self._clock = clock
         self._timeout_s = timeout_s
 
-    async def build(self, revision: RevisionId, region: str, reference: ImageReference, config: DockerConfig) -> Bundle:
+    async def build(self, revision: RevisionId, region: str, reference: ImageReference, logins: Logins) -> Bundle:
         """Raises `BuildFailed` with the engine's reason, `DriverUnavailable` while the engine is away."""
         engine = self._engines.get(region)
         if engine is None:
@@ -39,7 +40,7 @@ class ImageBuilder:
         began = self._clock.monotonic()
         try:
             async with asyncio.timeout(self._timeout_s):
-                image = await engine.resolve(reference, config.login(reference.registry))
+                image = await engine.resolve(reference, logins.of(reference.registry))
         except TimeoutError as error:
             raise BuildFailed(STEP, f"took longer than {self._timeout_s:g} s") from error
         except ImageRefused as error:

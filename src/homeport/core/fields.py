@@ -175,6 +175,10 @@ WORKLOAD = (
     refused("spec.runtime.envs[].valueFrom", "400: there is nothing to read a value from"),
     acts("spec.runtime.generation", "mk3 is what runs here", _generation),
     acts("spec.runtime.image", "runs this image, in a region with an engine; 400 where there is none; empty is none"),
+    acts(
+        "spec.runtime.dockerConfig",
+        "logins of registries, as a string of Docker's config JSON; sealed, and masked on read",
+    ),
     acts("spec.runtime.memory", "limit in MB"),
     no_effect("spec.triggers", _TRIGGERS),
     no_effect("spec.triggers[].id", _TRIGGERS),

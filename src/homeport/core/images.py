@@ -1,18 +1,15 @@
-"""References to images as people write them, `[registry/]name[:tag][@sha256:digest]`, and logins. Looks nothing up."""
+"""References to images as people write them, `[registry/]name[:tag][@sha256:digest]`. Looks nothing up."""
 
-import base64
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from homeport.core.errors import Invalid
+from homeport.core.logins import HUB, registry_host
 from homeport.core.spec import read_object, read_text
 
 FIELD = "spec.runtime.image"
-_HUB = "docker.io"
-_HUB_KEYS = ("https://index.docker.io/v1/", "index.docker.io", "registry-1.docker.io")  # as `docker login` writes it
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REFERENCE = re.compile(
     rf"(?P<name>(?:[A-Za-z0-9.-]+(?::\d+)?/)?{_PART}(?:/{_PART})*)"
@@ -34,26 +31,15 @@ class ImageReference:
 
     @property
     def registry(self) -> str:
-        """Where it is pulled from."""
+        """Where it is pulled from, as logins name it."""
         first, slash, _ = self.name.partition("/")
-        return first if slash and (set(".:") & set(first) or first == "localhost") else _HUB
+        named = slash and (set(".:") & set(first) or first == "localhost")
+        return registry_host(first) or first if named else HUB
 
     @property
     def moves(self) -> bool:
         """Whether it may mean another image tomorrow without anybody being astonished: no tag, or `latest`."""
         return self.digest is None and self.tag in (None, "latest")
-
-
-@dataclass(frozen=True, slots=True)
-class DockerConfig:
-    """What `docker login` wrote (`{"auths": {registry: {"auth": base64 of user:password}}}`)."""
-
-    auths: Mapping[str, tuple[str, str]]
-
-    def login(self, registry: str) -> tuple[str, str] | None:
-        """User and password for `registry`, or None."""
-        names = (registry, f"https://{registry}", *(_HUB_KEYS if registry == _HUB else ()))
-        return next((self.auths[name] for name in names if name in self.auths), None)
 
 
 def read_image(spec: Mapping[str, Any]) -> ImageReference | None:
@@ -67,26 +53,3 @@ def read_image(spec: Mapping[str, Any]) -> ImageReference | None:
     if _OWN.match(text):
         raise Invalid(FIELD, "names an image of the platform's own, which this version does not keep", value=text)
     return ImageReference(text=text, name=found["name"], tag=found["tag"], digest=found["digest"])
-
-
-def read_docker_config(spec: Mapping[str, Any]) -> DockerConfig:
-    """`runtime.dockerConfig`, in plain. Raises `Invalid`, which repeats nothing of it."""
-    at = "spec.runtime.dockerConfig"
-    text = read_text(read_object(spec, "runtime", "spec.runtime"), "dockerConfig", at)
-    if not text:
-        return DockerConfig({})
-    rule = 'must be JSON of the form {"auths": {registry: {"auth": base64 of user:password}}}'
-    try:
-        auths = json.loads(text)["auths"]
-        return DockerConfig({registry: _login(entry) for registry, entry in auths.items() if entry})
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise Invalid(at, rule) from error
-
-
-def _login(entry: Mapping[str, str]) -> tuple[str, str]:
-    if "auth" in entry:
-        user, colon, password = base64.b64decode(entry["auth"], validate=True).decode().partition(":")
-        if not colon:
-            raise ValueError("no colon")
-        return user, password
-    return entry["username"], entry["password"]

@@ -10,9 +10,9 @@ from homeport.build.images import ImageBuilder
 from homeport.build.repository import FIELD, Repository, read_repository
 from homeport.configuration import Sources
 from homeport.core.errors import Internal
-from homeport.core.images import read_docker_config, read_image
+from homeport.core.images import read_image
+from homeport.reconcile.logins import RevisionLogins
 from homeport.sealing.keys import SealingKeys
-from homeport.sealing.specs import Owner, open_spec
 from homeport.store.contract import Store
 from homeport.store.records import Revision
 
@@ -31,6 +31,7 @@ class Fetches:
         self._store = store
         self._fetcher = fetcher
         self._sealing = sealing
+        self._logins = RevisionLogins(store, sealing)
         self._sources = sources
         self._images = images
 
@@ -54,8 +55,8 @@ class Fetches:
         image = read_image(revision.spec)
         if image is None or self._images is None:
             raise Internal(detail=f"revision {revision.id} has no image, or there is no engine")
-        spec = open_spec(self._sealing, revision.spec, Owner(revision.workspace, revision.resource_uid))
-        return await self._images.build(revision.id, revision.region, image, read_docker_config(spec))
+        logins = await self._logins.of(revision)
+        return await self._images.build(revision.id, revision.region, image, logins)
 
     async def _secret(self, revision: Revision, repository: Repository) -> str | None:
         name = repository.secret

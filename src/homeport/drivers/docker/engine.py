@@ -136,10 +136,9 @@ class Engine:
         assert isinstance(found, dict)
         return found
 
-    async def pull(self, name: str, tag: str, login: str | None) -> AsyncIterator[Json]:
+    async def pull(self, name: str, tag: str, headers: dict[str, str]) -> AsyncIterator[Json]:
         """Pull `name` at `tag`, which may be a digest; what the engine says on the way, with `error` where it fails."""
         params = {"fromImage": name, "tag": tag}
-        headers = {"X-Registry-Auth": login} if login else None
         async with self._open("POST", "/images/create", params=params, headers=headers, total_s=None) as response:
             async for line in _lines(response):
                 yield json.loads(line)

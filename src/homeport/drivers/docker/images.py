@@ -1,14 +1,13 @@
 """The images of one engine: found, pulled, and looked into. Used by the builder of images; runs nothing."""
 
-import base64
-import json
 from dataclasses import dataclass
 
 from homeport.core.errors import Rejected
 from homeport.core.images import ImageReference
+from homeport.core.logins import Login
 from homeport.drivers.docker.engine import Engine, EngineError, Json
+from homeport.drivers.docker.logins import pull_header
 
-Login = tuple[str, str]  # user and password
 _NAMES = {"x86_64": "amd64", "aarch64": "arm64"}  # as the engine names its machine → as images name theirs
 
 
@@ -69,7 +68,7 @@ class Images:
         """Pull it; returns why that failed, or nothing."""
         tag = reference.digest or reference.tag or "latest"
         try:
-            async for step in self._engine.pull(reference.name, tag, _header(login, reference.registry)):
+            async for step in self._engine.pull(reference.name, tag, pull_header(login, reference.registry)):
                 if "error" in step:
                     return str(step["error"])
         except EngineError as error:
@@ -86,10 +85,3 @@ def _image(found: Json) -> Image:
         entrypoint=tuple(config.get("Entrypoint") or ()),
         command=tuple(config.get("Cmd") or ()),
     )
-
-
-def _header(login: Login | None, registry: str) -> str | None:
-    if login is None:
-        return None
-    said = {"username": login[0], "password": login[1], "serveraddress": registry}
-    return base64.urlsafe_b64encode(json.dumps(said).encode()).decode()
