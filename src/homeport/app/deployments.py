@@ -163,6 +163,7 @@ def _revision(resource: Resource, plan: Plan, source: Source, traffic: Traffic) 
         flavor=str(plan.flavor),
         source_digest=source.source_digest,
         source_commit=source.source_commit,
+        source_logins=source.source_logins,
         bundle_digest=source.bundle_digest,
         entrypoint=source.entrypoint,
         message="",

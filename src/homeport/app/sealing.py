@@ -13,6 +13,7 @@ from typing import Any
 
 from homeport.app.context import Context
 from homeport.build.credentials import place_of
+from homeport.build.registries import reseal_logins
 from homeport.core.errors import Internal, StoreUnavailable
 from homeport.core.ids import Kind
 from homeport.sealing.keys import Place, SealingKeys
@@ -121,6 +122,7 @@ def _seal_rows(keys: SealingKeys, tx: Transaction) -> _State:
     count += tx.revisions.rewrite_specs(lambda revision: change(revision.spec, _owner_of_revision(revision)))
     count += tx.executions.rewrite_overrides(lambda execution: _overrides(keys, execution, plain))
     if not plain:
+        count += tx.revisions.rewrite_logins(lambda revision: reseal_logins(keys, revision))
         count += tx.secrets.rewrite_tokens(lambda secret: keys.reseal(secret.token or "", place_of(secret)))
     state = _State(keys={keys.first: keys.seal(_WORD, _CHECK)}, scrubbed=count == 0)
     tx.set_note(_NOTE, state.to_json())

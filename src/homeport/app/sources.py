@@ -2,7 +2,7 @@
 from."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from homeport.app.context import Context
@@ -28,6 +28,7 @@ class Source:
     state: RevisionState
     source_digest: str | None = None
     source_commit: str | None = None
+    source_logins: str | None = field(default=None, repr=False)
     bundle_digest: str | None = None
     entrypoint: tuple[str, ...] = ()
 
@@ -76,6 +77,7 @@ def _again(revision: Revision) -> Source:
         state=RevisionState.BUILT if revision.bundle_digest else RevisionState.BUILDING,
         source_digest=revision.source_digest,
         source_commit=revision.source_commit,
+        source_logins=revision.source_logins,
         bundle_digest=revision.bundle_digest,
         entrypoint=revision.entrypoint,
     )

@@ -9,9 +9,12 @@ from pathlib import Path
 
 from homeport.app.context import Context
 from homeport.build.archive import UnpackLimits, check_archive, keep_archive
+from homeport.build.archive_logins import NAME, take_logins
+from homeport.build.registries import SOURCE, seal_uploaded
 from homeport.core.errors import Conflict, Invalid, NotFound
 from homeport.core.ids import RevisionId, new_id
 from homeport.core.limits import MIB
+from homeport.core.logins import parse_docker_config
 from homeport.core.space import full_disk_said
 from homeport.identity.keys import UPLOAD_AUDIENCE
 from homeport.store.contract import Transaction
@@ -34,8 +37,11 @@ async def receive_archive(context: Context, token: str, body: AsyncIterator[byte
         with full_disk_said(context.data.root):
             digest = await _write(part, body, context.configuration.limits.upload_mb)
             await asyncio.to_thread(check_archive, part, UnpackLimits.of(context.configuration.limits))
+            logins = await asyncio.to_thread(_take_logins, part)
+            if logins is not None:
+                digest = await asyncio.to_thread(_digest, part)  # one that says nothing of the logins
             await asyncio.to_thread(keep_archive, part, context.data.sources, digest)
-        await context.store.write(lambda tx: _start_build(context, tx, revision_id, digest))
+        await context.store.write(lambda tx: _start_build(context, tx, revision_id, digest, logins))
     finally:
         part.unlink(missing_ok=True)
     context.signals.builds.wake()
@@ -54,7 +60,20 @@ async def _write(part: Path, body: AsyncIterator[bytes], most_mb: int) -> str:
     return digest.hexdigest()
 
 
-def _start_build(context: Context, tx: Transaction, revision_id: RevisionId, digest: str) -> None:
+def _take_logins(part: Path) -> str | None:
+    """The text of `.docker/config.json`, once it is known to hold logins that can be used."""
+    text = take_logins(part)
+    if text is not None:
+        parse_docker_config(text, NAME, source=SOURCE)
+    return text
+
+
+def _digest(part: Path) -> str:
+    with part.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _start_build(context: Context, tx: Transaction, revision_id: RevisionId, digest: str, logins: str | None) -> None:
     revision = tx.revisions.get(revision_id)
     if revision is None:
         raise NotFound(f"There is no revision {revision_id!r} any more.", hint="Deploy again.")
@@ -63,7 +82,10 @@ def _start_build(context: Context, tx: Transaction, revision_id: RevisionId, dig
     if revision.state is not RevisionState.UPLOADING:
         raise Conflict(f"Revision {revision_id} has its archive already.", hint="Deploy again to change it.")
     now = context.clock.now()
-    building = replace(revision, state=RevisionState.BUILDING, source_digest=digest, updated_at=now)
+    sealed = None if logins is None else seal_uploaded(context.sealing, revision, logins)
+    building = replace(
+        revision, state=RevisionState.BUILDING, source_digest=digest, source_logins=sealed, updated_at=now
+    )
     tx.revisions.replace_if_state(building, RevisionState.UPLOADING)
     resource = tx.resources.by_uid(revision.resource_uid)
     if resource is None or resource.generation != revision.generation:

@@ -33,6 +33,8 @@ NAME_BYTES = 255  # one segment of a path, as Linux file systems have it
 PATH_BYTES = 2048  # a whole path below the bundle's directory, half of what Linux allows
 DEPTH = 64  # directories in one another; what walks a tree calls itself for each
 
+LOGINS = PurePosixPath(".docker/config.json")  # never unpacked; see `homeport.build.archive_logins`
+
 _FIELD = "archive"
 _DRIVE = re.compile(r"[A-Za-z]:")
 _END = b"PK\x05\x06"
@@ -67,7 +69,7 @@ def check_archive(archive: Path, limits: UnpackLimits) -> None:
     """Refuse at once, by its list of entries, what `unpack` would refuse later; only what an entry holds is not looked
     at. Raises `Invalid`."""
     _check_directory_size(archive)
-    with _opened(archive) as source:
+    with opened(archive) as source:
         files, _ = _select(source, limits)
     stated = 0
     for entry in files.values():
@@ -97,16 +99,33 @@ def unpack(archive: Path, target: Path, limits: UnpackLimits | None = None) -> U
     target.mkdir(parents=True, exist_ok=True, mode=0o755)
     target.chmod(0o755)
     _check_directory_size(archive)
-    with _opened(archive) as source:
+    with opened(archive) as source:
         files, directories = _select(source, limits)
         _make_directories(target, directories)
         writer = _Writer(source, limits.content_bytes, _ratio_limit(archive))
         for path, entry in files.items():
-            writer.write(entry, target / path)
-    return Unpacked(files=len(files), content_bytes=writer.written)
+            if path != LOGINS:
+                writer.write(entry, target / path)
+    return Unpacked(files=len(files.keys() - {LOGINS}), content_bytes=writer.written)
 
 
-def _opened(archive: Path) -> zipfile.ZipFile:
+def entries_at(source: zipfile.ZipFile, path: PurePosixPath) -> dict[int, zipfile.ZipInfo]:
+    """The files at `path` of an archive that has passed `check_archive`, by their numbers in its list of entries."""
+    listed = enumerate(source.infolist())
+    return {number: one for number, one in listed if not one.is_dir() and PurePosixPath(one.filename) == path}
+
+
+def entry_content(source: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Iterator[bytes]:
+    """The entry's content; errors of the archive become `Invalid`, errors of the disk do not pass through here."""
+    try:
+        with source.open(entry) as content:
+            while chunk := content.read(CHUNK_BYTES):
+                yield chunk
+    except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, NotImplementedError, RuntimeError) as exc:
+        raise Invalid(_FIELD, "must not be damaged", value=entry.filename, detail=str(exc)) from exc
+
+
+def opened(archive: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(archive)
     except (zipfile.BadZipFile, struct.error, UnicodeDecodeError, NotImplementedError, ValueError) as exc:
@@ -167,6 +186,8 @@ def _select(source: zipfile.ZipFile, limits: UnpackLimits) -> tuple[dict[PurePos
 
 
 def _check_entry(entry: zipfile.ZipInfo) -> None:
+    if entry.header_offset < 0:
+        raise Invalid(_FIELD, "must not be damaged", value=entry.filename)
     kind = stat.S_IFMT(entry.external_attr >> 16)
     if stat.S_ISLNK(kind):
         raise Invalid(_FIELD, "must not hold symbolic links; store the file itself", value=entry.filename)
@@ -231,7 +252,7 @@ class _Writer:
         executable = (entry.external_attr >> 16) & 0o111
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
         with open(os.open(path, flags, 0o600), "wb") as file:
-            for chunk in self._chunks(entry):
+            for chunk in entry_content(self._source, entry):
                 self._count(len(chunk), entry)
                 file.write(chunk)
             os.fchmod(file.fileno(), 0o755 if executable else 0o644)
@@ -242,12 +263,3 @@ class _Writer:
             raise _too_much(self._limit, entry)
         if self.written > self._ratio_limit:
             raise _bomb(entry)
-
-    def _chunks(self, entry: zipfile.ZipInfo) -> Iterator[bytes]:
-        """The entry's content; errors of the archive become `Invalid`, errors of the disk do not pass through here."""
-        try:
-            with self._source.open(entry) as content:
-                while chunk := content.read(CHUNK_BYTES):
-                    yield chunk
-        except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, NotImplementedError, RuntimeError) as exc:
-            raise Invalid(_FIELD, "must not be damaged", value=entry.filename, detail=str(exc)) from exc

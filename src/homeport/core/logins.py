@@ -79,7 +79,7 @@ def parse_docker_config(text: str, at: str, source: str) -> Logins:
     if helper := next((key for key in _HELPERS if config.get(key)), None):
         rule = f"must not name a program that keeps logins ({helper}): it is not on this machine"
         raise Invalid(at, rule, hint='Put the login itself below "auths".')
-    auths = config.get("auths")
+    auths = config.get("auths") if config else {}
     if not isinstance(auths, dict):
         raise Invalid(at, RULE)
     found: dict[str, Login] = {}

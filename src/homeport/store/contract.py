@@ -207,11 +207,15 @@ class Revisions(Protocol):
         ...
 
     def replace_if_state(self, revision: Revision, expected: RevisionState) -> bool:
-        """Write state, digests, entrypoint, message and updated_at. False unless the stored state is the expected."""
+        """Write what may change of a revision. False unless the stored state is the expected."""
         ...
 
     def rewrite_specs(self, change: Callable[[Revision], dict[str, Any]]) -> int:
         """As `Resources.rewrite_specs`."""
+        ...
+
+    def rewrite_logins(self, change: Callable[[Revision], str]) -> int:
+        """As `Resources.rewrite_specs`, for the `source_logins` of those that have some."""
         ...
 
     def delete(self, revision_id: RevisionId) -> None: ...

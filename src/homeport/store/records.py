@@ -112,8 +112,9 @@ class StoredSecret:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revision:
     """An immutable version of a workload: `spec`, where it was placed, and what was built for it. Only `state`,
-    the digests, `source_commit`, `entrypoint`, `message` and `updated_at` change, while it is made. `source_commit`
-    is what the source was fetched as, None for one that was uploaded."""
+    the digests, `source_commit`, `source_logins`, `entrypoint`, `message` and `updated_at` change, while it is made.
+    `source_commit` is what the source was fetched as, None for one that was uploaded; `source_logins` the logins of
+    registries that came in the upload, sealed."""
 
     id: RevisionId
     resource_uid: str
@@ -133,6 +134,7 @@ class Revision:
     created_by: str
     updated_at: datetime
     source_commit: str | None = None
+    source_logins: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,7 +34,9 @@ _IN_STATES = (
     .order_by(revisions.c.created_at, revisions.c.id)
 )
 _AT_ONCE = 1000  # resources in one statement; SQLite takes at the least some thousand values
-_CHANGING = ("state", "source_digest", "source_commit", "bundle_digest", "entrypoint", "message", "updated_at")
+_CHANGING = (
+    "state", "source_digest", "source_commit", "source_logins", "bundle_digest", "entrypoint", "message", "updated_at",
+)  # fmt: skip
 
 
 class SqlRevisions:
@@ -89,6 +91,13 @@ class SqlRevisions:
                 self._connection.execute(written.values(spec=dump(spec)))
                 changed += 1
         return changed
+
+    def rewrite_logins(self, change: Callable[[Revision], str]) -> int:
+        found = self._connection.scalars(select(revisions.c.id).where(revisions.c.source_logins.is_not(None))).all()
+        for revision in filter(None, map(self.get, found)):
+            written = update(revisions).where(revisions.c.id == revision.id)
+            self._connection.execute(written.values(source_logins=change(revision)))
+        return len(found)
 
     def delete(self, revision_id: RevisionId) -> None:
         self._connection.execute(delete(revisions).where(revisions.c.id == revision_id))

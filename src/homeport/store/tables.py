@@ -187,6 +187,7 @@ revisions = Table(
     _text("created_by"),
     _moment("updated_at"),
     Column("source_commit", Text),
+    Column("source_logins", Text),
     Index(None, "resource_uid", "generation"),
     Index(None, "state", "created_at"),
     Index(None, "kind", "state", "resource_uid"),
