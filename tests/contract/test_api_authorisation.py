@@ -74,6 +74,10 @@ NEEDS: dict[Route, Needs] = {
     ("GET", "/v0/homeport/secrets/{name}"): ["workspaces:get"],
     ("PUT", "/v0/homeport/secrets/{name}"): ["admin"],
     ("DELETE", "/v0/homeport/secrets/{name}"): ["admin"],
+    ("GET", "/v0/homeport/registries"): ["workspaces:get"],
+    ("GET", "/v0/homeport/registries/{registry}"): ["workspaces:get"],
+    ("PUT", "/v0/homeport/registries/{registry}"): ["admin"],
+    ("DELETE", "/v0/homeport/registries/{registry}"): ["admin"],
     ("GET", "/v0/workspaces"): ["workspaces:list"],
     ("GET", "/v0/workspaces/{workspaceName}"): ["workspaces:get"],
     ("GET", "/v0/service_accounts"): ["workspaces:get"],
@@ -137,6 +141,7 @@ VALUES = {
     "kind": "agents",
     "ws": HOME,
     "rest:path": "one",
+    "registry": "r.io",
 }
 VALUES |= {"workspaceName": HOME, "clientId": "sa-one", "apiKeyId": "ak_one"}
 QUERIES = {"/v0/observability/logs": {"resourceType": "agents", "workloadIds": "one"}}
@@ -151,6 +156,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "service_accounts": {"name": "one"},
     "api_keys": {"name": "one"},
     "secrets": {"value": "one"},
+    "registries": {"username": "me", "password": "one"},
 }
 
 
@@ -233,6 +239,8 @@ async def test_a_member_reads_policies_and_changes_none_and_a_workload_changes_n
         ("DELETE", "/v0/service_accounts/{clientId}/api_keys/{apiKeyId}"),
         ("PUT", "/v0/homeport/secrets/{name}"),
         ("DELETE", "/v0/homeport/secrets/{name}"),
+        ("PUT", "/v0/homeport/registries/{registry}"),
+        ("DELETE", "/v0/homeport/registries/{registry}"),
     }
     reached = {route for route, needs in NEEDS.items() if {*one_of_each(needs)} <= scopes_of(Role.WORKLOAD)}
     assert {path for method, path in reached if method != "GET"} == {

@@ -156,3 +156,76 @@ async def test_a_new_first_key_seals_the_logins_of_uploads_anew(plane: ControlPl
     assert alone is not None
     logins = await RevisionLogins(plane.context.store, alone).of(await newest(plane))
     assert passwords(logins) == {"r.io": "hush-upload"}
+
+
+ADDRESS = "/v0/homeport/registries"
+
+
+async def test_a_stored_login_goes_in_and_all_but_its_password_comes_out(plane: ControlPlane) -> None:
+    sent = {"username": "ada", "password": "hush-stored"}
+    stored = await plane.api.put(f"{ADDRESS}/R.io:5000", json=sent)
+    assert stored.status_code == 200, stored.text
+    assert {**stored.json(), "registry": "r.io:5000", "username": "ada"} == stored.json()
+    assert set(stored.json()) == {"registry", "username", "createdAt", "createdBy", "updatedAt", "updatedBy"}
+    assert (await plane.api.get(f"{ADDRESS}/r.io:5000")).json() == stored.json()
+    assert (await plane.api.get(ADDRESS)).json()["data"] == [stored.json()]
+    assert b"hush" not in written(plane)
+    assert (await plane.api.get("/v0/homeport/secrets")).json()["data"] == []
+    for method in ("GET", "DELETE"):
+        assert (await plane.api.request(method, "/v0/homeport/secrets/registry:r.io:5000")).status_code == 404
+
+
+async def test_the_orders_login_counts_before_the_uploads_and_that_before_the_workspaces(plane: ControlPlane) -> None:
+    for host in ("a.io", "b.io", "index.docker.io"):
+        await plane.api.put(f"{ADDRESS}/{host}", json={"username": "ada", "password": "hush-stored"})
+    order = config(**{"a.io": "hush-order", "c.io": "hush-order"})
+    sent = packed(config(**{"a.io": "hush-upload", "b.io": "hush-upload", "c.io": "hush-upload"}))
+    await upload(plane, "POST", sent, dockerConfig=order)
+    logins = await had(plane)
+    assert passwords(logins) == {
+        "a.io": "hush-order",
+        "b.io": "hush-upload",
+        "c.io": "hush-order",
+        "docker.io": "hush-stored",
+    }
+    assert {host: login.source for host, login in logins.known.items()} == {
+        "a.io": "runtime.dockerConfig",
+        "b.io": ".docker/config.json in the upload",
+        "c.io": "runtime.dockerConfig",
+        "docker.io": "the workspace's stored logins",
+    }
+
+
+async def test_a_login_is_replaced_deleted_and_had_by_its_own_workspace_only(plane: ControlPlane) -> None:
+    for password in ("hush-first", "hush-second"):
+        await plane.api.put(f"{ADDRESS}/r.io", json={"username": "ada", "password": password})
+    await plane.api.post("/v0/agents", params={"upload": "true"}, json=body())
+    assert passwords(await had(plane)) == {"r.io": "hush-second"}
+    other = replace(await newest(plane), workspace="away")
+    assert (await RevisionLogins(plane.context.store, plane.context.sealing).of(other)).known == {}
+    assert (await plane.api.delete(f"{ADDRESS}/r.io")).status_code == 200
+    assert (await had(plane)).known == {}
+    gone = await plane.api.delete(f"{ADDRESS}/r.io")
+    assert gone.status_code == 404 and "no login for r.io" in gone.json()["message"]
+
+
+@pytest.mark.parametrize(
+    ("registry", "sent", "field"),
+    [
+        ("no registry", {"username": "a", "password": "hush"}, "registry"),
+        ("-.io", {"username": "a", "password": "hush"}, "registry"),
+        ("r.io", {"username": "a:b", "password": "hush"}, "username"),
+        ("r.io", {"password": "hush"}, "username"),
+        ("r.io", {"username": "a"}, "password"),
+        ("r.io", {"username": "a", "password": ""}, "password"),
+        ("r.io", {"username": "a", "password": 4711}, "password"),
+        ("r.io", {"username": "a", "password": ["hush"]}, "password"),
+    ],
+)
+async def test_a_bad_login_is_refused_by_field_and_repeats_no_password(
+    plane: ControlPlane, registry: str, sent: dict[str, Any], field: str
+) -> None:
+    refused = await plane.api.put(f"{ADDRESS}/{registry}", json=sent)
+    assert refused.status_code == 400 and field in refused.json()["message"], refused.text
+    assert "hush" not in refused.text and "4711" not in refused.text
+    assert (await plane.api.get(ADDRESS)).json()["data"] == []

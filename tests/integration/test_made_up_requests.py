@@ -84,6 +84,8 @@ REFUSED = {
     "client_secret": "must be the one of the account",
     "scope": "scopes that there are",
     "data": "names and sizes of stored secrets",
+    "registry": "the host of one",
+    "username": "no control characters and no colon",
     "source": "build or run",
     "revision": "one that there is",
     "execution": "one that there is",

@@ -18,6 +18,7 @@ from homeport.api import (
     observability,
     places,
     policies,
+    registries,
     secrets,
     tokens,
     unserved,
@@ -43,6 +44,7 @@ VERSIONED: tuple[APIRouter, ...] = (
     homeport.router,
     histories.router,
     secrets.router,
+    registries.router,
     observability.router,
     unserved.router,
 )

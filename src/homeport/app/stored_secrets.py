@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from homeport.app.context import Context
 from homeport.build.credentials import place_of
+from homeport.build.registries import registry_of
 from homeport.core.errors import Conflict, Invalid, NotFound
 from homeport.core.ids import check_name
 from homeport.identity.principals import Principal
@@ -33,34 +34,14 @@ async def put_secret(context: Context, principal: Principal, name: str, intent: 
     require(principal, WRITING)
     check_name(name, "name")
     plain = _plain(intent)
-    now = context.clock.now()
-
-    def write(tx: Transaction) -> StoredSecret:
-        stored = tx.secrets.get(principal.workspace, name)
-        living = stored is not None and not stored.deleted
-        if not living and len(tx.secrets.of(principal.workspace)) >= SECRETS_MOST:
-            raise Conflict(f"The workspace has {SECRETS_MOST} secrets, the most there may be.", hint="Delete some.")
-        who = _who(tx, principal)
-        secret = StoredSecret(
-            workspace=principal.workspace,
-            name=name,
-            token=None,
-            created_at=stored.created_at if stored and living else now,
-            created_by=stored.created_by if stored and living else who,
-            updated_at=now,
-            updated_by=who,
-        )
-        secret = replace(secret, token=context.sealing.seal(plain, place_of(secret)))
-        tx.secrets.put(secret)
-        return secret
-
-    return await context.store.write(write)
+    return await context.store.write(lambda tx: keep_secret(context, tx, principal, name, plain))
 
 
 async def list_secrets(context: Context, principal: Principal) -> list[StoredSecret]:
     """Every secret of the workspace, by name; values stay sealed."""
     require(principal, READING)
-    return await context.store.read(lambda tx: tx.secrets.of(principal.workspace))
+    found = await context.store.read(lambda tx: tx.secrets.of(principal.workspace))
+    return [secret for secret in found if registry_of(secret) is None]
 
 
 async def get_secret(context: Context, principal: Principal, name: str) -> StoredSecret:
@@ -72,19 +53,44 @@ async def get_secret(context: Context, principal: Principal, name: str) -> Store
 async def delete_secret(context: Context, principal: Principal, name: str) -> StoredSecret:
     """Remove a secret, in use or not; a build that still needs it fails and says who deleted it and when."""
     require(principal, WRITING)
-    now = context.clock.now()
 
     def write(tx: Transaction) -> StoredSecret:
         stored = _fetch(tx, principal, name)
-        tx.secrets.put(replace(stored, token=None, updated_at=now, updated_by=_who(tx, principal)))
+        forget_secret(context, tx, principal, stored)
         return stored
 
     return await context.store.write(write)
 
 
+def keep_secret(context: Context, tx: Transaction, principal: Principal, name: str, plain: str) -> StoredSecret:
+    """Seal `plain` and store it under `name`, in place of what was there. Raises `Conflict` at the most."""
+    stored = tx.secrets.get(principal.workspace, name)
+    living = stored is not None and not stored.deleted
+    if not living and len(tx.secrets.of(principal.workspace)) >= SECRETS_MOST:
+        raise Conflict(f"The workspace has {SECRETS_MOST} secrets, the most there may be.", hint="Delete some.")
+    who, now = _who(tx, principal), context.clock.now()
+    secret = StoredSecret(
+        workspace=principal.workspace,
+        name=name,
+        token=None,
+        created_at=stored.created_at if stored and living else now,
+        created_by=stored.created_by if stored and living else who,
+        updated_at=now,
+        updated_by=who,
+    )
+    secret = replace(secret, token=context.sealing.seal(plain, place_of(secret)))
+    tx.secrets.put(secret)
+    return secret
+
+
+def forget_secret(context: Context, tx: Transaction, principal: Principal, stored: StoredSecret) -> None:
+    """Remove its value; who did it and when stays."""
+    tx.secrets.put(replace(stored, token=None, updated_at=context.clock.now(), updated_by=_who(tx, principal)))
+
+
 def _fetch(tx: Transaction, principal: Principal, name: str) -> StoredSecret:
     stored = tx.secrets.get(principal.workspace, name)
-    if stored is None or stored.deleted:
+    if stored is None or stored.deleted or registry_of(stored) is not None:
         raise NotFound(f"There is no secret {name!r} in workspace {principal.workspace!r}.")
     return stored
 

@@ -22,6 +22,7 @@ from homeport.cli.commands import (
     login,
     logs,
     policies,
+    registry,
     running,
     secrets,
     system,
@@ -66,6 +67,7 @@ app.add_typer(executions.app, name="executions")
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(keys.app, name="keys")
 app.add_typer(secrets.app, name="secrets")
+app.add_typer(registry.app, name="registry")
 app.add_typer(policies.app, name="policies")
 
 

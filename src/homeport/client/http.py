@@ -175,6 +175,19 @@ class Homeport(AccountOperations):
     def delete_secret(self, name: str) -> Resource:
         return self._json("DELETE", f"/homeport/secrets/{part(name)}")
 
+    # Logins of registries.
+
+    def list_registry_logins(self) -> Iterator[Resource]:
+        """Registries, users and dates; never a password."""
+        yield from self._json("GET", "/homeport/registries").get("data") or ()
+
+    def put_registry_login(self, registry: str, body: Resource) -> Resource:
+        """`username` and `password`."""
+        return self._json("PUT", f"/homeport/registries/{part(registry)}", body=body)
+
+    def delete_registry_login(self, registry: str) -> Resource:
+        return self._json("DELETE", f"/homeport/registries/{part(registry)}")
+
     # Executions.
 
     def create_execution(self, job: str, body: Resource) -> Resource:

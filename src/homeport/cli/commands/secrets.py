@@ -51,7 +51,7 @@ def set_secret(
         rule = "takes no value among its words: the shell's history keeps them, and other users may see them"
         hint = "Send it on standard input or with --from-file, and change this secret: it has been seen."
         raise Invalid("homeport secrets set", rule, hint=hint)
-    body = _from_files(from_file) if from_file else {"value": _typed(name)}
+    body = _from_files(from_file) if from_file else {"value": typed_value(f"Value of {name}: ")}
     if host is not None:
         body["host"] = host
     with connect(data, workspace) as client:
@@ -152,11 +152,12 @@ def _read(path: str) -> str:
         raise Invalid("--from-file", f"cannot be read ({why})", value=path) from error
 
 
-def _typed(name: str) -> str:
+def typed_value(prompt: str) -> str:
+    """What is typed at `prompt`, unseen, or comes in by standard input."""
     if sys.stdin.isatty():
         import getpass
 
-        return _value(getpass.getpass(f"Value of {name}: "), "the prompt")
+        return _value(getpass.getpass(prompt), "the prompt")
     try:
         return _value(sys.stdin.buffer.read().decode("utf-8"), "standard input")
     except UnicodeDecodeError as error:

@@ -1,0 +1,54 @@
+"""`homeport registry`: where a password may come from."""
+
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from homeport.cli.commands import registry
+from homeport.core.errors import Invalid
+
+
+class Client:
+    """Notes what would be sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, dict[str, Any]]] = []
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def put_registry_login(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
+        self.sent.append((name, body))
+        return {"registry": name}
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> Client:
+    client = Client()
+    monkeypatch.setattr(registry, "connect", lambda *_: client)
+    return client
+
+
+def run(*words: str, stdin: str = "") -> Any:
+    return CliRunner().invoke(registry.app, [*words], input=stdin)
+
+
+def test_a_password_comes_from_standard_input_and_is_not_shown(client: Client) -> None:
+    done = run("login", "r.io:5", "-u", "ada", "--password-stdin", stdin="hush\n")
+    assert done.exit_code == 0 and done.output == "login for r.io:5 stored\n"
+    assert client.sent == [("r.io:5", {"username": "ada", "password": "hush"})]
+
+
+def test_without_a_terminal_nothing_is_taken_for_a_password_by_chance(client: Client) -> None:
+    done = run("login", "r.io", "-u", "ada", stdin="hush\n")
+    assert isinstance(done.exception, Invalid) and done.exception.field == "--password-stdin"
+    assert client.sent == []
+
+
+def test_a_password_among_the_words_is_refused(client: Client) -> None:
+    assert run("login", "r.io", "-u", "ada", "hush", stdin="").exit_code == 2
+    assert client.sent == []
