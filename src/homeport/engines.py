@@ -13,8 +13,9 @@ import hashlib
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from pathlib import Path
 
 from homeport.build.images import ImageBuilder
@@ -23,31 +24,47 @@ from homeport.core import log as logs
 from homeport.core.clock import Clock
 from homeport.core.errors import HomeportError, Unavailable
 from homeport.core.units import UnitState
+from homeport.dataplane.routes import Door
 from homeport.drivers.docker.address import EngineAddress, TlsFiles
 from homeport.drivers.docker.containers import Owner
 from homeport.drivers.docker.driver import DockerDriver
 from homeport.drivers.docker.engine import Engine
 from homeport.drivers.docker.images import Images
+from homeport.drivers.docker.networks import Bridge, Opener
 from homeport.settings import DataDir
 
 log = logging.getLogger(__name__)
 
 STOP_GRACE_S = 10.0  # as the node gives its programs at its stop
 STOP_BOUND_S = 30.0  # for all of it, with an engine in trouble
+DOOR_WAIT_S = 10.0  # for the gateway to listen in a new network; it takes milliseconds
+EVERYWHERE = "0.0.0.0"  # who listens there needs no further address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayAt:
+    """Where this machine's gateway listens. `open_doors` has it listen at further addresses, and at no others of that
+    kind; False where that is not certain after so many seconds."""
+
+    host: str
+    port: int
+    open_doors: Callable[[frozenset[Door], float], Awaitable[bool]]
 
 
 class Engines:
-    """`engines` and `drivers` by region. `port` is the gateway's; None while there is none."""
+    """`engines` and `drivers` by region. `gateway`: None while there is none."""
 
-    def __init__(self, configuration: Configuration, data: DataDir, port: int | None) -> None:
+    def __init__(self, configuration: Configuration, data: DataDir, gateway: GatewayAt | None = None) -> None:
         self._data = data
+        self._gateway = gateway
+        self._bridges: dict[str, Collection[Bridge]] = {}
         self.engines = {
             name: Engine(_address(table)) for name, table in configuration.regions.items() if table.driver == DOCKER
         }
         installation = installation_name(data.root)
         self.drivers = {
             name: DockerDriver(
-                engine, Owner(installation=installation, region=name), data.engine(name), gateway_port=port
+                engine, Owner(installation=installation, region=name), data.engine(name), opener=self._opener(name)
             )
             for name, engine in self.engines.items()
         }
@@ -60,6 +77,25 @@ class Engines:
     async def open(self) -> None:
         """Take up what runs on them. One that does not answer is tried again and holds up nobody."""
         await asyncio.gather(*(driver.open() for driver in self.drivers.values()))
+
+    def _opener(self, region: str) -> Opener | None:
+        """What has the gateway listen at the bridges of a region, besides those of all others."""
+        gateway = self._gateway
+        if gateway is None:
+            return None
+
+        async def open_doors(bridges: Collection[Bridge]) -> None:
+            self._bridges[region] = [*bridges]
+            doors = frozenset(
+                Door(address=bridge.address, subnet=bridge.subnet, port=gateway.port)
+                for known in self._bridges.values()
+                for bridge in known
+                if gateway.host not in (EVERYWHERE, bridge.address)
+            )
+            if not await gateway.open_doors(doors, DOOR_WAIT_S):
+                log.info("the gateway may not listen yet in every network of the region %s", region)
+
+        return open_doors
 
 
 def installation_name(root: Path) -> str:
@@ -101,7 +137,7 @@ def main(words: Sequence[str] | None = None) -> int:
     logs.configure("engines")
 
     async def run() -> list[bool]:
-        engines = Engines(read_configuration(data.config), data, port=None)
+        engines = Engines(read_configuration(data.config), data)
         return await asyncio.gather(*(end_all(driver) for driver in engines.drivers.values()))
 
     try:

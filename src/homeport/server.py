@@ -41,7 +41,7 @@ from homeport.dataplane.xds import XdsServer
 from homeport.drivers.contract import Driver
 from homeport.drivers.fleet import Fleet
 from homeport.drivers.process import ProcessDriver
-from homeport.engines import Engines
+from homeport.engines import Engines, GatewayAt
 from homeport.identity.keys import GATEWAY_AUDIENCE, ISSUER, KeyRing
 from homeport.reconcile.builds import Builds
 from homeport.reconcile.expiry import Expiries
@@ -80,7 +80,9 @@ class Server:
         store = SqliteStore(data.database)
         keys = KeyRing.load_or_create(data.signing_key)
         configuration = read_configuration(data.config)
-        engines = Engines(configuration, data, port)
+        authority = Authority(edge_socket=data.socket("edge"), issuer=ISSUER, audience=GATEWAY_AUDIENCE)
+        xds = XdsServer(data.socket("xds"), authority, clock, served=signals.runner.wake)
+        engines = Engines(configuration, data, GatewayAt(host=host, port=port, open_doors=xds.open_doors))
         by_region: dict[str, Driver] = {LOCAL: local, **engines.drivers}
         sealing = SealingKeys.load(data.sealing_key) or SealingKeys.generate()
         space = Space(data.root, data.reserve)
@@ -104,8 +106,6 @@ class Server:
             sdk_hook=Path(sdk_hook.__file__).parent,
             secret_of=lambda client_id, revision: client_secret(self.context, client_id, revision),
         )
-        authority = Authority(edge_socket=data.socket("edge"), issuer=ISSUER, audience=GATEWAY_AUDIENCE)
-        xds = XdsServer(data.socket("xds"), authority, clock, served=signals.runner.wake)
         routes = Routes(store, clock, keys, xds)
         tools = toolchain()
         builder = Builder(data, local, clock, tools, configuration.limits, space)

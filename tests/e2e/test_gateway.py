@@ -27,7 +27,7 @@ from homeport.core.clock import SystemClock
 from homeport.core.ids import Kind, RevisionId
 from homeport.dataplane.activator import Activator
 from homeport.dataplane.bootstrap import EnvoySockets, bootstrap, envoy_command
-from homeport.dataplane.routes import Endpoint, Gateway, RevisionRoute, WorkloadRoute
+from homeport.dataplane.routes import Door, Endpoint, Gateway, RevisionRoute, WorkloadRoute
 from homeport.dataplane.snapshot import Authority
 from homeport.dataplane.xds import XdsServer
 from homeport.edge import Edge
@@ -733,3 +733,88 @@ async def test_a_body_coded_in_a_way_that_envoy_does_not_read_is_the_callers_mis
     assert b" 400 " in await asyncio.wait_for(reader.readline(), WAIT_S)
     writer.close()
     await writer.wait_closed()
+
+
+class Network:
+    """The part of a container's network, played by addresses of loopback: where its programs are, and its door."""
+
+    def __init__(self, system: System, number: int) -> None:
+        self.system = system
+        self.program = f"127.0.{number}.9"
+        self.door = Door(address=f"127.0.{number}.1", subnet=f"127.0.{number}.0/24", port=system.port)
+
+    async def get(self, path: str, source: str | None = None, headers: dict[str, str] | None = None) -> int:
+        """The status of an answer through the door. Raises `ClientError` where there is none."""
+        connector = aiohttp.TCPConnector(local_addr=(source or self.program, 0))
+        url = f"http://{self.door.address}:{self.door.port}{path}"
+        async with aiohttp.ClientSession(connector=connector) as client:
+            sent = bearer(token()) if headers is None else headers
+            async with client.get(url, headers=sent, timeout=aiohttp.ClientTimeout(total=WAIT_S)) as answer:
+                return answer.status
+
+
+async def test_a_door_is_the_gateway_for_its_network_alone_whether_the_server_lives_or_not(system: System) -> None:
+    program, one, other = await system.program("one"), Network(system, 11), Network(system, 12)
+    await system.publish(agent("a1", revision("r1", program)))
+    assert await system.xds.open_doors(frozenset({one.door, other.door}), WAIT_S)
+    for network in (one, other):
+        assert await network.get("/acme/agents/a1") == 200 and await network.get("/readyz") == 200
+        assert await network.get("/acme/agents/a1", headers=NO_TOKEN) == 401
+        assert await network.get("/acme/agents/a1", headers=bearer(token(workspace="other"))) == 403
+        for source in ("127.0.0.1", "127.0.13.1"):
+            with pytest.raises(aiohttp.ClientError):
+                await network.get("/acme/agents/a1", source=source)
+    await system.xds.stop()
+    assert await one.get("/acme/agents/a1") == 200
+
+
+async def test_doors_come_and_go_and_cut_nothing_else(system: System) -> None:
+    program, one, other = await system.program("one"), Network(system, 11), Network(system, 12)
+    await system.publish(agent("a1", revision("r1", program)))
+    assert await system.xds.open_doors(frozenset({one.door}), WAIT_S)
+    connector = aiohttp.TCPConnector(local_addr=(one.program, 0), limit=1)
+    async with aiohttp.ClientSession(connector=connector, headers=bearer(token())) as client:
+        async with client.ws_connect(f"http://{one.door.address}:{system.port}/acme/agents/a1/ws") as through_door:
+            async with system.client.ws_connect(f"{system.url}/acme/agents/a1/ws", headers=bearer(token())) as direct:
+                for doors in ({one, other}, {one}, {one, other}):
+                    assert await system.xds.open_doors(frozenset(network.door for network in doors), WAIT_S)
+                    for socket_ in (through_door, direct):
+                        await socket_.send_str("still there")
+                        assert (await socket_.receive(WAIT_S)).data == "one: still there"
+                assert await other.get("/readyz") == 200
+    assert await system.xds.open_doors(frozenset({other.door}), WAIT_S)
+    with pytest.raises(aiohttp.ClientError):
+        await one.get("/readyz")
+    assert await system.xds.open_doors(frozenset({one.door, other.door}), WAIT_S)
+    assert await one.get("/readyz") == 200
+
+
+async def test_doors_are_open_again_after_a_restart_of_envoy_or_of_the_server(system: System) -> None:
+    program, one = await system.program("one"), Network(system, 11)
+    await system.publish(agent("a1", revision("r1", program)))
+    assert await system.xds.open_doors(frozenset({one.door}), WAIT_S)
+    await system.stop_envoy()
+    await system.start_envoy()
+    assert await one.get("/acme/agents/a1") == 200
+    await system.xds.stop()
+    system.xds = XdsServer(
+        system.socket("xds"), Authority(edge_socket=system.socket("edge"), issuer="homeport", audience="gateway")
+    )
+    await system.xds.start()
+    assert not await system.xds.open_doors(frozenset({one.door}), WAIT_S)  # remembered for the first routes
+    assert await one.get("/acme/agents/a1") == 200
+    await system.publish(agent("a1", revision("r1", program)))
+    assert await one.get("/acme/agents/a1") == 200
+
+
+async def test_a_door_waits_for_its_address_and_one_that_is_taken_is_told_and_stops_nothing(system: System) -> None:
+    program, one, taken = await system.program("one"), Network(system, 11), Network(system, 12)
+    nowhere = Door(address="198.51.100.1", subnet="198.51.100.0/24", port=system.port)  # no interface has it
+    with socket.create_server((taken.door.address, system.port)):
+        assert await system.xds.open_doors(frozenset({nowhere, one.door}), WAIT_S) and system.xds.rejected == {}
+        assert await system.xds.open_doors(frozenset({nowhere, taken.door, one.door}), WAIT_S)
+        ((name, reason),) = system.xds.rejected.items()
+        assert name == f"Listener door.{taken.door.address}" and "Address already in use" in reason
+        await system.publish(agent("a1", revision("r1", program)))
+        assert await one.get("/acme/agents/a1") == 200
+    assert await system.xds.open_doors(frozenset({one.door}), WAIT_S) and system.xds.rejected == {}

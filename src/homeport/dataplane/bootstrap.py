@@ -1,7 +1,8 @@
 """How Envoy starts: its bootstrap and its command line (pure).
 
 `homeport up` writes the result to a file and starts the command. What is here holds until the next start of Envoy;
-everything that changes while it runs comes by `xds`. The listener is here on purpose: changing it cuts streams.
+everything that changes while it runs comes by `xds`. The gateway's listener is here on purpose: changing it cuts
+streams. Further ones for the networks of containers (`doors`) come and go, and are like it.
 """
 
 import os
@@ -52,6 +53,7 @@ def bootstrap(
                 "grpc_services": [{"envoy_grpc": {"cluster_name": "xds", "retry_policy": _back_to_the_server()}}],
             },
             "cds_config": _ads(),
+            "lds_config": _ads(),
         },
         "static_resources": {
             "clusters": [
@@ -59,7 +61,7 @@ def bootstrap(
                 _http_cluster("server", sockets.server, connections(files, _SERVER_FILES)),
                 _http_cluster("edge", sockets.edge, connections(files, _EDGE_FILES)),
             ],
-            "listeners": [_listener(host, port)],
+            "listeners": [listener("gateway", host, port)],
         },
         "cluster_manager": {
             "load_stats_config": {
@@ -124,11 +126,12 @@ def _ads() -> dict[str, Any]:
     return {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
 
 
-def _listener(host: str, port: int) -> dict[str, Any]:
+def listener(name: str, host: str, port: int) -> dict[str, Any]:
+    """Where the gateway listens, and how it treats what comes."""
     manager = {"@type": TYPE + _MANAGER, **_connection_manager()}
     chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
     return {
-        "name": "gateway",
+        "name": name,
         "address": {"socket_address": {"address": host, "port_value": port}},
         "enable_reuse_port": False,  # so that a port that is taken is an error
         "filter_chains": [chain],

@@ -15,7 +15,8 @@ ENDPOINTS = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 SCOPES = "type.googleapis.com/envoy.config.route.v3.ScopedRouteConfiguration"
 ROUTES = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
 FILTERS = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
-TYPES = (CLUSTERS, ENDPOINTS, SCOPES, ROUTES, FILTERS)
+LISTENERS = "type.googleapis.com/envoy.config.listener.v3.Listener"
+TYPES = (CLUSTERS, ENDPOINTS, SCOPES, ROUTES, FILTERS, LISTENERS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,6 +55,16 @@ class WorkloadRoute:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """A further address of this machine at which the gateway listens, for who comes from `subnet` (CIDR) only: a
+    network of containers, to which the machine's loopback is not theirs."""
+
+    address: str
+    subnet: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Gateway:
     """Everything that Envoy must know. `jwks` holds the public keys (a JSON Web Key Set); `revoked` the `jti` of keys
     that are revoked and not yet expired."""

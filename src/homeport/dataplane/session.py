@@ -4,8 +4,8 @@ Made by `XdsServer` for each stream. It brings Envoy from the snapshot that it h
 that no request meets a route to a cluster that is not there (make before break):
 
     1. new and changed clusters and endpoints; wait until they are acknowledged
-    2. new and changed scopes, route tables and filters; wait again
-    3. remove scopes, then clusters, that are no more
+    2. new and changed scopes, route tables, filters and listeners; wait again
+    3. remove listeners and scopes, then clusters, that are no more
 
 A snapshot that comes meanwhile waits for its turn; of several the newest is taken.
 """
@@ -19,14 +19,14 @@ from typing import Any
 from envoy.service.discovery.v3 import discovery_pb2
 
 from homeport.dataplane.changes import Changes
-from homeport.dataplane.packing import CLUSTERS, ENDPOINTS, FILTERS, ROUTES, SCOPES, Packed
+from homeport.dataplane.packing import CLUSTERS, ENDPOINTS, FILTERS, LISTENERS, ROUTES, SCOPES, Packed
 from homeport.dataplane.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 
 STEP_TIMEOUT_S = 10.0  # Envoy acknowledges in milliseconds; at 10 000 new clusters in seconds
 QUEUE_LENGTH = 256  # responses not yet on the wire; more than that and the sender waits
-WILDCARDS = (CLUSTERS, SCOPES)  # types of which Envoy wants all; of the others it names each
+WILDCARDS = (CLUSTERS, SCOPES, LISTENERS)  # types of which Envoy wants all; of the others it names each
 PARTS = {CLUSTERS: ENDPOINTS, SCOPES: ROUTES}  # what Envoy asks for, by the same name, once it has the first
 
 
@@ -124,8 +124,8 @@ class EnvoySession:
         then."""
         steps: tuple[tuple[tuple[str, ...], bool], ...] = (
             ((CLUSTERS, ENDPOINTS), False),
-            ((SCOPES, ROUTES, FILTERS), False),
-            ((SCOPES,), True),
+            ((SCOPES, ROUTES, FILTERS, LISTENERS), False),
+            ((LISTENERS, SCOPES), True),
             ((CLUSTERS,), True),
         )
         await self._changes.until(self._is_subscribed, None)
@@ -172,7 +172,10 @@ class EnvoySession:
                     await self._send(sent.type_url, [wanted[name]], [])
 
     def _refuses_target(self) -> bool:
+        """Whether Envoy refuses a part that others may hang on: on a listener nothing does."""
         for (type_url, name), refusal in self._refused.items():
+            if type_url == LISTENERS:
+                continue
             packed = self._wanted(type_url).get(name)
             if packed is not None and packed.version == refusal.version:
                 return True
@@ -240,7 +243,7 @@ class EnvoySession:
         there is always a route table: the platform's."""
         filters = self._subscriptions.get(FILTERS, _Subscription())
         named = self._wanted(FILTERS).keys() <= filters.names
-        return named and all(type_url in self._subscriptions for type_url in (CLUSTERS, SCOPES, ROUTES))
+        return named and all(type_url in self._subscriptions for type_url in (CLUSTERS, SCOPES, ROUTES, LISTENERS))
 
     def _is_settled(self) -> bool:
         return not self._open and not any(self._awaited.values())

@@ -1,18 +1,19 @@
 """The whole gateway → the resources that Envoy shall hold (pure, but for a cache of what it packed before).
 
 Called by `XdsServer.publish`. A workload that did not change costs one comparison: of 10 000 only those that changed
-are packed again. Resources of the listener are not here; it never changes while Envoy runs (see `bootstrap`).
+are packed again. The gateway's own listener is not here; it never changes while Envoy runs (see `bootstrap`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from homeport.core.errors import Internal
 from homeport.dataplane.credentials import deny_filter, token_filter
-from homeport.dataplane.packing import CLUSTERS, ENDPOINTS, FILTERS, ROUTES, SCOPES, TYPES, Packed
+from homeport.dataplane.doors import door_listener
+from homeport.dataplane.packing import CLUSTERS, ENDPOINTS, FILTERS, LISTENERS, ROUTES, SCOPES, TYPES, Packed
 from homeport.dataplane.resources import WorkloadResources, platform_resources, workload_resources
-from homeport.dataplane.routes import Gateway, WorkloadRoute
+from homeport.dataplane.routes import Door, Gateway, WorkloadRoute
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,9 +42,10 @@ class Snapshots:
     authority: Authority
     _known: dict[str, tuple[WorkloadRoute, WorkloadResources]] = field(default_factory=dict)
     _filters: tuple[Gateway, tuple[Packed, Packed]] | None = None
+    _doors: dict[Door, Packed] = field(default_factory=dict)
     _platform: WorkloadResources = field(default_factory=platform_resources)
 
-    def build(self, gateway: Gateway) -> Snapshot:
+    def build(self, gateway: Gateway, doors: Collection[Door] = ()) -> Snapshot:
         """Raises `Internal` when two routes claim the same address: the store keeps names unique."""
         known: dict[str, tuple[WorkloadRoute, WorkloadResources]] = {}
         for route in gateway.routes:
@@ -62,6 +64,8 @@ class Snapshots:
                 resources[type_url][packed.name] = packed
         for packed in self._pack_filters(gateway):
             resources[FILTERS][packed.name] = packed
+        self._doors = {door: self._doors.get(door) or door_listener(door) for door in doors}
+        resources[LISTENERS] = {packed.name: packed for packed in self._doors.values()}
         return Snapshot(resources=resources)
 
     def _pack_filters(self, gateway: Gateway) -> tuple[Packed, Packed]:
@@ -74,4 +78,4 @@ class Snapshots:
         return packed
 
 
-__all__ = ["CLUSTERS", "ENDPOINTS", "FILTERS", "ROUTES", "SCOPES", "Authority", "Snapshot", "Snapshots"]
+__all__ = ["CLUSTERS", "ENDPOINTS", "FILTERS", "LISTENERS", "ROUTES", "SCOPES", "Authority", "Snapshot", "Snapshots"]

@@ -21,7 +21,7 @@ from homeport.core.errors import Internal
 from homeport.core.service import Background
 from homeport.dataplane.changes import Changes
 from homeport.dataplane.load import LoadReports
-from homeport.dataplane.routes import Endpoint, Gateway
+from homeport.dataplane.routes import Door, Endpoint, Gateway
 from homeport.dataplane.session import EnvoySession, Published
 from homeport.dataplane.snapshot import Authority, Snapshots
 
@@ -46,6 +46,8 @@ class XdsServer:
         self._socket = socket
         self._served = served
         self._snapshots = Snapshots(authority)
+        self._gateway: Gateway | None = None
+        self._doors: frozenset[Door] = frozenset()
         self._published: Published | None = None
         self._changes = Changes()
         self._sessions: set[EnvoySession] = set()
@@ -88,12 +90,21 @@ class XdsServer:
     def publish(self, gateway: Gateway) -> int:
         """Make `gateway` what Envoy shall serve, and return its version. Returns at once; equal gateways share a
         version. Versions begin at 1 with each start of the server. Raises `Internal` for two routes at one address."""
-        snapshot = self._snapshots.build(gateway)
+        self._gateway = gateway
+        snapshot = self._snapshots.build(gateway, self._doors)
         if self._published is None or snapshot != self._published.snapshot:
             version = self._published.version + 1 if self._published else 1
             self._published = Published(version=version, snapshot=snapshot)
             self._changes.notify()
         return self._published.version
+
+    async def open_doors(self, doors: frozenset[Door], timeout_s: float) -> bool:
+        """Have the gateway listen at `doors` besides its own address, and nowhere else; see `acknowledged`. Before the
+        first `publish` they are only remembered: they go out with it."""
+        self._doors = doors
+        if self._gateway is None:
+            return False
+        return await self.acknowledged(self.publish(self._gateway), timeout_s)
 
     async def acknowledged(self, version: int, timeout_s: float) -> bool:
         """True once every connected Envoy has acknowledged everything up to `version`. False if one refuses a part of

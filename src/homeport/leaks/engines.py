@@ -48,7 +48,7 @@ class Harbour:
 
 
 def look_at_engines(data: DataDir) -> Harbour:
-    engines = Engines(read_configuration(data.config), data, port=None)
+    engines = Engines(read_configuration(data.config), data)
     if not engines.drivers:
         return Harbour()
     held, nets = [], []
@@ -64,7 +64,7 @@ def remove_kept(data: DataDir, kind: str, name: str) -> None:
     """Remove the container or network of that name, wherever it is. Raises `Unavailable`."""
 
     async def remove() -> None:
-        engines = Engines(read_configuration(data.config), data, port=None)
+        engines = Engines(read_configuration(data.config), data)
         for engine in engines.engines.values():
             try:
                 await (engine.remove(name) if kind == "container" else engine.remove_network(name))

@@ -14,8 +14,8 @@ from homeport.core.ids import Kind, RevisionId
 from homeport.core.service import Background
 from homeport.dataplane import headers
 from homeport.dataplane.changes import Changes
-from homeport.dataplane.packing import CLUSTERS, ENDPOINTS, FILTERS, ROUTES, SCOPES
-from homeport.dataplane.routes import Gateway, RevisionRoute, WorkloadRoute
+from homeport.dataplane.packing import CLUSTERS, ENDPOINTS, FILTERS, LISTENERS, ROUTES, SCOPES
+from homeport.dataplane.routes import Door, Gateway, RevisionRoute, WorkloadRoute
 from homeport.dataplane.session import EnvoySession, Published
 from homeport.dataplane.snapshot import Authority, Snapshots
 
@@ -42,7 +42,8 @@ class Conversation:
             )
             for name in revisions
         )
-        return self.snapshots.build(Gateway(routes=routes, jwks={"keys": []}))
+        doors = [Door(address="172.30.0.1", subnet="172.30.0.0/16", port=8080)]
+        return self.snapshots.build(Gateway(routes=routes, jwks={"keys": []}), doors)
 
     def publish(self, *revisions: str) -> None:
         self.published = replace(self.published, version=self.published.version + 1, snapshot=self.build(*revisions))
@@ -80,6 +81,8 @@ class Conversation:
         await self.accept(await self.hear(ROUTES))
         await self.say(FILTERS, headers.JWT_FILTER, headers.DENY_FILTER)
         await self.accept(await self.hear(FILTERS))
+        await self.say(LISTENERS)
+        await self.accept(await self.hear(LISTENERS))
 
 
 @pytest.fixture
@@ -121,13 +124,13 @@ async def test_an_envoy_that_comes_back_is_sent_what_differs_in_the_same_order(b
     talk = Conversation("r1")
     held = {
         type_url: {name: packed.version for name, packed in talk.published.snapshot.of(type_url).items()}
-        for type_url in (CLUSTERS, ENDPOINTS, SCOPES, ROUTES, FILTERS)
+        for type_url in (CLUSTERS, ENDPOINTS, SCOPES, ROUTES, FILTERS, LISTENERS)
     }
     talk.publish("r2")
     talk.connect()  # to a new server, as far as the session can tell
     background.spawn("follow", talk.session.follow())
     for type_url, versions in held.items():
-        named = () if type_url in (CLUSTERS, SCOPES) else tuple(versions)
+        named = () if type_url in (CLUSTERS, SCOPES, LISTENERS) else tuple(versions)
         await talk.say(type_url, *named, initial_resource_versions=versions)
     clusters = await talk.hear(CLUSTERS)
     assert (names(clusters), list(clusters.removed_resources)) == (["w/agents/a/r2"], [])
@@ -146,9 +149,9 @@ async def test_an_envoy_that_comes_back_is_sent_what_differs_in_the_same_order(b
 async def test_an_envoy_that_holds_everything_is_sent_nothing_again(background: Background) -> None:
     talk = Conversation("r1")
     background.spawn("follow", talk.session.follow())
-    for type_url in (CLUSTERS, ENDPOINTS, SCOPES, ROUTES, FILTERS):
+    for type_url in (CLUSTERS, ENDPOINTS, SCOPES, ROUTES, FILTERS, LISTENERS):
         versions = {name: packed.version for name, packed in talk.published.snapshot.of(type_url).items()}
-        named = () if type_url in (CLUSTERS, SCOPES) else tuple(versions)
+        named = () if type_url in (CLUSTERS, SCOPES, LISTENERS) else tuple(versions)
         await talk.say(type_url, *named, initial_resource_versions=versions)
     assert await talk.silent() and talk.session.applied == 1
 

@@ -23,11 +23,10 @@ from homeport.core.ids import UnitId
 from homeport.core.units import LogLine, UnitExit, UnitSpec, UnitState, UnitStatus
 from homeport.drivers.docker import containers, inside
 from homeport.drivers.docker.containers import Owner
-from homeport.drivers.docker.doors import Doors
 from homeport.drivers.docker.engine import Engine
 from homeport.drivers.docker.ledger import Ledger
 from homeport.drivers.docker.lives import Lives
-from homeport.drivers.docker.networks import Networks
+from homeport.drivers.docker.networks import Networks, Opener
 from homeport.drivers.docker.unit import Unit
 from homeport.drivers.docker.watch import Watch
 from homeport.node.ending import Intent
@@ -47,14 +46,13 @@ class _Open:
 class DockerDriver:
     """Runs units as `owner`'s containers on `engine`; writes below `folder`. Open it before use."""
 
-    def __init__(self, engine: Engine, owner: Owner, folder: Path, *, gateway_port: int | None = None) -> None:
-        """gateway_port: of this machine's loopback, to which programs shall get; None for none."""
+    def __init__(self, engine: Engine, owner: Owner, folder: Path, *, opener: Opener | None = None) -> None:
+        """opener: has the gateway listen in the networks of containers; None for none."""
         self.name = f"docker.{owner.region}"
         self.owner = owner
         self._engine = engine
         self._folder = folder
-        self._doors = Doors(gateway_port) if gateway_port is not None and engine.address.local else None
-        self._networks = Networks(engine, owner, self._doors)
+        self._networks = Networks(engine, owner, folder / "networks.json", opener)
         self._parts: _Open | None = None
 
     async def open(self) -> None:
@@ -62,6 +60,7 @@ class DockerDriver:
         if self._parts is not None:
             return
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        await self._networks.open()
         ledger = Ledger(self._folder / "journal")
         lives = Lives(self._engine, self.owner, self._folder / "units", self._networks, ledger)
         watch = Watch(self._engine, self.owner, lives, self._networks)
@@ -76,8 +75,6 @@ class DockerDriver:
             await self._parts.lives.stop()
             self._parts.ledger.close()
             self._parts = None
-        if self._doors is not None:
-            await self._doors.stop()
         await self._engine.close()
 
     # What the contract promises

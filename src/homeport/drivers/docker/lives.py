@@ -70,8 +70,12 @@ class Lives:
     async def create(self, spec: UnitSpec) -> Unit:
         """A unit whose container exists, and which is written down: in this order, so that one that is written down and
         has no container had one that somebody removed."""
+        async with contextlib.AsyncExitStack() as stack:
+            gateway = await stack.enter_async_context(self._networks.holding(spec.network)) if spec.network else None
+            return await self._create(spec, gateway)
+
+    async def _create(self, spec: UnitSpec, gateway: str | None) -> Unit:
         accepted = SystemClock().now()
-        gateway = await self._networks.ensure(spec.network) if spec.network else None
         name = self._owner.container_name(spec.id)
         body = containers.creation(spec, self._owner, accepted, gateway)
         try:

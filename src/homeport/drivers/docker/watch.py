@@ -98,4 +98,6 @@ class Watch:
         for unit in self._lives.units.values():
             if unit.status.state is UnitState.RUNNING and unit.intent is not None:
                 self._lives.spawn("end", unit, self._lives.ask(unit))
-        await self._networks.sweep({unit.spec.network for unit in self._lives.units.values() if unit.spec.network})
+        await self._networks.sweep(
+            lambda: {unit.spec.network for unit in self._lives.units.values() if unit.spec.network}
+        )
