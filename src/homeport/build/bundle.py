@@ -28,7 +28,7 @@ _ENV_OF = {"node": {"NODE_ENV": "production"}}  # what programs of a language ar
 class Bundle:
     """app: the directory for `UnitSpec.bundle`. entrypoint: the argument list, run in /app; an agent's needs HOST and
     PORT in its environment. mounts: what the program needs besides (its interpreter). env: what programs of its
-    language are told, and `[env]` of the manifest over it.
+    language are told, and `[env]` of the manifest over it. note: what is to be told of this build of it; not kept.
     """
 
     digest: str
@@ -44,6 +44,7 @@ class Bundle:
     build_s: float
     image: str | None = None
     image_entrypoint: tuple[str, ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ its image's tag has moved since.
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from homeport.build.bundle import Bundle, Description, find_bundle, load_bundle, place, remove_tree
@@ -15,7 +16,8 @@ from homeport.core.clock import Clock, timestamp
 from homeport.core.ids import RevisionId
 from homeport.core.images import ImageReference
 from homeport.core.logins import Logins
-from homeport.drivers.docker.images import Image, ImageRefused, Images
+from homeport.drivers.docker.images import Image, Images
+from homeport.drivers.docker.refusals import ImageRefused
 
 STEP = "Resolving the image"
 
@@ -42,11 +44,13 @@ class ImageBuilder:
             async with asyncio.timeout(self._timeout_s):
                 image = await engine.resolve(reference, logins.of(reference.registry))
         except TimeoutError as error:
-            raise BuildFailed(STEP, f"took longer than {self._timeout_s:g} s") from error
+            why = f"took longer than {self._timeout_s:g} s; {reference.registry} may be slow or not answer"
+            raise BuildFailed(STEP, why) from error
         except ImageRefused as error:
             raise BuildFailed(STEP, f"failed: {error.for_caller()}") from error
         described = self._describe(image, reference, self._clock.monotonic() - began)
-        return await asyncio.to_thread(self._place, revision, described)
+        bundle = await asyncio.to_thread(self._place, revision, described)
+        return replace(bundle, note=f"The engine's own copy is taken. {image.note}" if image.note else "")
 
     def _describe(self, image: Image, reference: ImageReference, build_s: float) -> Description:
         now = timestamp(self._clock.now())

@@ -190,6 +190,7 @@ class Builds:
             status = WorkloadStatus.BUILT if held else WorkloadStatus.DEPLOYING
             done = f"The image is {bundle.image}" if bundle.image else "Build finished"
             message = f"{done}; the revision is kept and does not serve" if held else done
+            message = f"{message}. {bundle.note}" if bundle.note else message
             self._tell(tx, built, status, "Built", message)
 
     def _record_failure(self, revision: Revision, message: str, tx: Transaction) -> None:

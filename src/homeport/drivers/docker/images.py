@@ -1,32 +1,27 @@
 """The images of one engine: found, pulled, and looked into. Used by the builder of images; runs nothing."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from homeport.core.errors import Rejected
 from homeport.core.images import ImageReference
 from homeport.core.logins import Login
 from homeport.drivers.docker.engine import Engine, EngineError, Json
 from homeport.drivers.docker.logins import pull_header
+from homeport.drivers.docker.refusals import ImageRefused, refusal_of
 
 _NAMES = {"x86_64": "amd64", "aarch64": "arm64"}  # as the engine names its machine → as images name theirs
-
-
-class ImageRefused(Rejected):
-    """The image cannot be had, or cannot run there."""
-
-    reason = "ImageRefused"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
     """One image as an engine has it. `id` names its content for ever; `digest` the same at its registry, or nothing.
-    What runs is `entrypoint`, then `command`."""
+    What runs is `entrypoint`, then `command`. note: why it is not as new as it might be, or nothing."""
 
     id: str
     digest: str
     architecture: str
     entrypoint: tuple[str, ...]
     command: tuple[str, ...]
+    note: str = ""
 
 
 class Images:
@@ -37,16 +32,17 @@ class Images:
 
     async def resolve(self, reference: ImageReference, login: Login | None) -> Image:
         """The image that `reference` means now, on the engine. It is pulled where the engine does not have it, and
-        where the reference moves; where that fails, the one that the engine has is taken.
+        where the reference moves; where that fails, the one that the engine has is taken, with a note.
 
         Raises `ImageRefused` with the reason, `DriverUnavailable`.
         """
         present = await self._find(reference.text)
         if present is None or reference.moves:
             refusal = await self._pull(reference, login)
-            present = await self._find(reference.text)
-            if present is None:
-                raise ImageRefused(f"The image {reference.text} cannot be pulled: {refusal or 'it is not there'}")
+            pulled = await self._find(reference.text)
+            if pulled is None:
+                raise refusal or ImageRefused(f"The image {reference.text} was pulled, and is gone again.")
+            present = replace(pulled, note=refusal.message) if refusal else pulled
         machine = str((await self._engine.info()).get("Architecture", ""))
         wanted = _NAMES.get(machine, machine)
         if present.architecture != wanted:
@@ -64,16 +60,16 @@ class Images:
             raise ImageRefused(f"The engine refuses the image {name}: {error.message}") from error
         return None if found is None else _image(found)
 
-    async def _pull(self, reference: ImageReference, login: Login | None) -> str:
-        """Pull it; returns why that failed, or nothing."""
+    async def _pull(self, reference: ImageReference, login: Login | None) -> ImageRefused | None:
+        """Pull it; returns why that failed, or None."""
         tag = reference.digest or reference.tag or "latest"
         try:
             async for step in self._engine.pull(reference.name, tag, pull_header(login, reference.registry)):
                 if "error" in step:
-                    return str(step["error"])
+                    return refusal_of(reference, login, str(step["error"]))
         except EngineError as error:
-            return error.message
-        return ""
+            return refusal_of(reference, login, error.message)
+        return None
 
 
 def _image(found: Json) -> Image:
