@@ -1,5 +1,5 @@
-"""A real private registry for tests: Debian's `docker-registry` on loopback, which engines take without TLS, with a user
-and a password. Says what is missing elsewhere.
+"""A real private registry for tests: Debian's `docker-registry` on loopback, which engines take without TLS, with
+one user. Says what is missing elsewhere.
 """
 
 import base64
