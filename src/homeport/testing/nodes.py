@@ -118,9 +118,13 @@ async def running_node(uid: int | None = None, options: tuple[str, ...] = ()) ->
 def leftovers(node: NodeProcess) -> list[str]:
     """Files of units, and control groups, that are still there."""
     files = [str(path) for name in ("units", "trash") for path in (node.data / "node" / name).iterdir()]
+    return files + [str(path) for base in control_groups(node) for path in base.iterdir() if path.is_dir()]
+
+
+def control_groups(node: NodeProcess) -> list[Path]:
+    """Those of the node, in every hierarchy. Others' come and go meanwhile, which `Path.rglob` would not bear."""
     name = node_name(node)
-    groups = [str(path) for base in Path("/sys/fs/cgroup").rglob(name) for path in base.iterdir() if path.is_dir()]
-    return files + groups
+    return [Path(base, name) for base, inner, _ in os.walk("/sys/fs/cgroup") if name in inner]
 
 
 def node_name(node: NodeProcess) -> str:

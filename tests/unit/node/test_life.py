@@ -17,7 +17,7 @@ from homeport.core.ids import UnitId
 from homeport.core.units import Mount, UnitExit, UnitState
 from homeport.node import host, main, processes, sandbox
 from homeport.testing.driver_suite import RUN, end_of, eventually, unit_spec
-from homeport.testing.nodes import NodeProcess, leftovers, node_name, running_node
+from homeport.testing.nodes import NodeProcess, control_groups, leftovers, node_name, running_node
 
 pytestmark = [
     pytest.mark.sandbox,
@@ -186,7 +186,7 @@ async def test_a_stopped_node_ends_its_units_and_leaves_nothing_running() -> Non
         assert status.pid is not None and await is_gone(status.pid)
         assert not node.socket.exists()
         assert not list(Path("/run").glob(f"{node_name(node)}*"))
-        assert not [path for path in Path("/sys/fs/cgroup").rglob(node_name(node))]
+        assert control_groups(node) == []
         await node.start()
         outcome = (await end_of(node.driver, spec.id)).status.outcome
         assert outcome is not None and outcome.stopped and outcome.signal == 15
