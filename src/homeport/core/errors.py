@@ -4,7 +4,7 @@
     ├─ Rejected      the caller must change something; never retried
     │   Invalid 400 · Unauthenticated 401 · Denied 403 · NotFound 404 · Conflict 409 · LimitExceeded 429
     ├─ Unavailable   503 with Retry-After; may succeed later
-    │   NoCapacity · DiskFull · DriverUnavailable · StoreUnavailable
+    │   NoCapacity · DiskFull · DriverUnavailable (DriverMissing) · StoreUnavailable
     └─ Internal      500; a bug; the detail is logged, never sent
 
 Each carries two messages: `message` for the caller, `detail` for the log. The class decides the HTTP status, in
@@ -118,6 +118,10 @@ class DriverUnavailable(Unavailable):
     """The driver that runs processes does not answer."""
 
     reason = "DriverUnavailable"
+
+
+class DriverMissing(DriverUnavailable):
+    """The driver that runs processes has not answered for long, or is of no use: somebody has to see to it."""
 
 
 class StoreUnavailable(Unavailable):

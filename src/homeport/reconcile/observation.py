@@ -181,5 +181,6 @@ def _ending(status: UnitStatus | None) -> str:
     if outcome.out_of_memory:
         return "out of memory"
     if outcome.signal is not None:
-        return f"killed by signal {outcome.signal}"
+        why = outcome.reason if ": " in outcome.reason or "; " in outcome.reason else ""
+        return why or f"killed by signal {outcome.signal}"
     return outcome.reason or f"exit code {outcome.exit_code}"

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from homeport.core.clock import Clock
-from homeport.core.errors import HomeportError, Unavailable
-from homeport.core.ids import UnitId, new_id
+from homeport.core.errors import DriverUnavailable, HomeportError, Unavailable
+from homeport.core.ids import ExecutionId, UnitId, new_id
 from homeport.core.service import Background, Wakeup
 from homeport.core.units import Outcome, UnitState, UnitStatus
 from homeport.drivers.contract import Driver
@@ -54,6 +54,7 @@ class Runner:
         self._starting = asyncio.Semaphore(STARTS_AT_ONCE)
         self._checked_at: float | None = None
         self._stopping: dict[UnitId, int] = {}  # units that were asked to end, with the grace
+        self._unreached: dict[UnitId, ExecutionId] = {}  # attempts that wait for a driver that is away
 
     async def start(self) -> None:
         if self._background.active:
@@ -84,21 +85,24 @@ class Runner:
         starts what it claims. Those that run are looked at after a start of the server, and seldom after that: how
         they end comes through `outcomes`.
         """
+        self._unreached.clear()
         now = self._clock.monotonic()
         everything = self._checked_at is None or now - self._checked_at >= CHECK_INTERVAL_S
         unstarted = []
-        for attempt, lease in await self._store.read(lambda tx: tx.executions.open_attempts()):
+        attempts = await self._store.read(lambda tx: tx.executions.open_attempts())
+        for attempt, lease in attempts:
             if everything or attempt.state is AttemptState.STARTING:
-                status = await self._status(attempt)
+                status, known = await self._status(attempt)
                 if status is None and attempt.state is AttemptState.STARTING:
-                    unstarted.append(attempt)
-                else:
+                    unstarted.append(attempt)  # where its own driver is away, that refuses
+                elif known:
                     await self._catch_up(attempt, lease, status)
         if everything:
             self._checked_at = now
         # Read again after the driver was asked: one that has ended and was forgotten meanwhile must not run again.
         tasks = await self._store.read(partial(_still_unstarted, unstarted)) if unstarted else []
-        await self._start_all(tasks)
+        begun = len(attempts) - len(unstarted)
+        await self._start_all(tasks[: max(0, self._room() - begun)])  # while they waited, others had their room
 
     async def _catch_up(self, attempt: Attempt, lease: str, status: UnitStatus | None) -> None:
         """Record what happened to an attempt's unit while nobody looked."""
@@ -110,18 +114,35 @@ class Runner:
             now = self._clock.now()
             await self._store.write(lambda tx: tx.executions.start_attempt(attempt.unit, lease, now))
 
-    async def _status(self, attempt: Attempt) -> UnitStatus | None:
+    def _leave(self, unit: UnitId, execution: ExecutionId, error: DriverUnavailable) -> None:
+        """The driver that shall have it is away. Until the next pass its room is for what others run; where there is no
+        other, everything waits: raises."""
+        if len(self._drivers) == 1:
+            raise error
+        log.info("task %s waits: %s", unit, error.message)
+        self._unreached[unit] = execution
+
+    async def _status(self, attempt: Attempt) -> tuple[UnitStatus | None, bool]:
+        """What a driver says of it, and whether that is known: not where none has it and one is away. Raises
+        `DriverUnavailable` where there is no other."""
+        known = True
         for driver in self._drivers:
-            if (status := await driver.status(attempt.unit)) is not None:
-                return status
-        return None
+            try:
+                if (status := await driver.status(attempt.unit)) is not None:
+                    return status, True
+            except DriverUnavailable:
+                if len(self._drivers) == 1:
+                    raise
+                known = False
+        return None, known
 
     async def _dispatch(self) -> None:
         executions = await self._store.read(lambda tx: tx.executions.unfinished())
         await self._stop_what_shall(executions)
-        free = self._room() - sum(execution.running for execution in executions)
+        free = self._room() - sum(execution.running for execution in executions) + len(self._unreached)
         room = 0 if self._wakeup.paused else min(max(0, free), STARTS_A_PASS)
-        claimed = await self._claim_shares(executions, room)
+        reached = [one for one in executions if one.id not in self._unreached.values()]
+        claimed = await self._claim_shares(reached, room)
         await self._start_all(claimed)
         now = self._clock.now()
         for execution in executions:
@@ -141,10 +162,18 @@ class Runner:
             grace_s = graces.get(attempt.execution_id)
             if grace_s is None or self._stopping.get(attempt.unit, grace_s + 1) <= grace_s:
                 continue
-            for driver in self._drivers:
-                await driver.stop(attempt.unit, grace_s)
-            if attempt.state is AttemptState.RUNNING:  # else its unit may come to be after it was asked to end
+            asked = [await self._ask_to_end(driver, attempt, grace_s) for driver in self._drivers]
+            # Else its unit may come to be after it was asked to end, or is on a driver that is away.
+            if attempt.state is AttemptState.RUNNING and all(asked):
                 self._stopping[attempt.unit] = grace_s
+
+    async def _ask_to_end(self, driver: Driver, attempt: Attempt, grace_s: float) -> bool:
+        try:
+            await driver.stop(attempt.unit, grace_s)
+        except DriverUnavailable as error:
+            log.info("attempt %s is asked to end later: %s", attempt.unit, error.message)
+            return False
+        return True
 
     async def _claim_shares(self, executions: Iterable[Execution], room: int) -> list[Task]:
         """Claim up to `room` tasks, shared among the executions. One that gives less than its share only waits for
@@ -188,6 +217,9 @@ class Runner:
                 if not self._room():  # there is none any more; the next pass looks again
                     return
                 status = await driver.start(spec)
+            except DriverUnavailable as error:
+                self._leave(unit, task.execution_id, error)
+                return
             except Unavailable:
                 raise
             except CancelledFirst:

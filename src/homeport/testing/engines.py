@@ -96,12 +96,14 @@ class EngineProcess:
         self._process.wait()
         (self.folder / "pid").unlink(missing_ok=True)
 
+    def stop_engine(self) -> None:
+        """Stop the engine with its containers, as an operator does to start it anew."""
+        _end(self._process)
+
     def stop(self) -> None:
-        """Stop the engine with its containers."""
+        """Stop everything."""
         for process in (self._process, self._containerd):
-            if process is not None and process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-                process.wait(timeout=STOP_S)
+            _end(process)
 
     def _tls(self) -> list[str]:
         """The engine's second address, which asks for a client certificate."""
@@ -204,6 +206,12 @@ def running_engine() -> Iterator[EngineProcess]:
                 subprocess.run(["ip", "link", "delete", link], check=True)
             _unmount_below(folder)  # an engine that was killed left its mounts
         shutil.rmtree(folder)
+
+
+def _end(process: subprocess.Popen[bytes] | None) -> None:
+    if process is not None and process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=STOP_S)
 
 
 def _unmount_below(folder: Path) -> None:

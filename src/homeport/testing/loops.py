@@ -166,14 +166,14 @@ class Loops:
         """A runner, on others than this installation's store or driver if they are given."""
         known, chosen = store or self.store, driver or self.driver
         launcher = TaskLauncher(
-            known, self.clock, self.context.keys, self.context.data.bundles, self._platform(), {"local": chosen}
+            known, self.clock, self.context.keys, self.context.data.bundles, self.platform(), {"local": chosen}
         )
         return Runner(known, self.clock, [chosen], launcher, slots=self.slots, wakeup=self.context.signals.runner)
 
     def rollouts(self, store: Store | None = None, driver: Driver | None = None) -> Rollouts:
         known, chosen = store or self.store, driver or self.driver
         performer = Performer(
-            known, self.clock, chosen, ReplicaLauncher(known, self.context.data.bundles, self._platform())
+            known, self.clock, chosen, ReplicaLauncher(known, self.context.data.bundles, self.platform())
         )
         routes = Routes(known, self.clock, self.context.keys, self.gateway)
         signals = self.context.signals
@@ -306,7 +306,7 @@ class Loops:
                     wakeup.wake()
                 await asyncio.sleep(LOOK_S)
 
-    def _platform(self) -> Platform:
+    def platform(self) -> Platform:
         return Platform(
             base_url=BASE_URL,
             sealing=self.context.sealing,

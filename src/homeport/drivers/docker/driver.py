@@ -12,18 +12,19 @@ ends when it is back.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+import functools
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from homeport.core.errors import Conflict, DriverUnavailable
 from homeport.core.ids import UnitId
 from homeport.core.units import LogLine, UnitExit, UnitSpec, UnitState, UnitStatus
 from homeport.drivers.docker import containers, inside
 from homeport.drivers.docker.containers import Owner
-from homeport.drivers.docker.engine import Engine
+from homeport.drivers.docker.engine import Engine, EngineError
 from homeport.drivers.docker.ledger import Ledger
 from homeport.drivers.docker.lives import Lives
 from homeport.drivers.docker.networks import Networks, Opener
@@ -31,6 +32,8 @@ from homeport.drivers.docker.unit import Unit
 from homeport.drivers.docker.watch import Watch
 from homeport.node.ending import Intent
 
+P = ParamSpec("P")
+T = TypeVar("T")
 OPEN_WAIT_S = 2.0  # for the engine's first answer; a remote one may take longer, and holds up nobody
 
 
@@ -41,6 +44,19 @@ class _Open:
     ledger: Ledger
     lives: Lives
     watch: Watch
+
+
+def _plain(method: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """What the engine refuses, and nobody below knows better, may work later."""
+
+    @functools.wraps(method)
+    async def call(*words: P.args, **named: P.kwargs) -> T:
+        try:
+            return await method(*words, **named)
+        except EngineError as error:
+            raise DriverUnavailable(f"The engine refuses: {error.message}") from error
+
+    return call
 
 
 class DockerDriver:
@@ -79,6 +95,7 @@ class DockerDriver:
 
     # What the contract promises
 
+    @_plain
     async def start(self, spec: UnitSpec) -> UnitStatus:
         lives = self._lives()
         containers.check(spec)
@@ -95,6 +112,7 @@ class DockerDriver:
             await lives.run(unit)
             return unit.status
 
+    @_plain
     async def stop(self, unit: UnitId, grace_s: float) -> None:
         lives = self._lives()
         if found := lives.units.get(unit):
@@ -120,22 +138,27 @@ class DockerDriver:
         async for end in self._parts.ledger.exits(after):
             yield end
 
+    @_plain
     async def log(self, unit: UnitId, offset: int, limit: int) -> list[LogLine]:
         found = await self._with_output(unit)
         return await found.copy.read(offset, limit) if found else []
 
+    @_plain
     async def log_before(self, unit: UnitId, before: datetime, limit: int) -> list[LogLine]:
         found = await self._with_output(unit)
         return await found.copy.read_before(before, limit) if found else []
 
+    @_plain
     async def forget(self, unit: UnitId) -> None:
         lives = self._lives()
         async with lives.turn(unit):
             if found := lives.units.get(unit):
                 await lives.forget(found)
 
+    @_plain
     async def info(self) -> dict[str, Any]:
         """How the engine contains units, for `homeport status`."""
+        self._lives()
         info, version = await self._engine.info(), await self._engine.version()
         options = " ".join(info.get("SecurityOptions") or ())
         parts = " ".join(part["Name"] for part in version.get("Components") or ())
@@ -156,8 +179,8 @@ class DockerDriver:
         """Raises `DriverUnavailable` while the engine is away: what is known of its units may be wrong by now."""
         if self._parts is None:
             raise DriverUnavailable
-        if self._parts.watch.away is not None:
-            raise DriverUnavailable(self._parts.watch.away)
+        if (away := self._parts.watch.away) is not None:
+            raise away
         return self._parts.lives
 
     async def _with_output(self, unit_id: UnitId) -> Unit | None:

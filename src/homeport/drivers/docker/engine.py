@@ -1,23 +1,24 @@
 """The Docker Engine API, as much of it as the driver needs: a dozen calls over HTTP, which Docker and Podman serve.
 
 It knows no units. What the engine refuses is an `EngineError` with the engine's own words; an engine that does not
-answer is `DriverUnavailable`. The calls are the same in every version of the API from 1.40 (Docker 19.03) on; the
-engine's own version is asked for once and used, since new engines refuse old versions.
+answer, or not as an engine does, is `DriverUnavailable`. The calls are the same in every version of the API from 1.40
+(Docker 19.03) on; the engine's own version is asked for once and used, since new engines refuse old versions.
 """
 
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 
-from homeport.core.errors import DriverUnavailable
+from homeport.core.errors import DriverMissing, DriverUnavailable
 from homeport.drivers.docker.address import EngineAddress
 
 OLDEST_API = (1, 40)
 CALL_TIMEOUT_S = 60.0  # a create or start on a machine in great trouble; ordinarily 0.1 s
+ANSWER_TIMEOUT_S = 10.0  # for what costs the engine nothing: one that takes longer hangs
 CONNECT_TIMEOUT_S = 15.0  # ssh needs a second or two
 EVENT_BYTES = 1024 * 1024  # of one event: its attributes hold every label
 _VERSION = "/version"  # the one path without a version before it
@@ -34,6 +35,16 @@ class EngineError(Exception):
         self.status, self.message = status, message
 
 
+class _Wait(NamedTuple):
+    """Seconds: for all of a call, and for what comes before the body of the answer; None for no bound."""
+
+    total_s: float | None = CALL_TIMEOUT_S
+    answer_s: float | None = None
+
+
+_ORDINARY = _Wait()
+
+
 class Engine:
     """One engine. Connects when it is first asked, and again after the engine was away."""
 
@@ -41,34 +52,46 @@ class Engine:
         self.address = address
         self._session: aiohttp.ClientSession | None = None
         self._version: str | None = None
+        self._reading: set[aiohttp.ClientResponse] = set()
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        """Give up every call that is under way; the next one connects anew."""
+        session, self._session, self._version = self._session, None, None
+        for response in self._reading:  # the session does not wake who reads from it
+            response.content.set_exception(aiohttp.ClientConnectionError("given up"))
+        if session is not None:
+            await session.close()
 
     # The engine itself
 
     async def version(self) -> Json:
-        found = await self._json("GET", _VERSION)
-        assert isinstance(found, dict)
-        return found
+        return await self._object(_VERSION, total_s=ANSWER_TIMEOUT_S)
 
     async def info(self) -> Json:
-        found = await self._json("GET", "/info")
-        assert isinstance(found, dict)
-        return found
+        return await self._object("/info", total_s=ANSWER_TIMEOUT_S)
+
+    async def is_stopping(self) -> bool:
+        """Whether it takes no new connection. An engine that was asked to stop goes on with those that it has while it
+        ends its containers."""
+        fresh = Engine(self.address)
+        try:
+            await fresh.version()
+        except DriverUnavailable:
+            return True
+        finally:
+            await fresh.close()
+        return False
 
     async def events(self, labels: Iterable[str]) -> AsyncGenerator[Json, None]:
         """What happens to containers with all these labels from now on. The first thing that comes is `{}`: from then
         on nothing is missed. Raises `DriverUnavailable` when the engine goes away."""
         filters = {"type": ["container"], "label": [*labels]}
         params = {"filters": json.dumps(filters)}
-        async with self._open("GET", "/events", params=params, total_s=None) as response:
+        async with self._open("GET", "/events", params=params, wait=_Wait(None, ANSWER_TIMEOUT_S)) as response:
             yield {}
             async for line in _lines(response):
-                yield json.loads(line)
-        raise DriverUnavailable(detail=f"the engine at {self.address.url} closed the stream of events")
+                yield self._parsed(line)
+        raise self._away(EOFError("it closed the stream of events"))
 
     # Containers
 
@@ -88,18 +111,16 @@ class Engine:
     async def inspect(self, container: str) -> Json | None:
         """All that the engine knows of it, or None where there is no such container."""
         try:
-            found = await self._json("GET", f"/containers/{container}/json")
+            return await self._object(f"/containers/{container}/json")
         except EngineError as error:
             if error.status == 404:
                 return None
             raise
-        assert isinstance(found, dict)
-        return found
 
     async def containers(self, labels: Iterable[str]) -> list[Json]:
         """Every container with all these labels, ended ones too."""
         params = {"all": "1", "filters": json.dumps({"label": [*labels]})}
-        return list(await self._json("GET", "/containers/json", params=params))
+        return await self._list("/containers/json", params)
 
     async def remove(self, container: str) -> None:
         """Kill it if it runs; remove it with its writable layer, its log and its anonymous volumes."""
@@ -128,30 +149,26 @@ class Engine:
     async def image(self, name: str) -> Json | None:
         """What the engine knows of an image, or None where it has none of that name."""
         try:
-            found = await self._json("GET", f"/images/{name}/json")
+            return await self._object(f"/images/{name}/json")
         except EngineError as error:
             if error.status == 404:
                 return None
             raise
-        assert isinstance(found, dict)
-        return found
 
     async def pull(self, name: str, tag: str, headers: dict[str, str]) -> AsyncIterator[Json]:
         """Pull `name` at `tag`, which may be a digest; what the engine says on the way, with `error` where it fails."""
         params = {"fromImage": name, "tag": tag}
-        async with self._open("POST", "/images/create", params=params, headers=headers, total_s=None) as response:
+        async with self._open("POST", "/images/create", params=params, headers=headers, wait=_Wait(None)) as response:
             async for line in _lines(response):
-                yield json.loads(line)
+                yield self._parsed(line)
 
     # Networks
 
     async def networks(self, labels: Iterable[str]) -> list[Json]:
-        return list(await self._json("GET", "/networks", params={"filters": json.dumps({"label": [*labels]})}))
+        return await self._list("/networks", {"filters": json.dumps({"label": [*labels]})})
 
     async def network(self, name: str) -> Json:
-        found = await self._json("GET", f"/networks/{name}")
-        assert isinstance(found, dict)
-        return found
+        return await self._object(f"/networks/{name}")
 
     async def create_network(self, body: Json) -> None:
         """EngineError 409: there is one of that name."""
@@ -167,6 +184,18 @@ class Engine:
 
     # HTTP
 
+    async def _object(self, path: str, *, total_s: float = CALL_TIMEOUT_S) -> Json:
+        found = await self._json("GET", path, total_s=total_s)
+        if not isinstance(found, dict):
+            raise self._away(ValueError(f"{path} is no object"))
+        return found
+
+    async def _list(self, path: str, params: dict[str, str]) -> list[Json]:
+        found = await self._json("GET", path, params=params)
+        if found is not None and not isinstance(found, list):
+            raise self._away(ValueError(f"{path} is no list"))
+        return found or []
+
     async def _json(
         self,
         method: str,
@@ -174,13 +203,17 @@ class Engine:
         *,
         params: dict[str, str] | None = None,
         body: Json | None = None,
+        total_s: float = CALL_TIMEOUT_S,
     ) -> Any:
-        async with self._open(method, path, params=params, body=body) as response:
-            try:
-                text = await response.read()
-                return json.loads(text) if text else None
-            except (aiohttp.ClientError, OSError, ValueError) as error:
-                raise self._away(error) from error
+        async with self._open(method, path, params=params, body=body, wait=_Wait(total_s)) as response:
+            text = await response.read()
+            return self._parsed(text) if text else None
+
+    def _parsed(self, text: bytes) -> Any:
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise self._away(error) from error
 
     @asynccontextmanager
     async def _open(
@@ -191,20 +224,26 @@ class Engine:
         params: dict[str, str] | None = None,
         body: Json | None = None,
         headers: dict[str, str] | None = None,
-        total_s: float | None = CALL_TIMEOUT_S,
+        wait: _Wait = _ORDINARY,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """A response whose status says yes; its body is still to be read."""
         prefix = "" if path == _VERSION else f"/v{await self._api_version()}"
-        timeout = aiohttp.ClientTimeout(total=total_s, connect=CONNECT_TIMEOUT_S)
+        timeout = aiohttp.ClientTimeout(total=wait.total_s, connect=CONNECT_TIMEOUT_S)
         url = f"{self.address.base}{prefix}{path}"
         try:
             session = self._open_session()
-            request = session.request(method, url, params=params, json=body, headers=headers, timeout=timeout)
-            async with request as response:
-                if response.status >= 400:
-                    raise EngineError(response.status, _message(await response.read()))
-                yield response
-        except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
+            async with asyncio.timeout(wait.answer_s) as answering:
+                request = session.request(method, url, params=params, json=body, headers=headers, timeout=timeout)
+                async with request as response:
+                    answering.reschedule(None)
+                    self._reading.add(response)
+                    try:
+                        if response.status >= 400:
+                            raise EngineError(response.status, _message(await response.read()))
+                        yield response
+                    finally:
+                        self._reading.discard(response)
+        except (aiohttp.ClientError, OSError, ValueError) as error:  # TimeoutError is an OSError
             raise self._away(error) from error
 
     def _open_session(self) -> aiohttp.ClientSession:
@@ -215,11 +254,11 @@ class Engine:
     async def _api_version(self) -> str:
         if self._version is None:
             said = str((await self.version()).get("ApiVersion", "0.0"))
-            if tuple(int(part) for part in said.split(".")) < OLDEST_API:
+            if _numbers(said) < OLDEST_API:
                 oldest = ".".join(map(str, OLDEST_API))
-                raise DriverUnavailable(
-                    f"The engine at {self.address.url} is too old: it serves version {said} of the Docker API.",
-                    hint=f"Homeport needs {oldest} or later.",
+                raise DriverMissing(
+                    f"The engine at {self.address.url} is too old: it serves version {said} of the Docker API, and "
+                    f"Homeport needs {oldest} or later."
                 )
             self._version = said
         return self._version
@@ -227,8 +266,27 @@ class Engine:
     def _away(self, error: Exception) -> DriverUnavailable:
         self._version = None  # another version may come up in its place
         return DriverUnavailable(
-            f"The engine at {self.address.url} does not answer.", detail=f"{type(error).__name__}: {error}"
+            f"The engine at {self.address.url} does not answer{_cause(error)}.",
+            detail=f"{type(error).__name__}: {error}",
         )
+
+
+def _cause(error: Exception) -> str:
+    """Why it does not, where that tells people what to do."""
+    known = {
+        FileNotFoundError: ": there is no such socket",
+        ConnectionRefusedError: ": nobody listens there",
+        PermissionError: ": Homeport may not open its socket",
+        TimeoutError: " in time",
+        ValueError: " as an engine does",
+    }
+    found = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    return next((words for kind, words in known.items() if isinstance(found, kind)), "")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """`1.41` as numbers; what is none counts as 0."""
+    return tuple(int(part) if part.isdecimal() else 0 for part in version.split("."))
 
 
 def _message(body: bytes) -> str:

@@ -8,7 +8,9 @@ import asyncio
 import contextlib
 import logging
 import shutil
+import signal
 from collections.abc import Awaitable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -30,6 +32,8 @@ log = logging.getLogger(__name__)
 
 LOOKS_AT_ONCE = 8  # inspections: a thousand containers must not take every connection
 NO_COMMAND = (126, 127)  # exit codes of an init, as of a shell, that could not execute its command
+ENGINE_ENDED = "its engine was stopped or started anew"
+_ENDING = (signal.SIGTERM, signal.SIGKILL)
 KILL_AGAIN_S = 2.0  # after a SIGKILL that did not end it
 
 
@@ -84,7 +88,10 @@ class Lives:
             if error.status != 409:
                 raise _refused(error, spec) from error
             await self._engine.remove(name)  # never begun: what was begun is written down, or was found when we came
-            container = await self._engine.create(name, body)
+            try:
+                container = await self._engine.create(name, body)
+            except EngineError as again:
+                raise _refused(again, spec) from again
         unit = self._unit(spec, accepted, container)
         try:
             await self._ledger.begin(spec, accepted)
@@ -106,19 +113,29 @@ class Lives:
         except DriverUnavailable as error:
             log.warning("unit %s is still starting: %s", unit.spec.id, error.message)
 
-    async def _see(self, unit: Unit) -> None:
-        """Take over what the engine says of a unit that lived when last seen."""
+    async def _see(self, unit: Unit, *, back: bool = False) -> None:
+        """Take over what the engine says of a unit that lived when last seen. back: the engine was away since."""
         inspected = await self._engine.inspect(unit.container)
         facts = containers.facts(inspected) if inspected else None
         if facts is None:
             await self._ended(unit, gone(unit), None)
         elif facts.phase is Phase.OVER:
             words = await self._last_words(facts) if facts.exit_code in NO_COMMAND else ""
-            await self._ended(unit, outcome_of(facts, unit, words), facts.ended_at)
+            outcome = outcome_of(facts, unit, words)
+            if await self._went_with_engine(unit, outcome, back=back):
+                outcome = replace(outcome, reason=f"{outcome.reason}: {ENGINE_ENDED}")
+            await self._ended(unit, outcome, facts.ended_at)
         elif facts.phase is Phase.CREATED:
             await self.run(unit)
         else:
             self._alive(unit, facts)
+
+    async def _went_with_engine(self, unit: Unit, outcome: Outcome, *, back: bool) -> bool:
+        """Whether the engine's own end ended it. One that stops ends its containers first; one that was killed ends
+        them when it is back."""
+        if unit.intent is not None or outcome.out_of_memory:
+            return False
+        return back or (outcome.signal in _ENDING and await self._engine.is_stopping())
 
     async def _last_words(self, facts: Facts) -> str:
         """The last line that it printed: there the init says which command it could not execute."""
@@ -144,11 +161,11 @@ class Lives:
         await self._ledger.end(status)
         unit.status = status
 
-    async def look(self, unit: Unit) -> None:
-        """Something may have happened to it."""
+    async def look(self, unit: Unit, *, back: bool = False) -> None:
+        """Something may have happened to it. back: the engine was away."""
         async with self.turn(unit.spec.id), self._looking:
             if unit.lives and self.units.get(unit.spec.id) is unit:
-                await self._see(unit)
+                await self._see(unit, back=back)
 
     async def forget(self, unit: Unit) -> None:
         """The container goes first: one that nobody has written down would be taken for a unit again."""

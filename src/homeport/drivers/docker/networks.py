@@ -96,12 +96,12 @@ class Networks:
         """Remove ours that are not used. One that still holds a container stays until the next time."""
         async with self._turn:
             bridges: dict[str, Bridge] = {}
-            for found in await self._engine.networks(self._owner.filters):
+            present = await self._engine.networks(self._owner.filters)
+            self._there.clear()  # an engine that lost its data has none of them any more
+            for found in present:
                 network = (found.get("Labels") or {}).get(f"{LABEL}workspace", "")
                 if network in used() or self._held[network] or not await self._remove(found["Name"]):
                     bridges |= self._note(network, found)
-                else:
-                    self._there.discard(network)
             await self._keep(bridges)
 
     async def _remove(self, name: str) -> bool:
