@@ -161,12 +161,20 @@ class Sources(Table):
     repository_timeout_s: Annotated[int, Field(ge=5, le=3600)] = 300
 
 
+class ImagesTable(Table):
+    """[images]: how long images are kept that no kept revision runs."""
+
+    unused_days: Annotated[int, Field(ge=0, le=3650)] = 14
+    unused_tags: Annotated[int, Field(ge=0, le=1000)] = 5
+
+
 class Configuration(Table):
     """The whole file."""
 
     regions: Annotated[dict[str, RegionTable], AfterValidator(_regions)] = Field(default_factory=dict)
     limits: Limits = Limits()
     sources: Sources = Sources()
+    images: ImagesTable = ImagesTable()
 
     @property
     def local(self) -> RegionTable:

@@ -52,7 +52,7 @@ class GatewayAt:
 
 
 class Engines:
-    """`engines` and `drivers` by region. `gateway`: None while there is none."""
+    """`engines`, their `images` and `drivers` by region. `gateway`: None while there is none."""
 
     def __init__(self, configuration: Configuration, data: DataDir, gateway: GatewayAt | None = None) -> None:
         self._data = data
@@ -61,6 +61,7 @@ class Engines:
         self.engines = {
             name: Engine(_address(table)) for name, table in configuration.regions.items() if table.driver == DOCKER
         }
+        self.images = {name: Images(engine) for name, engine in self.engines.items()}
         installation = installation_name(data.root)
         self.drivers = {
             name: DockerDriver(
@@ -71,7 +72,7 @@ class Engines:
 
     def builder(self, clock: Clock, timeout_s: float) -> ImageBuilder | None:
         """What resolves images; None where there is no engine."""
-        images = {name: Images(engine) for name, engine in self.engines.items()}
+        images = self.images
         return ImageBuilder(self._data.builds, self._data.bundles, images, clock, timeout_s) if images else None
 
     async def open(self) -> None:

@@ -49,6 +49,7 @@ from homeport.reconcile.fetches import Fetches
 from homeport.reconcile.garbage import Garbage
 from homeport.reconcile.launch import ReplicaLauncher
 from homeport.reconcile.replicas import Performer
+from homeport.reconcile.retention import Retention
 from homeport.reconcile.rollouts import Rollouts
 from homeport.reconcile.routes import Routes
 from homeport.regions import regions_of
@@ -129,7 +130,11 @@ class Server:
             Builds(store, clock, builder, fetches, data, signals),
             Runner(store, clock, [*by_region.values()], tasks, slots=room, wakeup=signals.runner),
             Expiries(store, clock, signals),
-            Garbage(store, clock, driver, builder, data, signals.garbage, staging=self.context.staging),
+            Garbage(
+                *(store, clock, driver, builder, data, signals.garbage),
+                staging=self.context.staging,
+                retention=Retention(store, clock, configuration.images, engines.images),
+            ),
         )
 
     async def run(self) -> None:

@@ -169,6 +169,7 @@ async def test_a_job_keeps_the_revision_and_the_bundle_that_an_execution_runs(st
             return len(await still.revisions(Kind.JOB, "sums")) == 5
 
         await still.until(collected)
+        still.clock.move((still.context.configuration.images.unused_days + 1) * DAY_S)
         await still.garbage().collect()
     named = {revision.bundle_digest for revision in await still.revisions(Kind.JOB, "sums")}
     assert {path.name for path in still.context.data.bundles.iterdir()} == named

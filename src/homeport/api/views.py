@@ -57,6 +57,9 @@ def workload_of(
 ) -> Agent | Job:
     """An agent or a job. `secrets` shows the values of its secrets."""
     shown = reveal_workload(context, resource) if secrets else masked_spec(resource.spec)
+    runtime = shown.get("runtime") or {}
+    if resource.image and not runtime.get("image"):
+        shown = {**shown, "runtime": {**runtime, "image": resource.image}}  # filled by the build (public contract)
     shape = Agent if resource.kind is Kind.AGENT else Job
     return shape(
         metadata=metadata_of(context, resource),

@@ -9,6 +9,7 @@ from typing import Any
 from homeport.app.context import Context, Intent
 from homeport.app.fields import ignored_fields
 from homeport.app.governance import judge
+from homeport.app.own_images import without_echo
 from homeport.app.resources import fetch, new_resource, updated
 from homeport.app.sealing import seal_intent
 from homeport.app.sources import Source, source_of_new, source_of_update
@@ -64,6 +65,7 @@ async def create_workload(
     context.space.require()
     now = context.clock.now()
     _check(kind, intent.spec, now)
+    intent = replace(intent, spec=without_echo(intent.spec, kind, intent.name, built=None, upload=upload))
 
     def write(tx: Transaction) -> Deployment:
         plan = judge(context, tx, principal.workspace, kind, intent.spec).plan()
@@ -97,8 +99,10 @@ async def update_workload(
         stored = fetch(tx, principal.workspace, kind, intent.name)
         if stored.deleting:
             raise Conflict(f"The {kind} {intent.name!r} is being deleted.", hint="Wait until it is gone.")
-        plan = judge(context, tx, principal.workspace, kind, intent.spec).plan()
-        resource = seal_intent(context, updated(stored, principal, intent, now), stored)
+        spec = without_echo(intent.spec, kind, intent.name, built=stored.image, upload=upload)
+        plan = judge(context, tx, principal.workspace, kind, spec).plan()
+        wanted = replace(intent, spec=spec)
+        resource = seal_intent(context, updated(stored, principal, wanted, now), stored)
         revisions = tx.revisions.of(stored.uid)
         traffic = next_traffic(intent.spec, stored.spec, [place_of(known) for known in revisions])
         source = source_of_update(context, tx, resource, stored.spec, upload=upload)

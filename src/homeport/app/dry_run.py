@@ -7,6 +7,7 @@ from typing import Any
 from homeport.app.context import Context
 from homeport.app.explain import rules_of
 from homeport.app.governance import RuleOf, Verdict, assess, attached
+from homeport.app.own_images import known_tag
 from homeport.app.resources import fetch
 from homeport.core.ids import Kind
 from homeport.core.limits import PAGE_LIMIT_MAX
@@ -69,7 +70,7 @@ async def dry_run_policy(context: Context, principal: Principal, change: PolicyC
         def then(name: str) -> PolicyRule | MissingPolicy:
             return changed if name == change.name else now(name)
 
-        judge_both = _judge_both(context, change, now, then)
+        judge_both = _judge_both(context, tx, change, now, then)
         for resource in _concerned(tx, principal.workspace, change):
             _sort(result, judge_both(resource))
         return result
@@ -95,14 +96,17 @@ def _all(tx: Transaction, workspace: str, kind: Kind) -> Iterator[Resource]:
         query = replace(query, after=page.next)
 
 
-def _judge_both(context: Context, change: PolicyChange, now: RuleOf, then: RuleOf) -> Callable[[Resource], Effect]:
+def _judge_both(
+    context: Context, tx: Transaction, change: PolicyChange, now: RuleOf, then: RuleOf
+) -> Callable[[Resource], Effect]:
     def judge(resource: Resource) -> Effect:
         spec = resource.spec
+        tag = known_tag(tx, resource.workspace, resource.kind, spec)
         changed = {**spec, "policies": [*attached(spec), change.name]} if change.attach else spec
         return Effect(
             resource=resource,
-            before=assess(context, resource.kind, spec, now),
-            after=assess(context, resource.kind, changed, then),
+            before=assess(context, resource.kind, spec, now, tag),
+            after=assess(context, resource.kind, changed, then, tag),
         )
 
     return judge

@@ -7,6 +7,7 @@ from functools import cache
 
 from homeport.app.context import Context
 from homeport.app.governance import RuleOf, Verdict, assess, stored_rule
+from homeport.app.own_images import known_tag
 from homeport.app.resources import fetch
 from homeport.core.clock import timestamp
 from homeport.core.errors import NotFound
@@ -57,7 +58,8 @@ async def explain_workload(context: Context, principal: Principal, kind: Kind, n
 
     def read(tx: Transaction) -> Explanation:
         resource = fetch(tx, principal.workspace, kind, name)
-        verdict = assess(context, kind, resource.spec, rules_of(tx, principal.workspace))
+        tag = known_tag(tx, principal.workspace, kind, resource.spec)
+        verdict = assess(context, kind, resource.spec, rules_of(tx, principal.workspace), tag)
         newest = next(iter(tx.revisions.of(resource.uid)), None)
         return Explanation(
             resource=resource, verdict=verdict, newest=newest, newest_allowed=_still_allowed(verdict, newest)
@@ -78,10 +80,12 @@ async def explain_policy(context: Context, principal: Principal, name: str) -> P
             raise _no_policy(tx, principal.workspace, name)
         rule_of = rules_of(tx, principal.workspace)
         found = tx.resources.using_policy(principal.workspace, name)
-        users = [
-            PolicyUser(resource=user, verdict=assess(context, user.kind, user.spec, rule_of))
-            for user in found[:USERS_MOST]
-        ]
+
+        def user_of(user: Resource) -> PolicyUser:
+            tag = known_tag(tx, principal.workspace, user.kind, user.spec)
+            return PolicyUser(resource=user, verdict=assess(context, user.kind, user.spec, rule_of, tag))
+
+        users = [user_of(user) for user in found[:USERS_MOST]]
         return PolicyExplanation(policy=policy, steps=_alone(context, rule), users=users, total=len(found))
 
     return await context.store.read(read)

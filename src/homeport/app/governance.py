@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from homeport.app.context import Context
+from homeport.app.own_images import named_tag
 from homeport.core.clock import timestamp
 from homeport.core.errors import Invalid
 from homeport.core.ids import Kind
@@ -15,6 +16,7 @@ from homeport.policy.decision import Decision, decide
 from homeport.policy.inventory import Region, read_flavors
 from homeport.policy.rules import MissingPolicy, PolicyRule
 from homeport.store.contract import Transaction
+from homeport.store.records import ImageTag
 
 OTHER_SOURCES = (
     "Without one, upload a folder (`homeport deploy -d FOLDER`) or name a git repository in spec.repository.url."
@@ -42,17 +44,18 @@ class Verdict:
 
 
 def judge(context: Context, tx: Transaction, workspace: str, kind: Kind, spec: dict[str, Any]) -> Verdict:
-    """Decide where this specification may run now, and where it would. Raises `Invalid` for an unknown region."""
-    regions = _able(context, spec)
+    """Decide where this specification may run now, and where it would. Raises `Invalid` for an unknown region,
+    and for an image that is not there."""
+    regions = _able(context, spec, named_tag(tx, workspace, kind, spec))
     decision = decide(kind, [stored_rule(tx, workspace, name) for name in attached(spec)], regions)
     return Verdict(decision=decision, placed=_placed(regions, decision, spec))
 
 
-def assess(context: Context, kind: Kind, spec: dict[str, Any], rule_of: RuleOf) -> Verdict:
+def assess(context: Context, kind: Kind, spec: dict[str, Any], rule_of: RuleOf, tag: ImageTag | None) -> Verdict:
     """The same for people who ask why, with the rules of `rule_of`, which may be other than those that hold. What is
-    wrong with the request is a refusal, too."""
+    wrong with the request is a refusal, too. `tag`: of the image of the platform's own that `spec` names, if any."""
     try:
-        regions, wrong = _able(context, spec), None
+        regions, wrong = _able(context, spec, tag), None
     except Invalid as error:
         regions, wrong = context.regions, error
     decision = decide(kind, [rule_of(name) for name in attached(spec)], regions)
@@ -69,10 +72,17 @@ def attached(spec: dict[str, Any]) -> list[str]:
     return [*dict.fromkeys(spec.get("policies") or [])]
 
 
-def _able(context: Context, spec: dict[str, Any]) -> Sequence[Region]:
-    """The regions that run what this is: images, or programs. Raises `Invalid` where none does."""
+def _able(context: Context, spec: dict[str, Any], tag: ImageTag | None) -> Sequence[Region]:
+    """The regions that run what this is: images, or programs; of an engine's image that was built here the one that
+    has it, unless others can pull it. Raises `Invalid` where none does."""
     image = read_image(spec)
-    found = [region for region in context.regions if region.runs_images == (image is not None)]
+    on_engine = image is not None or (tag is not None and tag.region != "")
+    found = [region for region in context.regions if region.runs_images == on_engine]
+    if tag is not None and tag.region and not tag.source:
+        found = [region for region in found if region.name == tag.region]
+        if not found:
+            rule = f"names an image that the engine of the region {tag.region!r} has alone, and there is no such region"
+            raise Invalid(FIELD, rule, value=(spec.get("runtime") or {}).get("image"))
     if image is not None and not found:
         rule = "needs a region with a container engine (Docker, Podman), and this installation has none"
         hint = f'Add one to {context.data.config}: [regions.NAME] with driver = "docker" and engine. {OTHER_SOURCES}'

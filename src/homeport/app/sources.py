@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from homeport.app.context import Context
+from homeport.app.own_images import named_tag
 from homeport.build.credentials import check_host, open_secret
 from homeport.build.repository import FIELD, Repository, read_repository
 from homeport.core.errors import Invalid
 from homeport.core.images import FIELD as FIELD_OF_IMAGE
-from homeport.core.images import read_image
+from homeport.core.images import names_image, read_image
+from homeport.reconcile.images import note_deployed
 from homeport.store.contract import Transaction
 from homeport.store.records import Resource, Revision
 from homeport.workloads.states import RevisionState
@@ -34,13 +36,17 @@ class Source:
 
 
 def source_of_new(context: Context, tx: Transaction, resource: Resource, *, upload: bool) -> Source:
-    """An upload wins over a repository. Raises `Invalid` where there is neither, and for a repository that cannot be
-    fetched."""
+    """An upload wins over a repository. An image that was built here is not built again. Raises `Invalid` where there
+    is no source or one too many, and for a repository that cannot be fetched."""
     repository = _repository(context, tx, resource)
+    tag = named_tag(tx, resource.workspace, resource.kind, resource.spec)
+    if tag is not None and not upload:  # a repository says where it once came from
+        note_deployed(tx, tag, resource.updated_at)
+        return Source(state=RevisionState.BUILT, bundle_digest=tag.digest, entrypoint=tag.entrypoint)
     image = read_image(resource.spec)
-    if image is not None and (upload or repository is not None):
+    if names_image(resource.spec) and (upload or repository is not None):
         rule = "must be absent where the program comes from an upload or a repository"
-        raise Invalid(FIELD_OF_IMAGE, rule, value=image.text)
+        raise Invalid(FIELD_OF_IMAGE, rule, value=resource.spec["runtime"]["image"])
     if image is not None:
         return Source(state=RevisionState.BUILDING)
     if upload:
@@ -53,15 +59,15 @@ def source_of_new(context: Context, tx: Transaction, resource: Resource, *, uplo
 def source_of_update(
     context: Context, tx: Transaction, resource: Resource, before: Mapping[str, Any], *, upload: bool
 ) -> Source:
-    """An image is resolved again. An update without an upload fetches its repository again, so that it takes the newest
-    commit; it runs the newest source again where there is no repository, where that is a fixed commit, and where the
-    repository only came along with what was read (`before` is the stored specification) while the program is an
-    upload."""
+    """An image of a registry is resolved again. An update without an upload fetches its repository again, so that it
+    takes the newest commit; it runs the newest source again where there is no repository, where that is a fixed commit,
+    and where the repository only came along with what was read (`before` is the stored specification) while the program
+    is an upload."""
     revisions = tx.revisions.of(resource.uid)
-    sources = (one for one in revisions if read_image(one.spec) is None)
+    sources = (one for one in revisions if _is_program(context, one))
     known = next((one for one in sources if one.bundle_digest or one.source_digest), None)
     repository = _repository(context, tx, resource)
-    if upload or known is None or read_image(resource.spec) is not None:
+    if upload or known is None or names_image(resource.spec):
         return source_of_new(context, tx, resource, upload=upload)
     if repository is not None:
         same = before.get("repository") == resource.spec.get("repository")
@@ -69,6 +75,12 @@ def source_of_update(
         if not (same and (is_upload or known.source_commit == repository.ref)):
             return Source(state=RevisionState.BUILDING)
     return _again(known)
+
+
+def _is_program(context: Context, revision: Revision) -> bool:
+    """Whether a revision runs what was built from its source, and no image of an engine."""
+    on_engines = {region.name for region in context.regions if region.runs_images}
+    return revision.region not in on_engines or not names_image(revision.spec)
 
 
 def _again(revision: Revision) -> Source:

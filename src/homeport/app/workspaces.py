@@ -18,7 +18,6 @@ _NOT_SERVED = (
     "integrationconnections",
     "previews",
     "customdomains",
-    "images",
 )
 
 

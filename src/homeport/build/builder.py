@@ -230,7 +230,8 @@ class Builder:
         work = self._work(revision)
         seal(work / "app")
         now = self._clock.now()
-        replace(draft, created_at=timestamp(now), build_s=_seconds(draft.started_at, now)).write(work)
+        built_s = _seconds(draft.started_at, now)
+        replace(draft, created_at=timestamp(now), build_s=built_s, size=size_of(work / "app")).write(work)
         place(work, self._data.bundles / draft.digest)
 
 

@@ -28,7 +28,12 @@ _ENV_OF = {"node": {"NODE_ENV": "production"}}  # what programs of a language ar
 class Bundle:
     """app: the directory for `UnitSpec.bundle`. entrypoint: the argument list, run in /app; an agent's needs HOST and
     PORT in its environment. mounts: what the program needs besides (its interpreter). env: what programs of its
-    language are told, and `[env]` of the manifest over it. note: what is to be told of this build of it; not kept.
+    language are told, and `[env]` of the manifest over it. size: bytes. note: what is to be told
+    of this build of it; not kept.
+
+    image: the engine's id of it, None for a program. image_source: where that comes from, by its content
+    (`registry/name@sha256:…`), or nothing. brought: set where the engine has it because of this very build: the name
+    that it was given there, or nothing. Both are told by who resolves or builds an image, and not kept with the bundle.
     """
 
     digest: str
@@ -45,6 +50,9 @@ class Bundle:
     image: str | None = None
     image_entrypoint: tuple[str, ...] = ()
     note: str = ""
+    size: int = 0
+    image_source: str = ""
+    brought: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +72,7 @@ class Description:
     build_s: float = 0.0
     image: str | None = None
     image_entrypoint: tuple[str, ...] = ()
+    size: int = 0
 
     def write(self, directory: Path) -> None:
         """Write it into `directory`, whole or not at all."""
@@ -120,6 +129,7 @@ def find_bundle(data_bundles: Path, digest: str) -> Bundle | None:
         build_s=described.build_s,
         image=described.image,
         image_entrypoint=described.image_entrypoint,
+        size=described.size,
     )
 
 

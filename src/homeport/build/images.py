@@ -50,7 +50,8 @@ class ImageBuilder:
             raise BuildFailed(STEP, f"failed: {error.for_caller()}") from error
         described = self._describe(image, reference, self._clock.monotonic() - began)
         bundle = await asyncio.to_thread(self._place, revision, described)
-        return replace(bundle, note=f"The engine's own copy is taken. {image.note}" if image.note else "")
+        note = f"The engine's own copy is taken. {image.note}" if image.note else ""
+        return replace(bundle, note=note, size=image.size, image_source=image.digest, brought=image.brought)
 
     def _describe(self, image: Image, reference: ImageReference, build_s: float) -> Description:
         now = timestamp(self._clock.now())
@@ -68,6 +69,7 @@ class ImageBuilder:
             build_s=build_s,
             image=image.id,
             image_entrypoint=image.entrypoint,
+            size=image.size,
         )
 
     def _place(self, revision: RevisionId, described: Description) -> Bundle:

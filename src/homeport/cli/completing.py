@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from homeport.cli.options import SPELLINGS, WORKLOADS, connect
-from homeport.core.ids import Kind
+from homeport.core.ids import WRITTEN, Kind
 
 if TYPE_CHECKING:
     from homeport.client import Homeport
@@ -21,7 +21,7 @@ _QUERY_MIN = 2  # the server ignores shorter ones
 
 
 def complete_kind(incomplete: str) -> list[str]:
-    return [kind.value for kind in Kind if kind.value.startswith(incomplete)]
+    return [kind.value for kind in WRITTEN if kind.value.startswith(incomplete)]
 
 
 def complete_workload_kind(incomplete: str) -> list[str]:

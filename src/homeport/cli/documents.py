@@ -14,7 +14,7 @@ from homeport.cli.options import SPELLINGS, unserved_kind
 from homeport.cli.output import warn
 from homeport.cli.variables import interpolate_lines
 from homeport.core.errors import Invalid
-from homeport.core.ids import Kind, check_name
+from homeport.core.ids import WRITTEN, Kind, check_name
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 _FILE_BYTES = 16 * 1024 * 1024  # the most that one request may carry
@@ -79,7 +79,7 @@ def _document(item: object, where: str) -> Document:
     written = item["kind"]
     kind = SPELLINGS.get(written.lower())
     if kind is None and unserved_kind(written) is None:
-        names = ", ".join(known.value.capitalize() for known in Kind)
+        names = ", ".join(known.value.capitalize() for known in WRITTEN)
         raise Invalid(f"{where}: kind", f"must be one of {names}", value=written)
     metadata, spec = item.get("metadata"), item.get("spec")
     if not isinstance(metadata, dict):

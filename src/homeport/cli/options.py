@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from homeport.core.errors import Invalid, NotFound
-from homeport.core.ids import Kind
+from homeport.core.ids import WRITTEN, Kind
 
 if TYPE_CHECKING:
     from homeport.client import Homeport
@@ -33,7 +33,7 @@ Lines = Annotated[
     Output, typer.Option("-o", "--output", help="text; json: one object a line; yaml: one document a line.")
 ]
 
-SPELLINGS = {spelling: kind for kind in Kind for spelling in (kind.value, kind.plural)}
+SPELLINGS = {spelling: kind for kind in WRITTEN for spelling in (kind.value, kind.plural)}
 WORKLOADS = (Kind.AGENT, Kind.JOB)
 _UNSERVED = {
     name.lower().replace(" ", ""): name
@@ -72,7 +72,7 @@ def connect(data: Path | None, workspace: str | None, *, answer_s: float | None 
     )
 
 
-def parse_kind(text: str, allowed: tuple[Kind, ...] = tuple(Kind)) -> Kind:
+def parse_kind(text: str, allowed: tuple[Kind, ...] = WRITTEN) -> Kind:
     """The kind named by `text`, singular or plural. Raises `Invalid`, or `NotFound` for a kind of the contract that
     this version does not serve."""
     kind = SPELLINGS.get(text.lower())

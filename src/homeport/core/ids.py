@@ -24,15 +24,20 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,47}[a-z0-9])?")
 
 
 class Kind(StrEnum):
-    """The kinds with an envelope of metadata and spec that this version serves."""
+    """The kinds that this version serves. An image's name is `KIND/NAME`, of the workload that it is built for."""
 
     POLICY = "policy"
     AGENT = "agent"
     JOB = "job"
+    IMAGE = "image"
 
     @property
     def plural(self) -> str:
         return "policies" if self is Kind.POLICY else f"{self.value}s"
+
+
+WRITTEN = (Kind.POLICY, Kind.AGENT, Kind.JOB)
+"""The kinds that callers describe by metadata and spec; images come from builds."""
 
 
 def new_id(prefix: str, length: int = 10) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from homeport.core.errors import Invalid
+from homeport.core.ids import Kind
 from homeport.core.logins import HUB, registry_host
 from homeport.core.spec import read_object, read_text
 
@@ -17,7 +18,10 @@ _REFERENCE = re.compile(
 )
 _LENGTH = 512
 # The contract's own images, such as `agent/name:latest`. Nobody's on the public hub shall be taken for one.
-_OWN = re.compile(r"(agent|function|job|sandbox|application|blaxel)s?/")
+_OWN = re.compile(r"(?P<kind>agent|function|job|sandbox|application|blaxel)(e?s)?/(?P<name>[^:@]*)(?::(?P<tag>[^@]*))?")
+_TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
+LATEST = "latest"  # the tag that each build moves
+_TAG_DIGITS = 12  # of a digest: what the contract's own tags have
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,14 +46,55 @@ class ImageReference:
         return self.digest is None and self.tag in (None, "latest")
 
 
-def read_image(spec: Mapping[str, Any]) -> ImageReference | None:
-    """The image that a specification names; None for none, which empty is, too. Raises `Invalid`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnImage:
+    """An image that was built here, in its workspace: for a workload of this kind and name, which need not exist."""
+
+    kind: Kind
+    name: str
+    tag: str
+
+    @property
+    def repository(self) -> str:
+        """The name of the image without the tag: `agent/hello`."""
+        return f"{self.kind}/{self.name}"
+
+    def __str__(self) -> str:
+        return f"{self.repository}:{self.tag}"
+
+
+def tag_of(digest: str) -> str:
+    """The tag under which a bundle with this digest is found for ever; `latest` moves."""
+    return digest[:_TAG_DIGITS]
+
+
+def read_own_image(spec: Mapping[str, Any]) -> OwnImage | None:
+    """The image of the platform's own that a specification names, `KIND/NAME[:TAG]`; None for none, and for one of a
+    registry. Raises `Invalid`."""
     text = read_text(read_object(spec, "runtime", "spec.runtime"), "image", FIELD)
-    if not text:
+    found = _OWN.match(text or "")
+    if not text or found is None:
+        return None
+    if found["kind"] not in (Kind.AGENT, Kind.JOB):
+        raise Invalid(FIELD, f"names an image of a kind that this version does not serve ({found['kind']})", value=text)
+    tag = found["tag"] if found["tag"] is not None else LATEST
+    if len(text) > _LENGTH or found.end() != len(text) or not found["name"] or not _TAG.fullmatch(tag):
+        raise Invalid(FIELD, "must be KIND/NAME[:TAG] to name an image that was built here", value=text)
+    return OwnImage(kind=Kind(found["kind"]), name=found["name"], tag=tag)
+
+
+def read_image(spec: Mapping[str, Any]) -> ImageReference | None:
+    """The image of a registry or an engine that a specification names; None for none, which empty is, too, and for one
+    that was built here. Raises `Invalid`."""
+    text = read_text(read_object(spec, "runtime", "spec.runtime"), "image", FIELD)
+    if not text or read_own_image(spec) is not None:
         return None
     found = _REFERENCE.fullmatch(text) if len(text) <= _LENGTH else None
     if found is None:
         raise Invalid(FIELD, "must be [registry/]name[:tag][@sha256:digest], the name in lower case", value=text)
-    if _OWN.match(text):
-        raise Invalid(FIELD, "names an image of the platform's own, which this version does not keep", value=text)
     return ImageReference(text=text, name=found["name"], tag=found["tag"], digest=found["digest"])
+
+
+def names_image(spec: Mapping[str, Any]) -> bool:
+    """Whether a specification names an image of whatever kind. Raises `Invalid`."""
+    return read_own_image(spec) is not None or read_image(spec) is not None

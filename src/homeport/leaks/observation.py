@@ -207,8 +207,8 @@ def _read_rows(tx: Transaction) -> Rows:
         replicas=tuple(tx.replicas.every()),
         attempts=tuple(attempt for attempt, _ in tx.executions.open_attempts()),
         building=frozenset(revision.id for revision in tx.revisions.in_states([RevisionState.BUILDING])),
-        workloads=frozenset(uid for kind in (Kind.AGENT, Kind.JOB) for uid in tx.resources.uids(kind)),
-        digests=frozenset(tx.revisions.digests()),
+        workloads=frozenset(uid for kind in (Kind.AGENT, Kind.JOB, Kind.IMAGE) for uid in tx.resources.uids(kind)),
+        digests=frozenset(tx.revisions.digests() | tx.images.digests()),
         routes=frozenset(names),
         orphans=tuple(tx.orphans(now)),
     )

@@ -21,6 +21,7 @@ from homeport.core.ids import ExecutionId, Kind, RevisionId, UnitId
 from homeport.core.service import Background, Wakeup
 from homeport.core.units import UnitKind, UnitStatus
 from homeport.drivers.contract import Driver
+from homeport.reconcile.retention import Retention
 from homeport.reconcile.routes import SKEW_S
 from homeport.settings import DataDir
 from homeport.store.contract import Store, Transaction
@@ -51,6 +52,7 @@ class Garbage:
         wakeup: Wakeup,
         *,
         staging: Collection[ExecutionId],
+        retention: Retention,
     ) -> None:
         """`staging` are the executions that are being accepted at the moment."""
         self._store = store
@@ -60,6 +62,7 @@ class Garbage:
         self._data = data
         self._wakeup = wakeup
         self._staging = staging
+        self._retention = retention
         self._ages = _FileAges(clock)
         self._background = Background()
 
@@ -92,6 +95,7 @@ class Garbage:
         forgotten = now - timedelta(seconds=SKEW_S)
         await self._store.write(lambda tx: tx.identities.prune_keys(forgotten))
         await self._collect_units()
+        await self._retention.collect()
         digests, building = await self._store.read(_read_builds)
         for line in await self._builder.sweep(building):
             log.info("%s", line)
@@ -147,7 +151,7 @@ class _Rows:
 def _read_rows(tx: Transaction) -> _Rows:
     replicas = {replica.unit for replica in tx.replicas.every()}
     attempts = {attempt.unit for attempt, _ in tx.executions.open_attempts()}
-    uids = {uid for kind in (Kind.AGENT, Kind.JOB) for uid in tx.resources.uids(kind)}
+    uids = {uid for kind in (Kind.AGENT, Kind.JOB, Kind.IMAGE) for uid in tx.resources.uids(kind)}
     return _Rows(units=frozenset(replicas | attempts), resources=frozenset(uids))
 
 
@@ -161,7 +165,8 @@ def _shelf(unit: UnitStatus, resources: frozenset[str]) -> str:
 
 def _read_builds(tx: Transaction) -> tuple[set[str], frozenset[RevisionId]]:
     """The digests of what is kept, and the revisions that are being built."""
-    return tx.revisions.digests(), frozenset(one.id for one in tx.revisions.in_states([RevisionState.BUILDING]))
+    kept = tx.revisions.digests() | tx.images.digests()
+    return kept, frozenset(one.id for one in tx.revisions.in_states([RevisionState.BUILDING]))
 
 
 def _fail_abandoned_uploads(tx: Transaction, now: datetime) -> None:

@@ -18,10 +18,12 @@ from homeport.jobs.states import ExecutionStatus
 from homeport.store.records import (
     ApiKey,
     Attempt,
+    BroughtImage,
     Event,
     Execution,
     ExecutionPage,
     ExecutionQuery,
+    ImageTag,
     ListQuery,
     Orphan,
     Replica,
@@ -94,7 +96,7 @@ class Identities(Protocol):
 
 
 class Resources(Protocol):
-    """Policies, agents and jobs."""
+    """Policies, agents, jobs and images."""
 
     def insert(self, resource: Resource) -> None:
         """Raises `Conflict` if the name is taken in this workspace and kind."""
@@ -206,6 +208,10 @@ class Revisions(Protocol):
         """Oldest first."""
         ...
 
+    def built_as(self, workspace: str, digests: Iterable[str]) -> list[Revision]:
+        """Those of the workspace whose bundle is one of these."""
+        ...
+
     def replace_if_state(self, revision: Revision, expected: RevisionState) -> bool:
         """Write what may change of a revision. False unless the stored state is the expected."""
         ...
@@ -219,6 +225,46 @@ class Revisions(Protocol):
         ...
 
     def delete(self, revision_id: RevisionId) -> None: ...
+
+
+class Images(Protocol):
+    """What images hold, and what engines have because of us. An image itself is a resource."""
+
+    def put(self, tag: ImageTag) -> None:
+        """Set it, in place of an earlier one of this name. Raises `Conflict` where the image is gone."""
+        ...
+
+    def of(self, resource_uid: str) -> list[ImageTag]:
+        """By name."""
+        ...
+
+    def in_workspace(self, workspace: str) -> dict[str, list[ImageTag]]:
+        """By the image's uid; those without tags are left out."""
+        ...
+
+    def every(self) -> dict[str, list[ImageTag]]:
+        """As `in_workspace`, of all workspaces."""
+        ...
+
+    def remove(self, resource_uid: str, name: str) -> None:
+        """Harmless where there is none."""
+        ...
+
+    def digests(self) -> set[str]:
+        """Of every bundle that a tag names."""
+        ...
+
+    def bring(self, image: BroughtImage) -> None:
+        """Note that an engine has it because of us. One that is noted keeps its moment, and takes the new reference."""
+        ...
+
+    def brought(self) -> list[BroughtImage]:
+        """Oldest first."""
+        ...
+
+    def forget_brought(self, region: str, digest: str) -> None:
+        """Harmless where there is none."""
+        ...
 
 
 class Replicas(Protocol):
@@ -388,6 +434,9 @@ class Transaction(Protocol):
 
     @property
     def revisions(self) -> Revisions: ...
+
+    @property
+    def images(self) -> Images: ...
 
     @property
     def replicas(self) -> Replicas: ...

@@ -57,10 +57,10 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resource:
-    """A policy, agent or job. `spec` is the contract's object as the caller sent it (unknown fields included).
+    """A policy, agent, job or image. `spec` is the contract's object as the caller sent it (unknown fields included).
 
     `generation` grows with every desired change; `observed_generation` is the newest one whose outcome is known.
-    `status` is None for policies, which have none.
+    `status` is None for policies, which have none. `image` is what the newest build of a workload is kept as.
     """
 
     uid: str
@@ -79,6 +79,37 @@ class Resource:
     updated_at: datetime
     updated_by: str
     deleting: bool = False
+    image: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageTag:
+    """A bundle under a name. `resource_uid` is the image's, a resource of that kind. `region`: whose engine has it;
+    empty for a program, which every region that runs programs has. `source`: where an engine's image comes from, by
+    its content (`registry/name@sha256:…`); empty where it is nowhere else. `size` in bytes. `deployed_at`: when a
+    workload was last deployed with it."""
+
+    resource_uid: str
+    name: str
+    digest: str
+    region: str
+    source: str
+    entrypoint: tuple[str, ...]
+    size: int
+    created_at: datetime
+    updated_at: datetime
+    deployed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BroughtImage:
+    """An image that a region's engine has because we pulled or built it: `digest` as in bundles, `reference` the name
+    that we gave it, or nothing."""
+
+    region: str
+    digest: str
+    reference: str
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

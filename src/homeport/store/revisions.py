@@ -76,6 +76,11 @@ class SqlRevisions:
         asked = {"states": sorted(state.value for state in states)}
         return [_REVISION.record(row) for row in self._connection.execute(_IN_STATES, asked).mappings()]
 
+    def built_as(self, workspace: str, digests: Iterable[str]) -> list[Revision]:
+        mine = (revisions.c.workspace == workspace, revisions.c.bundle_digest.in_([*digests]))
+        found = self._connection.execute(select(revisions).where(*mine).order_by(*_NEWEST_FIRST))
+        return [_REVISION.record(row) for row in found.mappings()]
+
     def replace_if_state(self, revision: Revision, expected: RevisionState) -> bool:
         values = _REVISION.values(revision)
         stored = update(revisions).where(revisions.c.id == revision.id, revisions.c.state == expected.value)

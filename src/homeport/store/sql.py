@@ -8,6 +8,7 @@ from sqlalchemy import Connection, insert, select, update
 from homeport.store.events import SqlEvents
 from homeport.store.executions import SqlExecutions
 from homeport.store.identities import SqlIdentities
+from homeport.store.images import SqlImages
 from homeport.store.orphans import orphans
 from homeport.store.records import Orphan
 from homeport.store.replicas import SqlReplicas
@@ -45,6 +46,10 @@ class SqlTransaction:
     @property
     def revisions(self) -> SqlRevisions:
         return SqlRevisions(self._connection)
+
+    @property
+    def images(self) -> SqlImages:
+        return SqlImages(self._connection)
 
     @property
     def replicas(self) -> SqlReplicas:

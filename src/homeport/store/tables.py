@@ -114,6 +114,7 @@ resources = Table(
     _moment("updated_at"),
     _text("updated_by"),
     Column("deleting", Boolean, nullable=False),
+    Column("image", Text),
     UniqueConstraint("workspace", "kind", "name"),  # also the order by name
     Index(None, "workspace", "kind", "created_at", "uid"),
     Index(None, "kind", "created_at"),
@@ -191,6 +192,35 @@ revisions = Table(
     Index(None, "resource_uid", "generation"),
     Index(None, "state", "created_at"),
     Index(None, "kind", "state", "resource_uid"),
+)
+
+# What an image (a resource of that kind) holds under its tags: bundles.
+image_tags = Table(
+    "image_tags",
+    metadata,
+    _of_resource(),
+    _text("name"),
+    _text("digest"),
+    _text("region"),
+    _text("source"),
+    _text("entrypoint"),
+    Column("size", BigInteger, nullable=False),
+    _moment("created_at"),
+    _moment("updated_at"),
+    Column("deployed_at", BigInteger),
+    PrimaryKeyConstraint("resource_uid", "name"),
+    Index(None, "digest"),
+)
+
+# Images that engines have because of us. No foreign key: they outlive what they were brought for.
+brought_images = Table(
+    "brought_images",
+    metadata,
+    _text("region"),
+    _text("digest"),
+    _text("reference"),
+    _moment("created_at"),
+    PrimaryKeyConstraint("region", "digest"),
 )
 
 replicas = Table(

@@ -40,6 +40,7 @@ from homeport.reconcile.fetches import Fetches
 from homeport.reconcile.garbage import Garbage
 from homeport.reconcile.launch import ReplicaLauncher
 from homeport.reconcile.replicas import Performer
+from homeport.reconcile.retention import Retention
 from homeport.reconcile.rollouts import Rollouts
 from homeport.reconcile.routes import Routes
 from homeport.runner.dispatch import Runner
@@ -195,7 +196,8 @@ class Loops:
     def garbage(self) -> Garbage:
         context, wakeup = self.context, self.context.signals.garbage
         parts = (self.store, self.clock, self.driver, self.builder, context.data, wakeup)
-        return Garbage(*parts, staging=context.staging)
+        retention = Retention(self.store, self.clock, context.configuration.images, {})
+        return Garbage(*parts, staging=context.staging, retention=retention)
 
     @asynccontextmanager
     async def running(self, *services: Service) -> AsyncIterator[None]:

@@ -155,6 +155,19 @@ class Engine:
                 return None
             raise
 
+    async def image_ids(self) -> frozenset[str]:
+        """Of every image that it has, with a name or without."""
+        return frozenset(image_id(found["Id"]) for found in await self._json("GET", "/images/json"))
+
+    async def remove_image(self, name: str) -> None:
+        """Take the name from an image, and the image away where that was its last; or, by its id, one without names.
+        EngineError 409 where a container needs it. Its parents stay: they are the engine's, such as its cache."""
+        try:
+            await self._json("DELETE", f"/images/{name}", params={"noprune": "1"})
+        except EngineError as error:
+            if error.status != 404:
+                raise
+
     async def pull(self, name: str, tag: str, headers: dict[str, str]) -> AsyncIterator[Json]:
         """Pull `name` at `tag`, which may be a digest; what the engine says on the way, with `error` where it fails."""
         params = {"fromImage": name, "tag": tag}
@@ -287,6 +300,11 @@ def _cause(error: Exception) -> str:
 def _numbers(version: str) -> tuple[int, ...]:
     """`1.41` as numbers; what is none counts as 0."""
     return tuple(int(part) if part.isdecimal() else 0 for part in version.split("."))
+
+
+def image_id(said: str) -> str:
+    """Podman says it without the name of the algorithm."""
+    return said if said.startswith("sha256:") else f"sha256:{said}"
 
 
 def _message(body: bytes) -> str:

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, replace
 
+from homeport.core.errors import DriverUnavailable
 from homeport.core.images import ImageReference
 from homeport.core.logins import Login
-from homeport.drivers.docker.engine import Engine, EngineError, Json
+from homeport.drivers.docker.engine import Engine, EngineError, Json, image_id
 from homeport.drivers.docker.logins import pull_header
 from homeport.drivers.docker.refusals import ImageRefused, refusal_of
 
@@ -14,7 +15,8 @@ _NAMES = {"x86_64": "amd64", "aarch64": "arm64"}  # as the engine names its mach
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
     """One image as an engine has it. `id` names its content for ever; `digest` the same at its registry, or nothing.
-    What runs is `entrypoint`, then `command`. note: why it is not as new as it might be, or nothing."""
+    What runs is `entrypoint`, then `command`. note: why it is not as new as it might be, or nothing. size: bytes.
+    brought: the name that it was pulled by, where the engine did not have it before."""
 
     id: str
     digest: str
@@ -22,6 +24,8 @@ class Image:
     entrypoint: tuple[str, ...]
     command: tuple[str, ...]
     note: str = ""
+    size: int = 0
+    brought: str | None = None
 
 
 class Images:
@@ -38,11 +42,14 @@ class Images:
         """
         present = await self._find(reference.text)
         if present is None or reference.moves:
+            before = await self._engine.image_ids()
             refusal = await self._pull(reference, login)
             pulled = await self._find(reference.text)
             if pulled is None:
                 raise refusal or ImageRefused(f"The image {reference.text} was pulled, and is gone again.")
             present = replace(pulled, note=refusal.message) if refusal else pulled
+            if present.id not in before:
+                present = replace(present, brought=reference.text)
         machine = str((await self._engine.info()).get("Architecture", ""))
         wanted = _NAMES.get(machine, machine)
         if present.architecture != wanted:
@@ -52,6 +59,26 @@ class Images:
                 f"The image {reference.text} says not what to run.", hint="Give it an ENTRYPOINT or a CMD."
             )
         return present
+
+    async def give_up(self, digest: str, reference: str) -> bool:
+        """Take the image that we brought as `reference` away; it stays with whoever gave it another name. False where a
+        container needs it. Raises `DriverUnavailable`."""
+        ident = f"sha256:{digest}"
+        found = await self._engine.image(ident)
+        if found is None:
+            return True
+        names = {*(found.get("RepoTags") or ())}
+        ours = {name for name in names if reference and _same(name, reference)}
+        try:
+            for name in ours:
+                await self._engine.remove_image(name)
+            if not names:
+                await self._engine.remove_image(ident)
+        except EngineError as error:
+            if error.status == 409:
+                return False
+            raise DriverUnavailable(f"The engine does not remove the image {ident}: {error.message}") from error
+        return True
 
     async def _find(self, name: str) -> Image | None:
         try:
@@ -75,9 +102,20 @@ class Images:
 def _image(found: Json) -> Image:
     config = found.get("Config") or {}
     return Image(
-        id=str(found["Id"]) if str(found["Id"]).startswith("sha256:") else f"sha256:{found['Id']}",
+        id=image_id(str(found["Id"])),
         digest=next(iter(found.get("RepoDigests") or ()), ""),
         architecture=str(found.get("Architecture", "")),
         entrypoint=tuple(config.get("Entrypoint") or ()),
         command=tuple(config.get("Cmd") or ()),
+        size=int(found.get("Size") or 0),
     )
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether two names mean the same image: engines leave out what the public hub is understood by, or add it."""
+    return _short(one) == _short(other)
+
+
+def _short(name: str) -> str:
+    short = name.removeprefix("docker.io/").removeprefix("library/")
+    return short if ":" in short.rpartition("/")[2] else f"{short}:latest"

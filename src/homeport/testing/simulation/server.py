@@ -22,6 +22,7 @@ from homeport.reconcile.fetches import Fetches
 from homeport.reconcile.garbage import Garbage
 from homeport.reconcile.launch import ReplicaLauncher
 from homeport.reconcile.replicas import Performer
+from homeport.reconcile.retention import Retention
 from homeport.reconcile.rollouts import Rollouts
 from homeport.reconcile.routes import Routes
 from homeport.runner.dispatch import Runner
@@ -228,7 +229,11 @@ class Server:
             Builds(known, clock, builder, fetches, data, signals),
             Runner(known, clock, [driver], tasks, slots=slots, wakeup=signals.runner),
             Expiries(known, clock, signals),
-            Garbage(known, clock, driver, builder, site().empty, signals.garbage, staging=self.context.staging),
+            Garbage(
+                *(known, clock, driver, builder, site().empty, signals.garbage),
+                staging=self.context.staging,
+                retention=Retention(known, clock, self.context.configuration.images, {}),
+            ),
         )
 
     async def start(self) -> None:

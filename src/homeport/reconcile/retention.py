@@ -1,0 +1,77 @@
+"""Which images go, and their going: tags that no kept revision runs, by a rule of age and number, and after them what
+engines have because of us. One part of each pass of the garbage loop."""
+
+import logging
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from homeport.configuration import ImagesTable
+from homeport.core.clock import Clock
+from homeport.core.errors import Unavailable
+from homeport.core.ids import Kind
+from homeport.drivers.docker.images import Images
+from homeport.reconcile.images import PUSHING, going, remove_tags, users_of
+from homeport.store.contract import Store, Transaction
+from homeport.store.records import BroughtImage
+from homeport.workloads.states import RevisionState
+
+log = logging.getLogger(__name__)
+
+
+class Retention:
+    """`engines`: the images of each region's engine."""
+
+    def __init__(self, store: Store, clock: Clock, rule: ImagesTable, engines: Mapping[str, Images]) -> None:
+        self._store = store
+        self._clock = clock
+        self._rule = rule
+        self._engines = engines
+
+    async def collect(self) -> None:
+        """Remove what the rule says; an engine that is away keeps its images until it is back."""
+        now = self._clock.now()
+        for line in await self._store.write(lambda tx: self._drop_tags(tx, now)):
+            log.info("%s", line)
+        for image in await self._store.read(unneeded):
+            engine = self._engines.get(image.region)
+            if engine is None:
+                continue
+            try:
+                if not await engine.give_up(image.digest, image.reference):
+                    continue  # a container of somebody's needs it
+            except Unavailable as error:
+                log.warning("the image %s stays on the engine of %s: %s", image.digest, image.region, error.message)
+                continue
+            await self._forget(image)
+
+    async def _forget(self, image: BroughtImage) -> None:
+        await self._store.write(lambda tx: tx.images.forget_brought(image.region, image.digest))
+        log.info("removed the image %s from the engine of %s", image.reference or image.digest, image.region)
+
+    def _drop_tags(self, tx: Transaction, now: datetime) -> list[str]:
+        told = []
+        tags_of = tx.images.every()
+        for uid in tx.resources.uids(Kind.IMAGE):
+            tags = tags_of.get(uid, [])
+            rule = {"keep_days": self._rule.unused_days, "keep_tags": self._rule.unused_tags}
+            if tags and not going(tags, (), now, **rule):
+                continue  # without asking who uses it
+            image = tx.resources.by_uid(uid)
+            if image is None or image.status in PUSHING:
+                continue
+            used = {one.bundle_digest or "" for one in users_of(tx, image, {tag.digest for tag in tags})}
+            names = [tag.name for tag in going(tags, used, now, **rule)]
+            failed_long_ago = not tags and now - image.updated_at > timedelta(days=self._rule.unused_days)
+            if names or failed_long_ago:
+                remove_tags(tx, image, names)
+                told += [f"removed the image {image.name}:{name} of workspace {image.workspace}" for name in names]
+        return told
+
+
+def unneeded(tx: Transaction) -> list[BroughtImage]:
+    """What engines have because of us and neither a revision nor a tag names. None while something is being built: it
+    may be what that has just found."""
+    if tx.revisions.in_states([RevisionState.BUILDING]):
+        return []
+    needed = tx.revisions.digests() | tx.images.digests()
+    return [image for image in tx.images.brought() if image.digest not in needed]
