@@ -153,7 +153,7 @@ def test_an_image_that_cannot_run_fails_with_the_reason(harbour: System, image: 
     ("runtime", "spec", "said"),
     [
         ({"image": "UPPER"}, {}, "must be [registry/]name"),
-        ({"image": "agent/other:latest"}, {}, "platform's own"),
+        ({"image": "agent/other:latest"}, {}, "must be an image of this workspace"),
         ({"image": "x:1", "dockerConfig": "secret-nonsense"}, {}, "spec.runtime.dockerConfig: must be JSON"),
         ({"image": "x:1"}, {"region": "local"}, "docks"),
         ({"image": "x:1"}, {"repository": {"url": "https://example.org/x.git"}}, "must be absent where"),
