@@ -17,7 +17,7 @@ import pytest
 from homeport.core.clock import SystemClock
 from homeport.leaks.look import leaks
 from homeport.leaks.machine import groups
-from homeport.node.cgroups import installation_name
+from homeport.node.cgroups import freezer_of, installation_name
 from homeport.supervise.processes import identify
 from homeport.supervise.state import read_state
 from homeport.testing.system import System, eventually
@@ -108,6 +108,9 @@ def test_programs_that_outlived_everything_are_found_and_ended(own: System) -> N
 
     assert {"process"} <= {finding.kind for finding in found} <= {"process", "socket", "directory", "cgroup"}
     assert any("nothing of Homeport runs" in finding.why for finding in found)
+    for finding in found:  # those that were frozen hear of their end, too
+        if finding.pid and (freezer := freezer_of(finding.pid, installation_name(own.data.root))):
+            freezer.ask(True)
     gc(own)
     assert leaks(own.data, 1.0) == []
     own.api.close()

@@ -3,6 +3,7 @@
     HomeportError
     ├─ Rejected      the caller must change something; never retried
     │   Invalid 400 · Unauthenticated 401 · Denied 403 · NotFound 404 · Conflict 409 · LimitExceeded 429
+    │   Unsupported 501
     ├─ Unavailable   503 with Retry-After; may succeed later
     │   NoCapacity · DiskFull · DriverUnavailable (DriverMissing) · StoreUnavailable
     └─ Internal      500; a bug; the detail is logged, never sent
@@ -91,6 +92,13 @@ class LimitExceeded(Rejected):
 
     status = 429
     reason = "LimitExceeded"
+
+
+class Unsupported(Rejected):
+    """This machine or its engine cannot do that."""
+
+    status = 501
+    reason = "Unsupported"
 
 
 class Unavailable(HomeportError):

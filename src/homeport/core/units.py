@@ -1,6 +1,6 @@
 """Units: what a driver runs. One unit is one replica, one attempt of a task, or one build, in one sandbox.
 
-Shared by the drivers (server side) and the node (which owns the processes), so it imports nothing and every shape
+Shared by the drivers (server side) and the node (which owns the processes), so it imports little and every shape
 turns into plain JSON and back. Paths are absolute paths of the host unless a comment says otherwise.
 """
 
@@ -11,9 +11,11 @@ from signal import Signals
 from typing import Any
 
 from homeport.core.clock import parse_timestamp, timestamp
+from homeport.core.errors import Conflict, Invalid, NotFound
 from homeport.core.ids import UnitId
 
 TIMEOUT_GRACE_S = 0.5  # a unit's time is over within a second of its timeout, whatever its own grace
+SIGNALS_MOST = 64  # the highest number on Linux
 DISK_MB = 10 * 1024  # far more than a program leaves that keeps its data elsewhere
 GATEWAY_NAME = "gateway.homeport.internal"  # as programs in containers know this installation's gateway
 
@@ -130,7 +132,8 @@ class Outcome:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitStatus:
     """What a driver knows of a unit. `pid` is the sandbox's process on the host, None before and after it lives.
-    `address`: where its ports are reached from here; None for this machine's loopback, which it shares."""
+    `address`: where its ports are reached from here; None for this machine's loopback, which it shares. `frozen`: it
+    lives, and stands still until it is thawed."""
 
     id: UnitId
     kind: UnitKind
@@ -141,6 +144,7 @@ class UnitStatus:
     outcome: Outcome | None = None
     labels: dict[str, str] = field(default_factory=dict)
     address: str | None = None
+    frozen: bool = False
 
     def to_json(self) -> dict[str, Any]:
         data = asdict(self)
@@ -173,6 +177,21 @@ class LogLine:
     stream: str
     text: str
     offset: int
+
+
+def require_running(unit: UnitId, status: "UnitStatus | None") -> UnitStatus:
+    """Its status. Raises `NotFound` for a unit that is unknown, `Conflict` for one without a process."""
+    if status is None:
+        raise NotFound(f"There is no unit {unit}.")
+    if status.state is not UnitState.RUNNING:
+        raise Conflict(f"The unit {unit} does not run: it is {status.state}.")
+    return status
+
+
+def check_signal(number: int) -> None:
+    """Raises `Invalid` for what no unit may be sent."""
+    if not 1 <= number <= SIGNALS_MOST or number == Signals.SIGSTOP:
+        raise Invalid("number", f"must be a signal's number, 1 to {SIGNALS_MOST}, and not SIGSTOP", value=number)
 
 
 def signal_name(number: int) -> str:

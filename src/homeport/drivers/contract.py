@@ -28,7 +28,31 @@ class Driver(Protocol):
 
     async def stop(self, unit: UnitId, grace_s: float) -> None:
         """Ask the unit to end (SIGTERM to every process), kill it after `grace_s` seconds. Returns at once; the end
-        appears in `exits`. Unknown or ended units are left alone."""
+        appears in `exits`. Unknown or ended units are left alone. A frozen one is thawed, so that it hears the
+        request."""
+        ...
+
+    async def freeze(self, unit: UnitId) -> None:
+        """Let no process of the unit run until it is thawed, nor any that those forked. It keeps its memory and its
+        sockets: the kernel goes on taking connections to a port on which it listens, as many as its backlog holds.
+        Returns when all stand still, and is repeated without harm. A frozen unit stays so whoever of ours is killed.
+        Its own timeout goes on; the end of one that is frozen thaws it.
+
+        Raises `NotFound` for an unknown unit, `Conflict` for one that does not run or is being ended, `Unsupported`
+        where this machine can freeze nothing (`info` says so: `freezer`), `DriverUnavailable` also where the unit does
+        not come to rest; it runs then."""
+        ...
+
+    async def thaw(self, unit: UnitId) -> None:
+        """Let the unit's processes run again, as they do when this returns. Nothing where they do. Raises `NotFound`
+        and `Conflict` as `freeze` does."""
+        ...
+
+    async def signal(self, unit: UnitId, number: int) -> None:
+        """Send a signal to the unit's main process, the command of its specification or image, and to no other. What
+        it does about it is not awaited; an end by it is the unit's own, not `stopped`. Raises `Invalid` for a number
+        that is none, and for SIGSTOP; `NotFound` and `Conflict` as `freeze` does, and `Conflict` for a frozen unit,
+        which would not hear it."""
         ...
 
     async def status(self, unit: UnitId) -> UnitStatus | None:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from homeport.core.errors import DriverUnavailable, Unavailable
+from homeport.core.errors import DriverUnavailable, NotFound, Unavailable
 from homeport.core.ids import UnitId
 from homeport.core.units import LogLine, UnitExit, UnitSpec, UnitStatus
 from homeport.drivers.contract import Driver
@@ -39,6 +39,15 @@ class Fleet:
     async def stop(self, unit: UnitId, grace_s: float) -> None:
         for driver in self._likely(unit):
             await driver.stop(unit, grace_s)
+
+    async def freeze(self, unit: UnitId) -> None:
+        await (await self._home(unit)).freeze(unit)
+
+    async def thaw(self, unit: UnitId) -> None:
+        await (await self._home(unit)).thaw(unit)
+
+    async def signal(self, unit: UnitId, number: int) -> None:
+        await (await self._home(unit)).signal(unit, number)
 
     async def status(self, unit: UnitId) -> UnitStatus | None:
         """Raises `DriverUnavailable` where a driver that may have it is away, and no other has it."""
@@ -127,6 +136,12 @@ class Fleet:
     async def close(self) -> None:
         for driver in self._drivers:
             await driver.close()
+
+    async def _home(self, unit: UnitId) -> Driver:
+        """The driver that has it. Raises `NotFound` where none does."""
+        if unit not in self._homes and await self.status(unit) is None:
+            raise NotFound(f"There is no unit {unit}.")
+        return self._homes[unit]
 
     def _likely(self, unit: UnitId) -> Iterator[Driver]:
         """Where it is known to be, or else everywhere."""

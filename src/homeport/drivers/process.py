@@ -52,6 +52,15 @@ class ProcessDriver:
     async def listening(self, unit: UnitId) -> frozenset[int]:
         return frozenset(await self._call("listening", unit=unit))
 
+    async def freeze(self, unit: UnitId) -> None:
+        await self._call("freeze", unit=unit)
+
+    async def thaw(self, unit: UnitId) -> None:
+        await self._call("thaw", unit=unit)
+
+    async def signal(self, unit: UnitId, number: int) -> None:
+        await self._call("signal", unit=unit, number=number)
+
     async def exits(self, after: int) -> AsyncIterator[UnitExit]:
         """Follows across restarts of the node: it waits while the node is away and goes on where it stood."""
         wait_s = RETRY_S[0]

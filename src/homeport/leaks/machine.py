@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from homeport.core.clock import SystemClock
-from homeport.node.cgroups import ROOT
+from homeport.node.cgroups import CONTROLLERS, ROOT
 from homeport.node.processes import stat_fields
 
 PROC = Path("/proc")
@@ -131,7 +131,7 @@ def _as_mounted(path: Path) -> str:
 def groups(name: str) -> tuple[Entry, ...]:
     """Our own control groups, wherever they stand in the tree: those called `name`, and the groups inside them."""
     found: list[Entry] = []
-    roots = [ROOT, *(ROOT / controller for controller in ("memory", "pids", "cpu"))]
+    roots = [ROOT, *(ROOT / controller for controller in CONTROLLERS)]
     for root in dict.fromkeys(os.path.realpath(root) for root in roots if root.is_dir()):
         for parent, folders, _ in os.walk(root):
             if name in folders:

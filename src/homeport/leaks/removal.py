@@ -19,6 +19,7 @@ from homeport.leaks.checks import END, REMOVE
 from homeport.leaks.engines import remove_kept
 from homeport.leaks.finding import Finding
 from homeport.node import remove
+from homeport.node.cgroups import freezer_of, installation_name
 from homeport.node.processes import boot_id
 from homeport.settings import DataDir
 from homeport.supervise.processes import Handle, ProcessId
@@ -59,7 +60,7 @@ def _turn(finding: Finding) -> tuple[int, int, int]:
 
 def _remove(data: DataDir, finding: Finding) -> None:
     if finding.pid is not None and finding.started is not None:
-        _end_process(ProcessId(pid=finding.pid, started=finding.started, boot=boot_id()))
+        _end_process(ProcessId(pid=finding.pid, started=finding.started, boot=boot_id()), installation_name(data.root))
     elif finding.unit is not None:
         asyncio.run(_end_unit(data, UnitId(finding.unit), forget=finding.action == REMOVE))
     elif finding.kind in ("container", "network"):
@@ -71,11 +72,14 @@ def _remove(data: DataDir, finding: Finding) -> None:
         _remove_path(Path(finding.path))
 
 
-def _end_process(identity: ProcessId) -> None:
+def _end_process(identity: ProcessId, groups: str) -> None:
     handle = Handle.open(identity)
     if handle is None:
         return
     with handle:
+        if freezer := freezer_of(identity.pid, groups):
+            with contextlib.suppress(OSError):  # it has ended
+                freezer.ask(False)  # else it would hear of nothing
         if not end(handle, Grace(seconds=GRACE_S), SystemClock()) and not handle.ended(GRACE_S):
             raise Unavailable(f"Process {identity.pid} does not end.")
 

@@ -1,4 +1,5 @@
-"""Control groups: the memory, process and CPU limits of a unit as a whole, on version 1 or 2, where we may write.
+"""Control groups: the memory, process and CPU limits of a unit as a whole, and its freezer, on version 1 or 2, where we
+may write.
 
 `find` looks once at the node's start; a unit then gets its own groups below ours. Where nothing is writable the
 answer says why, and the watchdog (`homeport.node.watch`) takes over, but for the CPU: without a group nothing limits
@@ -15,9 +16,12 @@ from collections.abc import Container
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from homeport.node.freezer import Freezer
+
 log = logging.getLogger(__name__)
 
 ROOT = Path("/sys/fs/cgroup")
+CONTROLLERS = ("memory", "pids", "cpu", "freezer")
 CPU_PERIOD_US = 100_000  # the kernel's own default: a unit waits no longer than this for its next share
 OWN_TASKS = 3  # bubblewrap's own processes live in the unit's group: its monitor, its init, and one in passing
 
@@ -30,6 +34,7 @@ class Groups:
     memory: Path | None = None
     pids: Path | None = None
     cpu: Path | None = None
+    freezer: Path | None = None
     reason: str = ""
 
     @property
@@ -44,8 +49,12 @@ class Groups:
     def cpu_method(self) -> str:
         return f"cgroup v{self.version}" if self.cpu else "none"
 
+    @property
+    def freezer_method(self) -> str:
+        return f"cgroup v{self.version}" if self.freezer else "none"
+
     def bases(self) -> list[Path]:
-        return list(dict.fromkeys(path for path in (self.memory, self.pids, self.cpu) if path))
+        return list(dict.fromkeys(path for path in (self.memory, self.pids, self.cpu, self.freezer) if path))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +65,7 @@ class UnitGroups:
     memory: Path | None = None
     pids: Path | None = None
     cpu: Path | None = None
+    freezer: Freezer | None = None
     folders: list[Path] = field(default_factory=list)
 
     def to_json(self) -> dict[str, object]:
@@ -64,13 +74,20 @@ class UnitGroups:
             "memory": str(self.memory) if self.memory else None,
             "pids": str(self.pids) if self.pids else None,
             "cpu": str(self.cpu) if self.cpu else None,
+            "freezer": str(self.freezer.folder) if self.freezer else None,
         }
 
     @classmethod
     def from_json(cls, data: dict[str, object]) -> "UnitGroups":
-        memory, pids, cpu = (Path(str(data[key])) if data.get(key) else None for key in ("memory", "pids", "cpu"))
-        folders = list(dict.fromkeys(path for path in (memory, pids, cpu) if path))
-        return cls(version=int(str(data["version"])), memory=memory, pids=pids, cpu=cpu, folders=folders)
+        memory, pids, cpu, freezer = (Path(str(data[key])) if data.get(key) else None for key in CONTROLLERS)
+        return cls(
+            version=int(str(data["version"])),
+            memory=memory,
+            pids=pids,
+            cpu=cpu,
+            freezer=Freezer(freezer) if freezer else None,
+            folders=list(dict.fromkeys(path for path in (memory, pids, cpu, freezer) if path)),
+        )
 
     def peak_bytes(self) -> int | None:
         """The most memory that the unit held, None where the kernel does not keep it."""
@@ -113,16 +130,18 @@ def find(name: str) -> Groups:
     memory = _try_version_1(own.get("memory"), name, reasons)
     pids = _try_version_1(own.get("pids"), name, reasons)
     cpu = _try_version_1(own.get("cpu"), name, reasons)
-    if memory or pids or cpu:
-        return Groups(version=1, memory=memory, pids=pids, cpu=cpu, reason="; ".join(reasons))
+    freezer = _try_version_1(own.get("freezer"), name, reasons)
+    if memory or pids or cpu or freezer:
+        return Groups(version=1, memory=memory, pids=pids, cpu=cpu, freezer=freezer, reason="; ".join(reasons))
     return Groups(reason="; ".join(reasons) or "no control groups with the memory controller are mounted")
 
 
 def plan(groups: Groups, unit: str, cpu_cores: float | None = None) -> UnitGroups:
     """The unit's groups; one for the CPU only where that is limited. Makes none."""
-    memory, pids = (base / unit if base else None for base in (groups.memory, groups.pids))
-    cpu = groups.cpu / unit if groups.cpu and cpu_cores is not None else None
-    return UnitGroups.from_json({"version": groups.version, "memory": memory, "pids": pids, "cpu": cpu})
+    bases = {"memory": groups.memory, "pids": groups.pids, "freezer": groups.freezer}
+    if cpu_cores is not None:
+        bases["cpu"] = groups.cpu
+    return UnitGroups.from_json({"version": groups.version} | {key: base / unit for key, base in bases.items() if base})
 
 
 def create(groups: Groups, unit: str, memory_mb: int, max_processes: int, cpu_cores: float | None = None) -> UnitGroups:
@@ -172,6 +191,18 @@ def sweep(groups: Groups, living: Container[str]) -> None:
                 folder.rmdir()
 
 
+def freezer_of(pid: int, name: str) -> Freezer | None:
+    """The freezer of the group in which `pid` is, where that stands below a group with `name` in its own, or has it
+    itself, and may be written."""
+    for line in _text(Path(f"/proc/{pid}/cgroup")).splitlines():  # version 1 before version 2
+        _, controllers, path = line.split(":", 2)
+        if name in path and (not controllers or "freezer" in controllers.split(",")):
+            folder = ROOT / controllers / path.lstrip("/")
+            if (found := Freezer.at(folder)) and os.access(folder / "cgroup.procs", os.W_OK):
+                return found
+    return None
+
+
 def remove(groups: Groups) -> None:
     """Remove our own directories at the node's end; they stay while a unit lives."""
     for base in groups.bases():
@@ -201,7 +232,8 @@ def _try_version_2(folder: Path, reasons: list[str]) -> Groups | None:
         with contextlib.suppress(OSError):
             folder.rmdir()
         return None
-    return Groups(version=2, memory=folder, pids=folder, cpu=folder if cpu else None)
+    freezer = folder if Freezer.at(folder) else None
+    return Groups(version=2, memory=folder, pids=folder, cpu=folder if cpu else None, freezer=freezer)
 
 
 def _may_limit_cpu(folder: Path) -> bool:
@@ -221,7 +253,7 @@ def _own_version_1() -> dict[str, Path]:
     for line in _text(Path("/proc/self/cgroup")).splitlines():
         _, names, path = line.split(":", 2)
         for controller in names.split(","):
-            if controller in ("memory", "pids", "cpu") and (ROOT / controller).is_dir():
+            if controller in CONTROLLERS and (ROOT / controller).is_dir():
                 inside = ROOT / controller / path.lstrip("/")
                 found[controller] = inside if inside.is_dir() else ROOT / controller
     return found

@@ -36,6 +36,7 @@ def facts(launcher: Launcher, version: str) -> dict[str, Any]:
         "process_limit": launcher.pids_method,
         "disk_limit": "counted",
         "cpu_limit": launcher.groups.cpu_method,
+        "freezer": launcher.groups.freezer_method,
         "units_most": most_units(),
         "logs_most_mb": logs_most(launcher.data) // (1024 * 1024),
         "cgroup_reason": launcher.groups.reason,

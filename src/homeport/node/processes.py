@@ -141,7 +141,7 @@ def send(pids: Iterable[int], number: signal.Signals) -> None:
             os.close(handle)
 
 
-def signal_handle(handle: int, number: signal.Signals) -> None:
+def signal_handle(handle: int, number: int) -> None:
     """Signal the process behind a pidfd; nothing if it is gone."""
     with contextlib.suppress(ProcessLookupError):
         signal.pidfd_send_signal(handle, number)

@@ -7,7 +7,8 @@ its connection into a stream of `{"exit": {"seq", "status"}}`, which ends only w
 
     start {spec} → status      stop {unit, grace_s} → null     status {unit} → status | null    units {} → [status]
     listening {unit} → [port]  log {unit, offset, limit} → [line]  forget {unit} → null         info {} → {…}
-    log_before {unit, before, limit} → [line]
+    log_before {unit, before, limit} → [line]          freeze {unit} → null       thaw {unit} → null
+    signal {unit, number} → null
 """
 
 from typing import Any
@@ -35,7 +36,8 @@ def error_from_json(data: dict[str, Any]) -> errors.HomeportError:
         invalid = errors.Invalid(data["field"], data["rule"], **texts)
         invalid.message = data["message"]  # with the value that the node saw
         return invalid
-    kinds = {kind.reason: kind for kind in (errors.Conflict, errors.DriverUnavailable, errors.NotFound)}
+    known = (errors.Conflict, errors.DriverUnavailable, errors.NotFound, errors.Unsupported)
+    kinds = {kind.reason: kind for kind in known}
     return kinds.get(data["reason"], errors.Internal)(data["message"], **texts)
 
 

@@ -98,8 +98,8 @@ class Server:
         match method:
             case "start":
                 return (await supervisor.start(UnitSpec.from_json(params["spec"]))).to_json()
-            case "stop":
-                return supervisor.stop(UnitId(params["unit"]), params["grace_s"])
+            case "stop" | "freeze" | "thaw" | "signal":
+                return await self._act(method, UnitId(params["unit"]), params)
             case "status":
                 status = supervisor.status(UnitId(params["unit"]))
                 return status.to_json() if status else None
@@ -120,6 +120,18 @@ class Server:
             case "info":
                 return self._info
         raise Internal(detail=f"unknown method {method!r}")
+
+    async def _act(self, method: str, unit: UnitId, params: dict[str, Any]) -> None:
+        """What is done to a unit that runs."""
+        match method:
+            case "stop":
+                self._supervisor.stop(unit, params["grace_s"])
+            case "freeze":
+                await self._supervisor.freeze(unit)
+            case "thaw":
+                self._supervisor.thaw(unit)
+            case "signal":
+                self._supervisor.signal(unit, params["number"])
 
 
 async def _send(writer: asyncio.StreamWriter, message: dict[str, Any]) -> None:

@@ -17,7 +17,17 @@ from homeport.core.clock import SystemClock, parse_timestamp, timestamp
 from homeport.core.errors import Conflict, DriverUnavailable, HomeportError, Internal, Invalid
 from homeport.core.ids import UnitId
 from homeport.core.service import Background
-from homeport.core.units import LogLine, Outcome, UnitExit, UnitKind, UnitSpec, UnitState, UnitStatus
+from homeport.core.units import (
+    LogLine,
+    Outcome,
+    UnitExit,
+    UnitKind,
+    UnitSpec,
+    UnitState,
+    UnitStatus,
+    check_signal,
+    require_running,
+)
 from homeport.node import cgroups, disk, processes
 from homeport.node.ending import Intent
 from homeport.node.facts import logs_most, most_units
@@ -112,6 +122,22 @@ class Supervisor:
     def listening(self, unit_id: UnitId) -> frozenset[int]:
         unit = self._units.get(unit_id)
         return processes.listening_ports(unit.pids()) if unit else frozenset()
+
+    async def freeze(self, unit_id: UnitId) -> None:
+        await self._running(unit_id).freeze()
+
+    def thaw(self, unit_id: UnitId) -> None:
+        self._running(unit_id).thaw()
+
+    def signal(self, unit_id: UnitId, number: int) -> None:
+        check_signal(number)
+        self._running(unit_id).signal(number)
+
+    def _running(self, unit_id: UnitId) -> Unit:
+        unit = self._units.get(unit_id)
+        require_running(unit_id, unit.status if unit else None)
+        assert unit is not None
+        return unit
 
     async def exits(self, after: int) -> AsyncIterator[UnitExit]:
         if after >= self._next:

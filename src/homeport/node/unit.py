@@ -20,6 +20,7 @@ from functools import partial
 from typing import Any
 
 from homeport.core.clock import SystemClock
+from homeport.core.errors import Conflict, DriverUnavailable, Unsupported
 from homeport.core.service import Background
 from homeport.core.units import TIMEOUT_GRACE_S, LogLine, Outcome, UnitSpec, UnitState, UnitStatus
 from homeport.node import ending, processes
@@ -124,6 +125,9 @@ class Unit:
         self.open_output(pump)
         self._watch(self._former_monitor(), background, on_end)
         self._find_command()
+        if self.groups.freezer is not None:
+            with contextlib.suppress(OSError):  # it has ended
+                self.status = replace(self.status, frozen=self.groups.freezer.asked)
         if self.intent is not None:
             self.end(self.intent, self._grace_of(self.intent), tree)
 
@@ -193,6 +197,51 @@ class Unit:
             return self._monitor is not None and processes.parent(pid) == self._monitor_pid
         return bool(namespace == report["pid-namespace"])
 
+    # Standing still
+
+    async def freeze(self) -> None:
+        """Let none of its processes run; returns when they stand still. Raises `Conflict` while it is being ended, and
+        `Unsupported` or `DriverUnavailable` where it goes on running."""
+        if self.intent is not None:
+            raise Conflict(f"The unit {self.spec.id} is being ended.")
+        freezer = self.groups.freezer
+        if freezer is None:
+            raise Unsupported("The node may not write a freezer of control groups, so programs cannot be frozen.")
+        try:
+            freezer.ask(True)
+            self.status = replace(self.status, frozen=True)
+            if await freezer.settle(lambda: self.status.frozen):
+                return
+        except OSError as error:
+            self._wake()
+            raise self._freezer_failed(error) from error
+        if not self.status.frozen:
+            raise Conflict(f"The unit {self.spec.id} was thawed, or has ended, before it was frozen.")
+        self.thaw()
+        raise DriverUnavailable(f"The processes of the unit {self.spec.id} do not stand still.")
+
+    def thaw(self) -> None:
+        """Let its processes run again. Raises `DriverUnavailable`."""
+        if not self.status.frozen or self.groups.freezer is None:
+            return
+        try:
+            self.groups.freezer.ask(False)
+        except OSError as error:
+            raise self._freezer_failed(error) from error
+        self.status = replace(self.status, frozen=False)
+
+    def _freezer_failed(self, error: OSError) -> DriverUnavailable:
+        return DriverUnavailable(f"The freezer of the unit {self.spec.id} cannot be used now.", detail=str(error))
+
+    def signal(self, number: int) -> None:
+        """Send a signal to its command. Raises `Conflict` where that would not hear it."""
+        self._find_command()
+        if self.status.frozen:
+            raise Conflict(f"The unit {self.spec.id} is frozen.", hint="Thaw it first.")
+        if self._command is None:
+            raise Conflict(f"The unit {self.spec.id} has no process of its own yet.")
+        processes.signal_handle(self._command, number)
+
     # Ending
 
     def _command_ended(self) -> None:
@@ -201,6 +250,12 @@ class Unit:
         if self._command is not None:
             loop.remove_reader(self._command)
         self._timers.setdefault("report", loop.call_later(REPORT_WAIT_S, self.kill))
+        self._wake()  # killed while frozen: what reports it and what it left behind stand still
+
+    def _wake(self) -> None:
+        """Thaw a unit that shall hear of its end. Where that fails, the next kill tries again."""
+        with contextlib.suppress(DriverUnavailable):
+            self.thaw()
 
     def end(self, intent: Intent, grace_s: float, tree: dict[int, list[int]] | None = None) -> None:
         """Ask every process to end, kill after the grace. The first reason given stands, the shortest grace counts.
@@ -223,6 +278,7 @@ class Unit:
         pids = self.pids(tree)
         processes.send(pids, signal.SIGTERM)
         processes.send(pids, signal.SIGCONT)  # else one that is stopped would never hear of it
+        self._wake()
 
     def kill(self) -> None:
         """SIGKILL everything, again and again until it is over (the sandbox may have no init yet)."""
@@ -230,6 +286,7 @@ class Unit:
             return
         self._timers["kill"] = asyncio.get_running_loop().call_later(_KILL_PERIOD_S, self.kill)
         self._kills += 1
+        self._wake()
         self._find_command()
         if self._sandboxed and self._init is not None:
             processes.signal_handle(self._init, signal.SIGKILL)
@@ -251,7 +308,7 @@ class Unit:
             if handle is not None:
                 os.close(handle)
         self._monitor = self._init = self._command = None
-        self.status = replace(self.status, pid=None)
+        self.status = replace(self.status, pid=None, frozen=False)
         await on_end(self, outcome)
 
     async def _take_stock(self) -> Outcome:

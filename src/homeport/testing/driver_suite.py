@@ -11,7 +11,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from datetime import timedelta
 
-from homeport.core.errors import Conflict
+from homeport.core.errors import Conflict, HomeportError, Invalid, NotFound
 from homeport.core.ids import UnitId, new_id
 from homeport.core.units import Outcome, UnitExit, UnitKind, UnitSpec, UnitState
 from homeport.drivers.contract import Driver
@@ -23,6 +23,12 @@ SUCCEED = ("/bin/true",)
 EXIT_3 = ("/bin/sh", "-c", "exit 3")
 RUN = ("/bin/sleep", "600")
 STUBBORN = ("/bin/sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.05; done")
+TIDY = (
+    "/bin/sh",
+    "-c",
+    "trap 'echo asked; exit 7' TERM; trap 'echo heard' USR1; echo ready; while :; do sleep 0.05; done",
+)
+SHORT = ("/bin/sh", "-c", "sleep 1.5; exit 5")
 PRINT = ("/bin/sh", "-c", "for n in 1 2 3 4 5; do echo line $n; done")
 
 PROGRAMS: dict[tuple[str, ...], Behaviour] = {
@@ -30,6 +36,8 @@ PROGRAMS: dict[tuple[str, ...], Behaviour] = {
     EXIT_3: Behaviour(outcome=Outcome(exit_code=3)),
     RUN: Behaviour(),
     STUBBORN: Behaviour(lines=("ready",), obeys=False),
+    TIDY: Behaviour(lines=("ready",), ends=Outcome(exit_code=7), handles={10: "heard"}),
+    SHORT: Behaviour(outcome=Outcome(exit_code=5), after_s=1.5),
     PRINT: Behaviour(lines=tuple(f"line {n}" for n in range(1, 6)), outcome=Outcome(exit_code=0)),
 }
 
@@ -103,7 +111,7 @@ class DriverSuite:
     async def test_an_older_generation_is_refused(self, driver: Driver) -> None:
         spec = self.spec(RUN, generation=2)
         await driver.start(spec)
-        await _raises_conflict(driver.start(replace(spec, generation=1)))
+        await _raises(Conflict, driver.start(replace(spec, generation=1)))
 
     async def test_a_stopped_unit_ends_with_the_signal_and_says_that_it_was_stopped(self, driver: Driver) -> None:
         spec = self.spec(RUN)
@@ -178,12 +186,106 @@ class DriverSuite:
     async def test_a_unit_is_forgotten_only_after_its_end(self, driver: Driver) -> None:
         spec = self.spec(RUN)
         await driver.start(spec)
-        await _raises_conflict(driver.forget(spec.id))
+        await _raises(Conflict, driver.forget(spec.id))
         await driver.stop(spec.id, 0)
         await end_of(driver, spec.id)
         await driver.forget(spec.id)
         await driver.forget(spec.id)
         assert await driver.status(spec.id) is None and await driver.units() == []
+
+    async def test_a_frozen_unit_stands_still_until_it_is_thawed(self, driver: Driver) -> None:
+        frozen, other = self.spec(SHORT), self.spec(SHORT)
+        await driver.start(frozen)
+        await driver.freeze(frozen.id)
+        await driver.freeze(frozen.id)
+        await driver.start(other)
+        assert (await _outcome(driver, other.id)).exit_code == 5  # in which time the first would have ended, too
+        status = await driver.status(frozen.id)
+        assert status is not None and status.frozen and status.state is UnitState.RUNNING and status.pid is not None
+        assert [unit.frozen for unit in await driver.units()] == [True, False]
+        await driver.thaw(frozen.id)
+        await driver.thaw(frozen.id)
+        outcome = await _outcome(driver, frozen.id)
+        assert (outcome.exit_code, outcome.stopped) == (5, False)
+        assert [unit.frozen for unit in await driver.units()] == [False, False]
+
+    async def test_a_thawed_unit_may_be_frozen_again(self, driver: Driver) -> None:
+        spec = self.spec(RUN)
+        await driver.start(spec)
+        for _ in range(3):
+            await driver.freeze(spec.id)
+            await driver.thaw(spec.id)
+            assert [unit.frozen for unit in await driver.units()] == [False]
+
+    async def test_a_frozen_unit_that_is_stopped_hears_the_request(self, driver: Driver) -> None:
+        spec = self.spec(TIDY)
+        await driver.start(spec)
+        await eventually(lambda: _has_lines(driver, spec.id))
+        await driver.freeze(spec.id)
+        await driver.stop(spec.id, 20)
+        outcome = await _outcome(driver, spec.id)
+        assert (outcome.exit_code, outcome.signal, outcome.stopped) == (7, None, True)
+
+    async def test_a_frozen_unit_that_ignores_the_request_is_killed_after_the_grace(self, driver: Driver) -> None:
+        spec = self.spec(STUBBORN)
+        await driver.start(spec)
+        await eventually(lambda: _has_lines(driver, spec.id))
+        await driver.freeze(spec.id)
+        await driver.stop(spec.id, 0.2)
+        outcome = await _outcome(driver, spec.id)
+        assert outcome.stopped and outcome.signal == 9
+
+    async def test_the_timeout_of_a_frozen_unit_ends_it(self, driver: Driver) -> None:
+        spec = self.spec(RUN, timeout_s=1.0)
+        await driver.start(spec)
+        await driver.freeze(spec.id)
+        outcome = await _outcome(driver, spec.id)
+        assert outcome.timed_out and outcome.signal == 15
+
+    async def test_a_unit_that_is_being_ended_is_not_frozen(self, driver: Driver) -> None:
+        spec = self.spec(STUBBORN)
+        await driver.start(spec)
+        await eventually(lambda: _has_lines(driver, spec.id))
+        await driver.stop(spec.id, 1.0)
+        await _raises(Conflict, driver.freeze(spec.id))
+        assert (await _outcome(driver, spec.id)).signal == 9
+
+    async def test_a_signal_reaches_the_main_process(self, driver: Driver) -> None:
+        spec = self.spec(TIDY)
+        await driver.start(spec)
+        await eventually(lambda: _has_lines(driver, spec.id))
+        await driver.signal(spec.id, 10)
+        await eventually(lambda: _has_lines(driver, spec.id, 2))
+        assert [line.text for line in await driver.log(spec.id, 0, 10)] == ["ready", "heard"]
+        await driver.signal(spec.id, 9)
+        outcome = await _outcome(driver, spec.id)
+        assert (outcome.signal, outcome.stopped) == (9, False)
+
+    async def test_a_frozen_unit_is_not_signalled(self, driver: Driver) -> None:
+        spec = self.spec(RUN)
+        await driver.start(spec)
+        await driver.freeze(spec.id)
+        await _raises(Conflict, driver.signal(spec.id, 15))
+        await driver.thaw(spec.id)
+        await driver.signal(spec.id, 15)
+        assert (await _outcome(driver, spec.id)).signal == 15
+
+    async def test_only_a_unit_that_runs_is_frozen_thawed_and_signalled(self, driver: Driver) -> None:
+        unknown, ended = UnitId("unit-unknown"), self.spec(SUCCEED)
+        await driver.start(ended)
+        await end_of(driver, ended.id)
+        for unit, error in ((unknown, NotFound), (ended.id, Conflict)):
+            for call in (driver.freeze(unit), driver.thaw(unit), driver.signal(unit, 10)):
+                await _raises(error, call)
+
+    async def test_what_is_no_signal_for_units_is_refused(self, driver: Driver) -> None:
+        spec = self.spec(RUN)
+        await driver.start(spec)
+        for number in (0, -9, 65, 19):
+            await _raises(Invalid, driver.signal(spec.id, number))
+
+    async def test_what_freezes_is_told(self, driver: Driver) -> None:
+        assert (await driver.info())["freezer"] not in ("", "none")
 
     async def test_an_unknown_unit_is_nothing_to_stop_and_listens_nowhere(self, driver: Driver) -> None:
         unknown = UnitId("unit-unknown")
@@ -193,13 +295,19 @@ class DriverSuite:
         assert await driver.listening(unknown) == frozenset()
 
 
-async def _has_lines(driver: Driver, unit: UnitId) -> bool:
-    return bool(await driver.log(unit, 0, 1))
+async def _outcome(driver: Driver, unit: UnitId) -> Outcome:
+    outcome = (await end_of(driver, unit)).status.outcome
+    assert outcome is not None
+    return outcome
 
 
-async def _raises_conflict(work: Awaitable[object]) -> None:
+async def _has_lines(driver: Driver, unit: UnitId, count: int = 1) -> bool:
+    return len(await driver.log(unit, 0, count)) == count
+
+
+async def _raises(error: type[HomeportError], work: Awaitable[object]) -> None:
     try:
         await work
-    except Conflict:
+    except error:
         return
-    raise AssertionError("Conflict was not raised")
+    raise AssertionError(f"{error.__name__} was not raised")

@@ -5,7 +5,8 @@ runs until the test calls `finish`, or somebody stops it, or its own timeout pas
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import signal
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,14 +14,28 @@ from typing import Any
 from homeport.core.clock import Clock, SystemClock
 from homeport.core.errors import Conflict, DriverUnavailable
 from homeport.core.ids import UnitId
-from homeport.core.units import TIMEOUT_GRACE_S, LogLine, Outcome, UnitExit, UnitSpec, UnitState, UnitStatus
+from homeport.core.units import (
+    TIMEOUT_GRACE_S,
+    LogLine,
+    Outcome,
+    UnitExit,
+    UnitSpec,
+    UnitState,
+    UnitStatus,
+    check_signal,
+    require_running,
+    signal_name,
+)
+
+_HARMLESS = (signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH)  # no program ends by them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Behaviour:
     """What a unit does. start_s: so many seconds it takes to become a process. outcome: it ends so, at once or
     `after_s` seconds later; None: it runs until it is ended. ports: where it listens from the start. lines: what it
-    prints at once. obeys: it ends on SIGTERM."""
+    prints at once. obeys: it ends on SIGTERM and other signals that end programs. ends: how it ends when it is asked
+    to; None: by the signal. handles: what it prints at which signal, and goes on."""
 
     start_s: float = 0.0
     outcome: Outcome | None = None
@@ -28,6 +43,8 @@ class Behaviour:
     ports: frozenset[int] = frozenset()
     lines: tuple[str, ...] = ()
     obeys: bool = True
+    ends: Outcome | None = None
+    handles: Mapping[int, str] = field(default_factory=dict)
 
 
 def listens(spec: UnitSpec) -> Behaviour:
@@ -43,6 +60,8 @@ class _Unit:
     ports: frozenset[int]
     log: list[LogLine] = field(default_factory=list)
     timers: list[asyncio.TimerHandle] = field(default_factory=list)
+    own_end: asyncio.TimerHandle | None = None
+    left_s: float = 0.0  # until its own end, while it is frozen
     intent: Outcome = field(default_factory=Outcome)
     began: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -90,11 +109,11 @@ class ScriptedDriver:
         found = self._units.get(unit)
         if found is None or not found.status.state.alive:
             return
-        for timer in found.timers:
+        for timer in [*found.timers, *([found.own_end] if found.own_end else [])]:
             timer.cancel()
         found.began.set()
-        state = UnitState.LOST if outcome.lost else UnitState.EXITED
-        found.status = replace(found.status, state=state, pid=None, ended_at=self._clock.now(), outcome=outcome)
+        state, now = UnitState.LOST if outcome.lost else UnitState.EXITED, self._clock.now()
+        found.status = replace(found.status, state=state, pid=None, ended_at=now, outcome=outcome, frozen=False)
         self._seq += 1
         self._ends.append(UnitExit(seq=self._seq, status=found.status))
         self._tell()
@@ -136,6 +155,40 @@ class ScriptedDriver:
         self._check()
         if found := self._units.get(unit):
             self._end(found, Outcome(stopped=True), grace_s)
+
+    async def freeze(self, unit: UnitId) -> None:
+        found = self._running(unit)
+        if found.intent != Outcome():
+            raise Conflict(f"The unit {unit} is being ended.")
+        if not found.status.frozen and found.own_end is not None:
+            found.left_s = max(found.own_end.when() - asyncio.get_running_loop().time(), 0.0)
+            found.own_end.cancel()
+        found.status = replace(found.status, frozen=True)
+
+    async def thaw(self, unit: UnitId) -> None:
+        self._thaw(self._running(unit))
+
+    async def signal(self, unit: UnitId, number: int) -> None:
+        check_signal(number)
+        found = self._running(unit)
+        if found.status.frozen:
+            raise Conflict(f"The unit {unit} is frozen.")
+        if text := found.behaviour.handles.get(number):
+            self.write(unit, text)
+        elif number == signal.SIGKILL or (found.behaviour.obeys and number not in _HARMLESS):
+            self.finish(unit, Outcome(signal=number, reason=f"signal {number} ({signal_name(number)})"))
+
+    def _running(self, unit: UnitId) -> _Unit:
+        self._check()
+        found = self._units.get(unit)
+        require_running(unit, found.status if found else None)
+        assert found is not None
+        return found
+
+    def _thaw(self, unit: _Unit) -> None:
+        if unit.status.frozen and unit.behaviour.outcome is not None:
+            unit.own_end = self._end_later(unit, unit.left_s, unit.behaviour.outcome)
+        unit.status = replace(unit.status, frozen=False)
 
     async def status(self, unit: UnitId) -> UnitStatus | None:
         self._check()
@@ -182,7 +235,7 @@ class ScriptedDriver:
 
     async def info(self) -> dict[str, Any]:
         self._check()
-        return {"sandbox": "none: nothing is a process"}
+        return {"sandbox": "none: nothing is a process", "freezer": "scripted"}
 
     async def close(self) -> None:
         """Nothing to release."""
@@ -203,10 +256,13 @@ class ScriptedDriver:
         for line in behaviour.lines:
             self.write(unit.spec.id, line)
         if behaviour.outcome is not None:
-            unit.timers.append(loop.call_later(behaviour.after_s, self.finish, unit.spec.id, behaviour.outcome))
+            unit.own_end = self._end_later(unit, behaviour.after_s, behaviour.outcome)
         if unit.spec.timeout_s is not None:
             late, grace_s = Outcome(timed_out=True), min(unit.spec.stop_grace_s, TIMEOUT_GRACE_S)
             unit.timers.append(loop.call_later(unit.spec.timeout_s, self._end, unit, late, grace_s))
+
+    def _end_later(self, unit: _Unit, after_s: float, outcome: Outcome) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(after_s, self.finish, unit.spec.id, outcome)
 
     def _end(self, unit: _Unit, intent: Outcome, grace_s: float) -> None:
         """SIGTERM now, SIGKILL after the grace, as the node does."""
@@ -214,8 +270,12 @@ class ScriptedDriver:
             return
         if unit.intent == Outcome():
             unit.intent = intent
+        self._thaw(unit)
         if unit.behaviour.obeys:
-            self.finish(unit.spec.id, replace(unit.intent, signal=15, reason="signal 15 (SIGTERM)"))
+            own = unit.behaviour.ends
+            code, number = (own.exit_code, own.signal) if own else (None, 15)
+            reason = f"exit code {code}" if own else "signal 15 (SIGTERM)"
+            self.finish(unit.spec.id, replace(unit.intent, exit_code=code, signal=number, reason=reason))
         else:
             killed = replace(unit.intent, signal=9, reason="signal 9 (SIGKILL)")
             unit.timers.append(asyncio.get_running_loop().call_later(grace_s, self.finish, unit.spec.id, killed))

@@ -62,6 +62,7 @@ class Facts:
 
     id: str
     phase: Phase
+    paused: bool
     pid: int | None
     address: str | None
     exit_code: int
@@ -114,6 +115,7 @@ def creation(spec: UnitSpec, owner: Owner, accepted: datetime, gateway: str | No
         "Env": [f"{name}={value}" for name, value in spec.env.items()],
         "Labels": _labels(spec, owner, accepted),
         "HostConfig": host,
+        "Healthcheck": {"Test": ["NONE"]},  # whether it serves is seen from outside; checks would run in frozen ones
         "AttachStdin": False,
         "OpenStdin": False,
         "Tty": False,
@@ -136,6 +138,7 @@ def facts(inspected: Mapping[str, Any]) -> Facts:
     addresses = [found.get("IPAddress") for found in networks.values() if found.get("IPAddress")]
     return Facts(
         id=inspected["Id"],
+        paused=alive and bool(state.get("Paused")),
         phase=Phase.ALIVE if alive else Phase.OVER if over else Phase.CREATED,
         pid=(state.get("Pid") or None) if alive else None,
         address=addresses[0] if alive and addresses else None,

@@ -21,7 +21,15 @@ from typing import Any, ParamSpec, TypeVar
 
 from homeport.core.errors import Conflict, DriverUnavailable
 from homeport.core.ids import UnitId
-from homeport.core.units import LogLine, UnitExit, UnitSpec, UnitState, UnitStatus
+from homeport.core.units import (
+    LogLine,
+    UnitExit,
+    UnitSpec,
+    UnitState,
+    UnitStatus,
+    check_signal,
+    require_running,
+)
 from homeport.drivers.docker import containers, inside
 from homeport.drivers.docker.containers import Owner
 from homeport.drivers.docker.engine import Engine, EngineError
@@ -118,6 +126,24 @@ class DockerDriver:
         if found := lives.units.get(unit):
             await lives.end(found, Intent(stopped=True), max(grace_s, 0.0))
 
+    async def freeze(self, unit: UnitId) -> None:
+        async with self._lives().turn(unit):
+            found = self._running(unit)
+            await self._lives().freezing.freeze(found)
+
+    async def thaw(self, unit: UnitId) -> None:
+        await self._lives().freezing.thaw(self._running(unit))
+
+    async def signal(self, unit: UnitId, number: int) -> None:
+        check_signal(number)
+        await self._lives().signal(self._running(unit), number)
+
+    def _running(self, unit: UnitId) -> Unit:
+        found = self._lives().units.get(unit)
+        require_running(unit, found.status if found else None)
+        assert found is not None
+        return found
+
     async def status(self, unit: UnitId) -> UnitStatus | None:
         lives = self._lives()
         found = lives.units.get(unit)
@@ -171,6 +197,7 @@ class DockerDriver:
             "user_namespace": "name=userns" in options or "rootless" in options,
             "memory_limit": f"cgroup v{info.get('CgroupVersion', '1')}",
             "process_limit": f"cgroup v{info.get('CgroupVersion', '1')}",
+            "freezer": self._lives().freezing.method,
             "storage": info.get("Driver"),
             "network": "one for each workspace",
         }

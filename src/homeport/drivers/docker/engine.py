@@ -108,6 +108,14 @@ class Engine:
         """Signal its first process. EngineError 404 or 409 where there is none."""
         await self._json("POST", f"/containers/{container}/kill", params={"signal": signal})
 
+    async def pause(self, container: str) -> None:
+        """Freeze its processes. EngineError 409 where it is paused or does not run."""
+        await self._json("POST", f"/containers/{container}/pause")
+
+    async def unpause(self, container: str) -> None:
+        """EngineError where it is not paused."""
+        await self._json("POST", f"/containers/{container}/unpause")
+
     async def inspect(self, container: str) -> Json | None:
         """All that the engine knows of it, or None where there is no such container."""
         try:

@@ -5,6 +5,7 @@ kernel, since Homeport may run in a container itself and see other pids than the
 """
 
 import contextlib
+import os
 import signal
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -41,6 +42,20 @@ def ask_to_end(first: int) -> None:
     command = processes.children_of(first)
     with contextlib.suppress(PermissionError):  # another user's engine: the command alone is asked, then
         processes.send((pid for pid in processes.descendants(first) if pid not in command), signal.SIGTERM)
+
+
+def signal_command(first: int, number: int) -> bool:
+    """Signal the command, which is the first's child; False where that is another user's, or not there."""
+    handle = next((found for pid in processes.children_of(first) if (found := processes.open_pidfd(pid))), None)
+    if handle is None:
+        return False
+    try:
+        signal.pidfd_send_signal(handle, number)
+    except (PermissionError, ProcessLookupError):
+        return False
+    finally:
+        os.close(handle)
+    return True
 
 
 def _address(text: str) -> IPv4Address | IPv6Address:

@@ -23,6 +23,7 @@ from homeport.core.units import TIMEOUT_GRACE_S, Outcome, UnitSpec, UnitState
 from homeport.drivers.docker import containers, inside
 from homeport.drivers.docker.containers import Facts, Owner, Phase
 from homeport.drivers.docker.engine import Engine, EngineError, Json
+from homeport.drivers.docker.freezing import Freezing
 from homeport.drivers.docker.ledger import Ledger
 from homeport.drivers.docker.networks import Networks
 from homeport.drivers.docker.unit import Unit, gone, not_started, outcome_of
@@ -49,6 +50,7 @@ class Lives:
         self._networks = networks
         self._ledger = ledger
         self._turns: WeakValueDictionary[UnitId, asyncio.Lock] = WeakValueDictionary()
+        self.freezing = Freezing(engine, self.visible_pid)
         self._looking = asyncio.Semaphore(LOOKS_AT_ONCE)
         self._background = Background()
         self.units: dict[UnitId, Unit] = {}
@@ -145,6 +147,7 @@ class Lives:
     def _alive(self, unit: Unit, facts: Facts) -> None:
         unit.container = facts.id
         unit.runs(facts)
+        self.freezing.look(unit)
         if unit.intent is not None:
             self.spawn("end", unit, self.ask(unit))
         elif unit.spec.timeout_s is not None:
@@ -207,6 +210,7 @@ class Lives:
 
     async def ask(self, unit: Unit) -> None:
         unit.after("kill", unit.grace_s, lambda: self.spawn("kill", unit, self._kill(unit)))
+        await self.freezing.thaw(unit)
         pid = self.visible_pid(unit)
         with contextlib.suppress(EngineError):  # it has ended; the event comes
             await self._engine.kill(unit.container, "SIGTERM")
@@ -218,8 +222,21 @@ class Lives:
         if not unit.lives:
             return
         unit.after("kill", KILL_AGAIN_S, lambda: self.spawn("kill", unit, self._kill(unit)))
+        await self.freezing.thaw(unit)
         with contextlib.suppress(EngineError):
             await self._engine.kill(unit.container, "SIGKILL")
+
+    async def signal(self, unit: Unit, number: int) -> None:
+        """To the command: past the engine where this machine sees it, else through the init, which passes it on."""
+        if unit.status.frozen:
+            raise Conflict(f"The unit {unit.spec.id} is frozen.", hint="Thaw it first.")
+        pid = self.visible_pid(unit)
+        if pid and inside.signal_command(pid, number):
+            return
+        try:
+            await self._engine.kill(unit.container, str(number))
+        except EngineError as error:
+            raise Conflict(f"The engine does not signal the container: {error.message}") from error
 
     def visible_pid(self, unit: Unit) -> int | None:
         """The container's first process, if this machine sees it as the engine does."""

@@ -24,6 +24,7 @@ class Unit:
         self.status = UnitStatus(id=spec.id, kind=spec.kind, state=UnitState.STARTING, labels=spec.labels)
         self.intent: Intent | None = None
         self.grace_s = spec.stop_grace_s
+        self.paused = False  # as the engine sees it, which knows nothing of what was frozen past it
         self.folder = folder
         self.copy = Copy(folder, spec.log_limit_bytes)
         self.copied = False  # the whole output, the unit having ended
@@ -35,6 +36,7 @@ class Unit:
 
     def runs(self, facts: Facts) -> None:
         """It was seen alive."""
+        self.paused = facts.paused
         started = self.status.started_at or facts.started_at or self.accepted
         self.status = replace(
             self.status, state=UnitState.RUNNING, pid=facts.pid, address=facts.address, started_at=started
@@ -46,7 +48,14 @@ class Unit:
         state = UnitState.LOST if outcome.lost else UnitState.EXITED
         started = self.status.started_at or self.accepted
         return replace(
-            self.status, state=state, pid=None, address=None, started_at=started, ended_at=at, outcome=outcome
+            self.status,
+            state=state,
+            pid=None,
+            address=None,
+            frozen=False,
+            started_at=started,
+            ended_at=at,
+            outcome=outcome,
         )
 
     def after(self, name: str, delay_s: float, act: Callable[[], object]) -> None:

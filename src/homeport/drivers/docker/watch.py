@@ -106,7 +106,7 @@ class Watch:
         action = event.get("Action") or event.get("status")
         if action == "oom":
             self._lives.spawn("oom", unit, self._lives.end(unit, Intent(out_of_memory=True), 0))
-        elif action in ("die", "died", "destroy", "remove"):
+        elif action in ("die", "died", "destroy", "remove", "pause", "unpause"):
             self._lives.spawn("end", unit, self._lives.look(unit))
 
     async def _compare_now_and_then(self) -> None:

@@ -161,6 +161,15 @@ class _DriverOf:
     async def stop(self, unit: UnitId, grace_s: float) -> None:
         await self._call(self._node.stop, unit, grace_s)
 
+    async def freeze(self, unit: UnitId) -> None:
+        await self._call(self._node.freeze, unit)
+
+    async def thaw(self, unit: UnitId) -> None:
+        await self._call(self._node.thaw, unit)
+
+    async def signal(self, unit: UnitId, number: int) -> None:
+        await self._call(self._node.signal, unit, number)
+
     async def status(self, unit: UnitId) -> UnitStatus | None:
         return await self._call(self._node.status, unit)
 
