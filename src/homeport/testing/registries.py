@@ -139,3 +139,17 @@ def _answers(host: str) -> bool:
 def _client(engine: EngineProcess) -> httpx.Client:
     transport = httpx.HTTPTransport(uds=engine.url.removeprefix("unix://"))
     return httpx.Client(transport=transport, base_url="http://engine", timeout=_CALL_S)
+
+
+def is_podman(engine: EngineProcess) -> bool:
+    with _client(engine) as client:
+        return "podman" in client.get("/version").text.lower()
+
+
+def inspected(engine: EngineProcess) -> str:
+    """All that the engine says of its containers and images."""
+    with _client(engine) as client:
+        said = [client.get(path).text for path in ("/containers/json?all=1", "/images/json?all=1")]
+        for kind, listed in zip(("containers", "images"), said[:2], strict=True):
+            said += [client.get(f"/{kind}/{one['Id']}/json").text for one in json.loads(listed)]
+    return "\n".join(said)

@@ -78,12 +78,15 @@ class System:
         self.api.close()
         self.gateway.close()
 
-    def command(self, *words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    def command(
+        self, *words: str, cwd: Path | None = None, stdin: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run `homeport WORDS` against this installation."""
         return subprocess.run(
             [*_COMMAND, *words],
             env=self._environment(),
             cwd=cwd,
+            input=stdin,
             capture_output=True,
             text=True,
             timeout=BOUND_S,

@@ -1,0 +1,194 @@
+"""Images of a private registry, a real one, by every way that a login comes in; and what failed pulls are told as."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from homeport.testing.engines import EngineProcess, engine_obstacle, running_engine
+from homeport.testing.registries import (
+    PASSWORD,
+    USER,
+    Registry,
+    auth_of,
+    inspected,
+    is_podman,
+    refusing_registry,
+    registry_obstacle,
+    remove_image,
+    running_registry,
+)
+from homeport.testing.system import System, eventually
+
+LOCAL = "docker.io/library/homeport-private"
+WRONG = "hush-wrong-8c41"
+SECRETS = (PASSWORD, auth_of(PASSWORD), WRONG, auth_of(WRONG))
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[EngineProcess]:
+    if cause := engine_obstacle() or registry_obstacle():
+        pytest.skip(cause)
+    with running_engine() as running:
+        if is_podman(running):
+            pytest.skip("Podman asks for TLS on loopback, too, unless its registries.conf says otherwise")
+        running.make_image(f"{LOCAL}:1", config=('CMD ["/bin/echo", "this is 1"]',))
+        running.vary_image(f"{LOCAL}:2", f"{LOCAL}:1", config=('CMD ["/bin/echo", "this is 2"]',))
+        yield running
+
+
+@pytest.fixture(scope="module")
+def registry() -> Iterator[Registry]:
+    if cause := registry_obstacle():
+        pytest.skip(cause)
+    with running_registry() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def digest(engine: EngineProcess, registry: Registry) -> str:
+    """Of `tool:1`, as the registry knows it; the engine has it by its local name only."""
+    return registry.push(engine, f"{LOCAL}:1", "team/tool:1")
+
+
+@pytest.fixture(scope="module")
+def harbour(engine: EngineProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    running = System(tmp_path_factory.mktemp("harbour") / "data")
+    running.data.root.mkdir()
+    running.data.config.write_text(f'[regions.docks]\ndriver = "docker"\nengine = "{engine.url}"\n')
+    running.up()
+    yield running
+    running.down()
+    assert engine.names("containers/json") == []
+
+
+@pytest.fixture
+def image(engine: EngineProcess, registry: Registry, digest: str) -> Iterator[str]:
+    """A name in the registry that the engine has nothing of."""
+    reference = f"{registry.host}/team/tool:1"
+    yield reference
+    remove_image(engine, reference)
+
+
+def deploy(system: System, image: str, name: str = "tool", **runtime: Any) -> dict[str, Any]:
+    body = {"metadata": {"name": name}, "spec": {"runtime": {"image": image, "memory": 64, **runtime}}}
+    answer = system.api.put(f"/jobs/{name}", json=body)
+    if answer.status_code == 404:
+        answer = system.api.post("/jobs", json=body)
+    assert answer.status_code == 200, answer.text
+    return system.settled("jobs", name)
+
+
+def printed(system: System, name: str = "tool") -> str:
+    """By one task."""
+    execution = system.execute(name, [{}])
+    assert execution["status"] == "succeeded", execution
+    lines = system.logs("jobs", name, execution=execution["metadata"]["id"])
+    return "\n".join(line["text"] for line in lines)
+
+
+def told(made: dict[str, Any]) -> str:
+    """By its last event."""
+    return str(made["events"][-1]["message"])
+
+
+def test_without_a_login_the_event_says_that_one_is_needed_and_how_to_give_it(harbour: System, image: str) -> None:
+    made = deploy(harbour, image)
+    assert made["status"] == "FAILED"
+    host = image.partition("/")[0]
+    login = f"homeport registry login {host} -u USER"
+    for part in (f"{host} asks for a login", "none was given", login, "dockerConfig"):
+        assert part in told(made), told(made)
+
+
+def test_a_wrong_password_is_told_with_where_it_came_from(harbour: System, image: str, registry: Registry) -> None:
+    made = deploy(harbour, image, dockerConfig=registry.config(WRONG))
+    assert made["status"] == "FAILED"
+    assert f"{registry.host} refuses the login from runtime.dockerConfig" in told(made)
+
+
+def test_the_orders_login_pulls_and_is_kept_when_its_mask_comes_back(
+    harbour: System, engine: EngineProcess, image: str, registry: Registry
+) -> None:
+    made = deploy(harbour, image, dockerConfig=registry.config())
+    assert made["status"] == "DEPLOYED", made["events"]
+    assert printed(harbour) == "this is 1"
+    assert made["spec"]["runtime"]["dockerConfig"] == "********"
+    remove_image(engine, image)
+    assert harbour.api.put("/jobs/tool", json=made).status_code == 200
+    assert harbour.settled("jobs", "tool")["status"] == "DEPLOYED"
+    assert printed(harbour) == "this is 1"
+
+
+def test_a_stored_login_pulls_until_it_is_deleted_and_yields_to_the_orders(
+    harbour: System, engine: EngineProcess, image: str, registry: Registry
+) -> None:
+    login = ("registry", "login", registry.host, "-u", USER, "--password-stdin")
+    assert harbour.command(*login, stdin=f"{PASSWORD}\n").returncode == 0
+    listed = harbour.command("registry", "list")
+    assert registry.host in listed.stdout and USER in listed.stdout
+    made = deploy(harbour, image)
+    assert made["status"] == "DEPLOYED" and printed(harbour) == "this is 1", made["events"]
+    remove_image(engine, image)
+    assert deploy(harbour, image, dockerConfig=registry.config(WRONG))["status"] == "FAILED"
+    assert harbour.command(*login, stdin=f"{WRONG}\n").returncode == 0
+    refused = deploy(harbour, image)
+    assert refused["status"] == "FAILED" and "refuses the login from the workspace's stored logins" in told(refused)
+    assert harbour.command("registry", "logout", registry.host).returncode == 0
+    assert "asks for a login" in told(deploy(harbour, image))
+
+
+def test_a_digest_runs_what_it_named_after_its_tag_has_moved_and_the_engine_forgot_it(
+    harbour: System, engine: EngineProcess, registry: Registry
+) -> None:
+    first = registry.push(engine, f"{LOCAL}:1", "team/moving:now")
+    registry.push(engine, f"{LOCAL}:2", "team/moving:now")
+    tag, pinned = f"{registry.host}/team/moving:now", f"{registry.host}/team/moving@{first}"
+    config = registry.config()
+    try:
+        assert deploy(harbour, tag, dockerConfig=config)["status"] == "DEPLOYED" and printed(harbour) == "this is 2"
+        remove_image(engine, tag)
+        assert deploy(harbour, pinned, dockerConfig=config)["status"] == "DEPLOYED" and printed(harbour) == "this is 1"
+    finally:
+        for reference in (tag, pinned):
+            remove_image(engine, reference)
+
+
+def test_what_a_registry_lacks_refuses_or_limits_is_told(harbour: System, registry: Registry) -> None:
+    missing = deploy(harbour, f"{registry.host}/team/tool:none", dockerConfig=registry.config())
+    assert f"{registry.host} has no such image or tag" in told(missing)
+    with refusing_registry(429, "You have reached your pull rate limit.") as host:
+        limited = told(deploy(harbour, f"{host}/team/tool:1"))
+    assert f"{host} limits how often" in limited and "asked without a login" in limited
+    away = deploy(harbour, "127.0.0.1:1/team/tool:1")
+    assert "127.0.0.1:1 does not answer the engine" in told(away)
+    unknown = told(deploy(harbour, "registry.invalid/team/tool:1"))
+    assert "knows no registry registry.invalid" in unknown or "registry.invalid does not answer" in unknown  # no DNS
+
+
+def test_no_login_is_left_in_any_file_answer_log_or_container(
+    harbour: System, engine: EngineProcess, image: str, registry: Registry
+) -> None:
+    assert deploy(harbour, image, dockerConfig=registry.config())["status"] == "DEPLOYED"
+    harbour.api.put(f"/homeport/registries/{registry.host}", json={"username": USER, "password": PASSWORD})
+    started = harbour.api.post("/jobs/tool/executions", json={"tasks": [{}]}).json()["executionId"]
+    harbour.ended("tool", started)
+    paths = ("/jobs/tool", "/jobs", "/jobs/tool/revisions", "/homeport/explain/jobs/tool", "/homeport/registries")
+    answers = {path: harbour.api.get(path).text for path in paths}
+    for words in (("get", "job", "tool", "-o", "json"), ("logs", "job", "tool"), ("registry", "list", "-o", "json")):
+        done = harbour.command(*words)
+        answers[" ".join(words)] = done.stdout + done.stderr
+    found = {**{name: text.encode() for name, text in answers.items()}, **files(harbour.data.root)}
+    found["containers and images"] = inspected(engine).encode()
+    if engine.own:
+        found["the engine's log"] = (engine.folder / "log").read_bytes()
+    assert [name for name, text in found.items() if any(secret.encode() in text for secret in SECRETS)] == []
+    assert registry.host.encode() in found["containers and images"]  # so a login would have been found there
+    assert harbour.api.delete(f"/homeport/registries/{registry.host}").status_code == 200
+    harbour.remove("jobs", "tool")
+    eventually(lambda: engine.names() == [], "no container is left")
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
