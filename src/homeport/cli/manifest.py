@@ -27,13 +27,15 @@ _NOT_SENT = "BL_API_KEY"  # as with the public command line: a person's key is n
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flags:
-    """What the command's words say. `secrets` are variables, too, that nobody is shown again."""
+    """What the command's words say. `secrets` are variables, too, that nobody is shown again; `docker_config` is the
+    text of Docker's config.json."""
 
     name: str | None = None
     kind: str | None = None
     policies: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    docker_config: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +50,11 @@ class Order:
     @property
     def name(self) -> str:
         return str(self.resource["metadata"]["name"])
+
+    @property
+    def image(self) -> str:
+        """What is run instead of the folder; empty for none."""
+        return str(self.resource["spec"]["runtime"].get("image") or "")
 
 
 def read_order(folder: Path, flags: Flags) -> Order:
@@ -96,6 +103,8 @@ def _runtime(written: Mapping[str, Any], flags: Flags, warnings: list[str]) -> d
         runtime["timeout"] = _seconds(runtime["timeout"])
     if written.get("image"):
         runtime["image"] = written["image"]
+    if flags.docker_config:
+        runtime["dockerConfig"] = flags.docker_config
     runtime["envs"] = _envs(written.get("env") or {}, flags, warnings)
     return runtime
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from homeport.core.errors import Invalid
+from homeport.core.logins import parse_docker_config
 
 _REFERENCE = re.compile(r"\$\{(?:secrets\.)?([A-Za-z_]\w*)(?::([^}\n]*))?\}|\$(?:secrets\.)?([A-Za-z_]\w*)")
 _LINE = re.compile(r"(?:export\s+)?([A-Za-z_][\w.-]*)\s*=\s*(.*)")
@@ -105,6 +106,13 @@ def read_files(paths: Sequence[Path], option: str = "--env-file") -> dict[str, s
                 raise Invalid(f"{option} {path}, line {number}", "must be NAME=VALUE, a comment or empty")
             variables[found[1]] = _value(found[2], f"{option} {path}, line {number}")
     return variables
+
+
+def read_docker_config(path: Path, option: str) -> str:
+    """The text of a file with logins of registries. Raises `Invalid`, which repeats none."""
+    text = _text(path, option)
+    parse_docker_config(text, f"{option} {path}", source=str(path))
+    return text
 
 
 def _names(line: str) -> list[str]:

@@ -68,3 +68,34 @@ def test_a_packed_env_file_is_a_warning(cli: Cli, folder: Path) -> None:
     (folder / ".blaxelignore").write_text(".venv\n")
     done = cli("deploy", "-d", str(folder), "--dryrun")
     assert ".env is packed" in done.err
+
+
+def test_logins_of_registries_are_sent_with_the_order_and_shown_to_nobody(cli: Cli, folder: Path) -> None:
+    config = folder.parent / "config.json"
+    config.write_text('{"auths": {"r.io": {"username": "ada", "password": "hush-login"}}}')
+    words = ["deploy", "-d", str(folder), "--docker-config", str(config)]
+    shown = cli(*words, "--dryrun")
+    assert shown.code == 0 and "dockerConfig: '********'" in shown.out and "hush" not in shown.out + shown.err
+    assert cli(*words, "--no-wait").code == 0
+    kept = cli("get", "agent", "hello", "-o", "json").out
+    assert json.loads(kept)["spec"]["runtime"]["dockerConfig"] == "********" and "hush" not in kept
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"), [("hush", "must be JSON"), ('{"auths": {"r.io": {}}, "credsStore": "desktop"}', "credsStore")]
+)
+def test_a_file_without_usable_logins_is_refused_before_anything_is_sent(
+    cli: Cli, folder: Path, text: str, rule: str
+) -> None:
+    config = folder.parent / "config.json"
+    config.write_text(text)
+    done = cli("deploy", "-d", str(folder), "--docker-config", str(config))
+    assert done.code == 2 and "--docker-config" in done.err and rule in done.err and "hush" not in done.err
+    assert cli("get", "agent", "hello").code == 1
+
+
+def test_a_folder_whose_manifest_names_an_image_is_not_uploaded(cli: Cli, folder: Path) -> None:
+    (folder / "blaxel.toml").write_text('image = "r.io/team/tool:1"\n')
+    shown = json.loads(cli("deploy", "-d", str(folder), "--dryrun", "-o", "json").out)
+    assert shown["archive"] is None and shown["resource"]["spec"]["runtime"]["image"] == "r.io/team/tool:1"
+    assert "container engine" in cli("deploy", "-d", str(folder)).err

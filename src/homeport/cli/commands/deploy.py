@@ -38,6 +38,10 @@ def deploy(
         list[Path] | None,
         typer.Option(metavar="FILE", help="Variables that nobody is shown again, such as .env; repeatable."),
     ] = None,
+    docker_config: Annotated[
+        Path | None,
+        typer.Option("--docker-config", metavar="FILE", help="Logins of registries, as Docker's config.json has them."),
+    ] = None,
     repository: Annotated[
         str | None,
         typer.Option(metavar="URL[#REF]", help="A git repository instead of a folder; its newest commit, or REF's."),
@@ -65,7 +69,7 @@ def deploy(
     """
     from homeport.cli.manifest import Flags, read_order, read_repository_order
     from homeport.cli.options import connect
-    from homeport.cli.variables import read_files, read_words
+    from homeport.cli.variables import read_docker_config, read_files, read_words
 
     flags = Flags(
         name=name,
@@ -73,11 +77,13 @@ def deploy(
         policies=tuple(policy or ()),
         variables=read_words(environment or [], "--env"),
         secrets=read_files(env_file or []),
+        docker_config=read_docker_config(docker_config, "--docker-config") if docker_config else "",
     )
     order = read_repository_order(repository, secret, flags) if repository else read_order(directory, flags)
     for text in order.warnings:
         warn(text)
-    with nullcontext() if repository else closing(_packed(directory, hinted=not env_file)) as archive:
+    packed = not repository and not order.image
+    with closing(_packed(directory, hinted=not env_file)) if packed else nullcontext() as archive:
         if dry_run:
             _show(order, archive, output)
             return
@@ -158,9 +164,11 @@ def _celebrate(client: "Homeport", kind: Kind, name: str, status: str) -> None:
 
 def _show(order: "Order", archive: "Archive | None", output: Output) -> None:
     """What would be sent; values of secrets are masked."""
-    envs = order.resource["spec"]["runtime"]["envs"]
-    shown = [{**env, "value": _MASK} if env.get("secret") else env for env in envs]
-    spec = {**order.resource["spec"], "runtime": {**order.resource["spec"]["runtime"], "envs": shown}}
+    runtime = order.resource["spec"]["runtime"]
+    shown = {**runtime, "envs": [{**env, "value": _MASK} if env.get("secret") else env for env in runtime["envs"]]}
+    if runtime.get("dockerConfig"):
+        shown["dockerConfig"] = _MASK
+    spec = {**order.resource["spec"], "runtime": shown}
     resource = {**order.resource, "spec": spec}
     if output is not Output.TEXT:
         emit({"kind": order.kind.value, "resource": resource, "archive": _described(archive)}, output)
