@@ -10,6 +10,7 @@ import pytest
 from homeport.core.errors import DriverUnavailable
 from homeport.core.ids import UnitId
 from homeport.core.units import Outcome, UnitSpec, UnitState
+from homeport.drivers.docker import inside, usage
 from homeport.drivers.docker.address import EngineAddress
 from homeport.drivers.docker.containers import Owner
 from homeport.drivers.docker.driver import DockerDriver
@@ -19,6 +20,7 @@ from homeport.testing.driver_suite import RUN, end_of, eventually, unit_spec
 from homeport.testing.engines import EngineProcess, engine_obstacle, running_engine
 
 IMAGE = "docker.io/library/homeport-faults:1"
+WITH_VOLUME = "docker.io/library/homeport-faults:volume"
 OWNER = Owner(installation="faults", region="docker")
 
 
@@ -27,7 +29,8 @@ def engine() -> Iterator[EngineProcess]:
     if cause := engine_obstacle():
         pytest.skip(cause)
     with running_engine() as running:
-        running.make_image(IMAGE)
+        running.make_image(IMAGE, config=('CMD ["/bin/sh"]',))
+        running.vary_image(WITH_VOLUME, IMAGE, config=("VOLUME /data",))
         yield running
 
 
@@ -62,12 +65,82 @@ async def outcome_of(driver: DockerDriver, unit: UnitId) -> Outcome:
     return outcome
 
 
+async def prints(driver: DockerDriver, unit: UnitId, text: str) -> None:
+    async def printed() -> bool:
+        return text in [line.text for line in await driver.log(unit, 0, 1000)]
+
+    await eventually(printed)
+
+
 async def answers(driver: DockerDriver, wanted: bool = True) -> bool:
     try:
         await driver.units()
     except DriverUnavailable:
         return not wanted
     return wanted
+
+
+FILL = "for n in 1 2 3 4 5 6 7 8; do dd if=/dev/zero of=$0/f$n bs=1M count=10 2>/dev/null; done; sleep 600"
+HELD = "exec 7>/tmp/held; rm /tmp/held; dd if=/dev/zero bs=1M count=80 >&7 2>/dev/null; sleep 600"
+
+
+async def test_whoever_fills_the_disk_is_ended_with_the_limit_named(engine: EngineProcess, folder: Path) -> None:
+    specs = {
+        "layer": container(("/bin/sh", "-c", FILL, "/tmp"), disk_mb=32),
+        "volume": container(("/bin/sh", "-c", FILL, "/data"), disk_mb=32, image=WITH_VOLUME),
+        "removed": shell(HELD, disk_mb=64),
+        "one file": shell("exec dd if=/dev/zero of=/tmp/f bs=1M count=100", disk_mb=64),
+        "memory": container(("/bin/sh", "-c", FILL, "/dev/shm"), disk_mb=32),
+        "less": shell("dd if=/dev/zero of=/tmp/f bs=1M count=20 2>/dev/null; echo done; sleep 600", disk_mb=32),
+    }
+    async with opened(engine, folder) as driver:
+        for spec in specs.values():
+            await driver.start(spec)
+        for name in ("layer", "volume"):
+            outcome = await outcome_of(driver, specs[name].id)
+            assert outcome.signal and outcome.reason.startswith("disk: more than 32 MB written"), (name, outcome)
+        assert "disk: " in (await outcome_of(driver, specs["removed"].id)).reason
+        assert (await outcome_of(driver, specs["one file"].id)).reason.startswith("disk: a file of more than 64 MB")
+        await prints(driver, specs["less"].id, "done")
+        for name in ("memory", "less"):
+            status = await driver.status(specs[name].id)
+            assert status is not None and status.state is UnitState.RUNNING, name
+
+
+async def test_where_the_layer_cannot_be_seen_the_engine_is_asked(
+    engine: EngineProcess, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(usage, "ASK_S", 0.2)
+    monkeypatch.setattr(inside, "readable", lambda _: ())
+    async with opened(engine, folder) as driver:
+        spec = container(("/bin/sh", "-c", FILL, "/tmp"), disk_mb=32)
+        await driver.start(spec)
+        assert (await outcome_of(driver, spec.id)).reason.startswith("disk: more than 32 MB written")
+
+
+async def test_the_most_memory_that_a_container_held_is_told(engine: EngineProcess, folder: Path) -> None:
+    async with opened(engine, folder) as driver:
+        spec = shell("head -c 40000000 /dev/zero > /dev/shm/x; rm /dev/shm/x; sleep 3", memory_mb=256)
+        await driver.start(spec)
+        peak = (await outcome_of(driver, spec.id)).peak_memory_mb
+        assert peak is not None and 38 <= peak <= 256
+
+
+async def test_volumes_go_with_their_containers_and_those_that_others_left_are_removed(
+    engine: EngineProcess, folder: Path
+) -> None:
+    async with opened(engine, folder) as driver:
+        specs = [shell("echo x > /data/x; cat /data/x", image=WITH_VOLUME) for _ in range(2)]
+        for spec in specs:
+            await driver.start(spec)
+            await prints(driver, spec.id, "x")
+        assert len(engine.volumes(OWNER.filters)) == 2
+        await driver.forget(specs[0].id)
+        assert len(engine.volumes(OWNER.filters)) == 1
+        engine.remove_container(OWNER.container_name(specs[1].id))
+        assert len(engine.volumes(OWNER.filters)) == 1
+    async with opened(engine, folder):
+        assert engine.volumes(OWNER.filters) == []
 
 
 async def test_containers_that_end_with_their_engine_say_so_and_others_do_not(

@@ -119,5 +119,5 @@ def _engine_note(driver: str, facts: dict[str, Any]) -> str:
     users = "their users are mapped to others of the host" if facts["user_namespace"] else "their users are the host's"
     return (
         f"Driver {driver}: {facts['sandbox']} at {facts['engine']}, runtime {facts['runtime']}, as {facts['runs_as']}; "
-        f"{users}; a network for each workspace; the writable layer has no bound."
+        f"{users}; a network for each workspace; what they write is {facts['disk_limit']}."
     )

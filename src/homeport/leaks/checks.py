@@ -253,6 +253,14 @@ def networks_of_no_unit(seen: Observation) -> Iterator[Finding]:
             yield Finding(kind="network", name=network.name, why=why, action=REMOVE, age_s=network.age_s, pending=waits)
 
 
+def volumes_of_no_container(seen: Observation) -> Iterator[Finding]:
+    """Those that an image declares go with its container, unless somebody else removed that. Their driver removes them
+    when the engine is back, or the server."""
+    for volume in seen.harbour.volumes:
+        why = "no container has it"
+        yield Finding(kind="volume", name=volume.name, why=why, action=REMOVE, age_s=volume.age_s)
+
+
 # The gateway
 
 
@@ -287,6 +295,7 @@ CHECKS: tuple[Check, ...] = (
     builds,
     containers_of_no_unit,
     networks_of_no_unit,
+    volumes_of_no_container,
     routes,
 )
 

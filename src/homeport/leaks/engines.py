@@ -1,5 +1,5 @@
-"""What the container engines of an installation hold of it: containers and networks. Called by the observation and by
-the removal; decides nothing.
+"""What the container engines of an installation hold of it: containers, networks, volumes. Called by the observation
+and by the removal; decides nothing.
 
 Asked beside the running server. An engine that does not answer shows nothing.
 """
@@ -26,8 +26,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """One container or network. id: the engine's. unit: the container's. workspace: whose network it is in, or is.
-    alive: it has processes."""
+    """One container, network or volume. id: the engine's. unit: the container's. workspace: whose network it is in, or
+    is. alive: it has processes."""
 
     region: str
     id: str
@@ -40,10 +40,11 @@ class Kept:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Harbour:
-    """Everything. units: what the drivers have written down of their own."""
+    """Everything. volumes: those that no container has. units: what the drivers have written down of their own."""
 
     containers: tuple[Kept, ...] = ()
     networks: tuple[Kept, ...] = ()
+    volumes: tuple[Kept, ...] = ()
     units: tuple[UnitStatus, ...] = ()
 
 
@@ -51,23 +52,25 @@ def look_at_engines(data: DataDir) -> Harbour:
     engines = Engines(read_configuration(data.config), data)
     if not engines.drivers:
         return Harbour()
-    held, nets = [], []
-    for region, (boxes, networks) in _apart(_ask_all(engines)).items():
+    held, nets, kept = [], [], []
+    for region, (boxes, networks, volumes) in _apart(_ask_all(engines)).items():
         held += [_container(region, found) for found in boxes]
-        nets += [_network(region, found) for found in networks]
+        nets += [_made(region, found, "Created") for found in networks]
+        kept += [_made(region, found, "CreatedAt") for found in volumes]
     # Last: what is written down after its container was made, and kept until that is gone, is then known.
     units = [unit for region in engines.drivers for unit in read_units(data.engine(region) / "journal")]
-    return Harbour(containers=tuple(held), networks=tuple(nets), units=tuple(units))
+    return Harbour(containers=tuple(held), networks=tuple(nets), volumes=tuple(kept), units=tuple(units))
 
 
 def remove_kept(data: DataDir, kind: str, name: str) -> None:
-    """Remove the container or network of that name, wherever it is. Raises `Unavailable`."""
+    """Remove the container, network or volume of that name, wherever it is. Raises `Unavailable`."""
 
     async def remove() -> None:
         engines = Engines(read_configuration(data.config), data)
         for engine in engines.engines.values():
             try:
-                await (engine.remove(name) if kind == "container" else engine.remove_network(name))
+                ways = {"container": engine.remove, "network": engine.remove_network, "volume": engine.remove_volume}
+                await ways[kind](name)
             except EngineError as error:
                 raise Unavailable(error.message) from error
             finally:
@@ -76,13 +79,14 @@ def remove_kept(data: DataDir, kind: str, name: str) -> None:
     _apart(remove())
 
 
-async def _ask_all(engines: Engines) -> dict[str, tuple[list[Json], list[Json]]]:
-    found = {}
+async def _ask_all(engines: Engines) -> dict[str, tuple[list[Json], ...]]:
+    found: dict[str, tuple[list[Json], ...]] = {}
     for region, engine in engines.engines.items():
         filters = engines.drivers[region].owner.filters
         found[region] = (
             await _asked(engine, engine.containers, filters),
             await _asked(engine, engine.networks, filters),
+            await _asked(engine, engine.unused_volumes, filters),
         )
         await engine.close()
     return found
@@ -113,11 +117,12 @@ def _container(region: str, found: Json) -> Kept:
     )
 
 
-def _network(region: str, found: Json) -> Kept:
-    made = datetime.fromisoformat(found["Created"]).astimezone(UTC)
+def _made(region: str, found: Json, when: str) -> Kept:
+    """A network or a volume; `when` is what the engine calls the time at which it was made."""
+    made = datetime.fromisoformat(found[when]).astimezone(UTC)
     return Kept(
         region=region,
-        id=found["Id"],
+        id=found.get("Id") or found["Name"],
         name=found["Name"],
         age_s=max(0.0, (SystemClock().now() - made).total_seconds()),
         workspace=found["Labels"].get(f"{containers.LABEL}workspace", ""),

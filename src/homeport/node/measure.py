@@ -1,5 +1,6 @@
 """How much units wrote to the disk. Run as a script by the node, since a walk through many files would hold it up: it
-reads `[{"unit", "folders", "pids"}]` (JSON), writes `{unit: [bytes, files]}`, and imports nothing of ours.
+reads `[{"unit", "folders", "pids", "places"}]` (JSON), writes `{unit: [bytes, files]}`, and imports nothing of ours.
+places: what the names of its open files begin with that are on the disk.
 
 Files that were removed while open or mapped count, too, or a program could fill the disk with them; but mapped ones
 are shown to root only, and none are seen that are on their way from one process to another.
@@ -15,6 +16,7 @@ from collections.abc import Iterable, Iterator
 BLOCK_BYTES = 512  # the unit of st_blocks
 LONG_PATH = 3000  # bytes at least; the kernel takes 4096, and a program can nest directories deeper than that
 FILES_MOST = 1_000_000  # of a unit, written or in use: a file system has a limited number, and a count takes its time
+_IN_MEMORY = ("/dev/", "/memfd:", "/SYSV")  # as Linux names shared memory among open and mapped files
 _CLONE_NEWUSER = 0x10000000
 
 
@@ -42,8 +44,8 @@ def written(folders: Iterable[str]) -> list[int]:
 
 
 def removed(pids: Iterable[int], places: tuple[str, ...]) -> list[int]:
-    """Bytes of files that were removed from below `places` and are in use in one of `pids`, each once, and how many
-    things in use were looked at: no more than a unit may have of files."""
+    """Bytes of files that were removed from below `places`, but for those in memory, and are in use in one of `pids`,
+    each once, and how many things in use were looked at: no more than a unit may have of files."""
     found: dict[tuple[int, int], int] = {}
     looked = 0
     for handle in (handle for pid in pids for handle in _in_use(pid)):
@@ -51,7 +53,8 @@ def removed(pids: Iterable[int], places: tuple[str, ...]) -> list[int]:
         if looked > FILES_MOST:
             break
         with contextlib.suppress(OSError):
-            if not os.readlink(handle).startswith(places):
+            name = os.readlink(handle)
+            if not name.startswith(places) or (name.startswith(_IN_MEMORY) and "/" in places):
                 continue
             file = os.stat(handle)
             if file.st_nlink == 0:
@@ -86,7 +89,7 @@ def see_everything() -> None:
 if __name__ == "__main__":
     asked = json.load(sys.stdin)
     os.nice(5)
-    in_use = {one["unit"]: removed(one["pids"], ("/app/", "/home/agent/", *one["folders"])) for one in asked}
+    in_use = {one["unit"]: removed(one["pids"], (*one["places"], *one["folders"])) for one in asked}
     see_everything()
     answer = {}
     for one in asked:

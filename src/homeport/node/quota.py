@@ -1,5 +1,5 @@
 """The limit of what a unit writes to the disk: counted, since no file system here knows of units. Run by the
-supervisor.
+supervisor, and by the docker driver where it sees what containers write.
 
 It counts when the disk has lost some space since the last time, and now and then in any case; a unit that wrote more
 than its limit is ended. The kernel itself stops a single file at the limit (RLIMIT_FSIZE, set at the start).
@@ -10,13 +10,14 @@ import json
 import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Protocol, TypedDict
 
 from homeport.core.clock import SystemClock
 from homeport.core.space import free_bytes
+from homeport.core.units import UnitSpec
 from homeport.node import measure, processes
 from homeport.node.ending import Intent
 from homeport.node.scripts import run_script
-from homeport.node.unit import Unit
 
 log = logging.getLogger(__name__)
 
@@ -26,10 +27,33 @@ NEWS_BYTES = 64 * 1024 * 1024  # lost since the last count: count now
 MIB = 1024 * 1024
 
 
-class Quota:
-    """Looks after every living unit that `units` returns, until it is cancelled. data: where they write."""
+class Writes(TypedDict):
+    """Where a unit writes: directories; its processes, and what the names of their files on the disk begin with."""
 
-    def __init__(self, units: Callable[[], Iterable[Unit]], data: Path) -> None:
+    folders: list[str]
+    pids: list[int]
+    places: list[str]
+
+
+class Counted(Protocol):
+    """A unit, as far as what it writes goes."""
+
+    @property
+    def spec(self) -> UnitSpec: ...
+
+    @property
+    def lives(self) -> bool: ...
+
+    def writes(self, tree: dict[int, list[int]]) -> Writes: ...
+
+    def end(self, intent: Intent, grace_s: float) -> None: ...
+
+
+class Quota:
+    """Looks after every living unit that `units` returns, until it is cancelled. data: where they write, or None while
+    there is nothing."""
+
+    def __init__(self, units: Callable[[], Iterable[Counted]], data: Callable[[], Path | None]) -> None:
         self._units = units
         self._data = data
 
@@ -39,7 +63,9 @@ class Quota:
         while True:
             await asyncio.sleep(PERIOD_S)
             try:
-                now_free = free_bytes(self._data)
+                if (data := self._data()) is None:
+                    continue
+                now_free = free_bytes(data)
                 news = min([NEWS_BYTES, *(unit.spec.disk_mb * MIB // 4 for unit in self._units() if unit.lives)])
                 if free - now_free < news and clock.monotonic() - counted < REST_S:
                     free = max(free, now_free)
@@ -50,14 +76,11 @@ class Quota:
                 log.warning("what units wrote cannot be counted now: %s", error)
 
     async def _count(self) -> None:
-        units = {str(unit.spec.id): unit for unit in self._units() if unit.lives and unit.status.pid}
+        units = {str(unit.spec.id): unit for unit in self._units() if unit.lives}
         if not units:
             return
         tree = processes.children_by_parent()
-        asked = [
-            {"unit": name, "folders": [str(path) for path in unit.folder.written], "pids": unit.pids(tree)}
-            for name, unit in units.items()
-        ]
+        asked = [{"unit": name, **unit.writes(tree)} for name, unit in units.items()]
         _, answer = await run_script(measure.__file__, given=json.dumps(asked).encode())
         for name, (size, files) in json.loads(answer).items():
             unit = units[name]

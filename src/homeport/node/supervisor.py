@@ -200,7 +200,7 @@ class Supervisor:
         self._trash.throw_away(*self._units_folder.parent.glob(f"{TRIAL}*"))  # of a node killed at its start
         self._background.spawn("watchdog", Watchdog(self._units.values, self._shelf).run())
         self._background.spawn("holding", self._holding.run(self._pipes))
-        self._background.spawn("quota", Quota(self._units.values, self._units_folder).run())
+        self._background.spawn("quota", Quota(self._units.values, lambda: self._units_folder).run())
 
     async def close(self) -> None:
         """End every unit, within a bounded time, and write down how."""

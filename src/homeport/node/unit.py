@@ -30,6 +30,7 @@ from homeport.node.launch import STREAMS, Folder
 from homeport.node.logfiles import read_log, read_log_before
 from homeport.node.output import Log
 from homeport.node.pipes import Pipe, Pump
+from homeport.node.quota import Writes
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +81,10 @@ class Unit:
         """The unit's own processes: all below the sandbox's init, while that is there and its pid means nobody else."""
         there = self.status.pid is not None and self.lives and not _is_over(self._init)
         return processes.descendants(self.status.pid, tree) if there and self.status.pid else []
+
+    def writes(self, tree: dict[int, list[int]]) -> Writes:
+        folders = [str(path) for path in self.folder.written]
+        return {"folders": folders, "pids": self.pids(tree), "places": ["/app/", "/home/agent/"]}
 
     def scratch_bytes(self) -> int:
         """What the unit keeps in its file systems in memory, which belong to none of its processes."""

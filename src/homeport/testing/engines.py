@@ -6,6 +6,7 @@ skip then.
 """
 
 import io
+import json
 import os
 import re
 import shutil
@@ -153,6 +154,17 @@ class EngineProcess:
             body = {"Image": image, "Labels": labels}
             made = client.post("/containers/create", params={"name": "homeport-stray"}, json=body, timeout=READY_S)
             client.post(f"/containers/{made.json()['Id']}/start", timeout=READY_S).raise_for_status()
+
+    def remove_container(self, name: str) -> None:
+        """As somebody else does it, who leaves its volumes behind."""
+        with self._client() as client:
+            client.delete(f"/containers/{name}", params={"force": "1"}, timeout=READY_S).raise_for_status()
+
+    def volumes(self, labels: Iterable[str]) -> list[str]:
+        """Names of the volumes with these labels."""
+        with self._client() as client:
+            found = client.get("/volumes", params={"filters": json.dumps({"label": [*labels]})}).json()
+        return [one["Name"] for one in found["Volumes"] or ()]
 
     def remove_all(self) -> None:
         """Every container and every network of ours."""

@@ -6,7 +6,7 @@ unit's, whatever else is lost.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -58,7 +58,8 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What the engine says of one container. `error`: why its command could not be started, or nothing."""
+    """What the engine says of one container. `error`: why its command could not be started, or nothing. written: the
+    engine's directories to which it writes; none where its writable layer is no directory."""
 
     id: str
     phase: Phase
@@ -70,6 +71,7 @@ class Facts:
     error: str
     started_at: datetime | None
     ended_at: datetime | None
+    written: tuple[str, ...] = ()
 
 
 def kept(spec: UnitSpec) -> UnitSpec:
@@ -90,8 +92,11 @@ def check(spec: UnitSpec) -> None:
             raise Invalid("env", "must hold names without '=' and no NUL")
 
 
-def creation(spec: UnitSpec, owner: Owner, accepted: datetime, gateway: str | None = None) -> dict[str, Any]:
-    """The body of the request that creates the unit's container. gateway: the address at which it reaches ours."""
+def creation(
+    spec: UnitSpec, owner: Owner, accepted: datetime, gateway: str | None = None, volumes: Iterable[str] = ()
+) -> dict[str, Any]:
+    """The body of the request that creates the unit's container. gateway: the address at which it reaches ours.
+    volumes: where it gets one each, which goes with it."""
     memory = spec.memory_mb * _MIB
     host: dict[str, Any] = {
         "NetworkMode": owner.network_name(spec.network) if spec.network else "none",
@@ -103,7 +108,8 @@ def creation(spec: UnitSpec, owner: Owner, accepted: datetime, gateway: str | No
         "CapDrop": ["ALL"],
         "SecurityOpt": ["no-new-privileges"],
         "IpcMode": "private",
-        "Ulimits": [_limit("core", 0), _limit("nofile", OPEN_FILES)],
+        "Ulimits": [_limit("core", 0), _limit("nofile", OPEN_FILES), _limit("fsize", spec.disk_mb * _MIB)],
+        "Mounts": [{"Type": "volume", "Target": path, "VolumeOptions": {"Labels": owner.labels}} for path in volumes],
         "LogConfig": {"Type": "json-file", "Config": _log_bounds(spec.log_limit_bytes)},
     }
     if spec.cpu_cores is not None:
@@ -147,6 +153,7 @@ def facts(inspected: Mapping[str, Any]) -> Facts:
         error=str(state.get("Error") or ""),
         started_at=started,
         ended_at=ended,
+        written=_written(inspected),
     )
 
 
@@ -162,6 +169,12 @@ def adopted(labels: Mapping[str, str]) -> tuple[UnitSpec, datetime] | None:
 def unit_of(labels: Mapping[str, str]) -> str | None:
     """The id of the unit to which a container with these labels belongs."""
     return labels.get(f"{LABEL}unit")
+
+
+def _written(inspected: Mapping[str, Any]) -> tuple[str, ...]:
+    layer = ((inspected.get("GraphDriver") or {}).get("Data") or {}).get("UpperDir")
+    volumes = [one["Source"] for one in inspected.get("Mounts") or () if one.get("Type") == "volume" and one.get("RW")]
+    return (layer, *volumes) if layer else ()
 
 
 def _labels(spec: UnitSpec, owner: Owner, accepted: datetime) -> dict[str, str]:

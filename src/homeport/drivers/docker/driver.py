@@ -30,13 +30,14 @@ from homeport.core.units import (
     check_signal,
     require_running,
 )
-from homeport.drivers.docker import containers, inside
+from homeport.drivers.docker import containers, inside, usage
 from homeport.drivers.docker.containers import Owner
 from homeport.drivers.docker.engine import Engine, EngineError
 from homeport.drivers.docker.ledger import Ledger
 from homeport.drivers.docker.lives import Lives
 from homeport.drivers.docker.networks import Networks, Opener
 from homeport.drivers.docker.unit import Unit
+from homeport.drivers.docker.usage import Usage
 from homeport.drivers.docker.watch import Watch
 from homeport.node.ending import Intent
 
@@ -52,6 +53,7 @@ class _Open:
     ledger: Ledger
     lives: Lives
     watch: Watch
+    usage: Usage
 
 
 def _plain(method: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
@@ -88,7 +90,8 @@ class DockerDriver:
         ledger = Ledger(self._folder / "journal")
         lives = Lives(self._engine, self.owner, self._folder / "units", self._networks, ledger)
         watch = Watch(self._engine, self.owner, lives, self._networks)
-        self._parts = _Open(ledger, lives, watch)
+        self._parts = _Open(ledger, lives, watch, Usage(self._engine, lives))
+        self._parts.usage.start()
         watch.start()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(watch.tried.wait(), OPEN_WAIT_S)
@@ -96,6 +99,7 @@ class DockerDriver:
     async def close(self) -> None:
         if self._parts is not None:
             await self._parts.watch.stop()
+            await self._parts.usage.stop()
             await self._parts.lives.stop()
             self._parts.ledger.close()
             self._parts = None
@@ -199,8 +203,15 @@ class DockerDriver:
             "process_limit": f"cgroup v{info.get('CgroupVersion', '1')}",
             "freezer": self._lives().freezing.method,
             "storage": info.get("Driver"),
+            "disk_limit": self._disk_limit(info),
             "network": "one for each workspace",
         }
+
+    def _disk_limit(self, info: dict[str, Any]) -> str:
+        """How the limit of what units write is kept, see `usage`."""
+        folders = [str(info.get("DockerRootDir"))]
+        seen = self._engine.address.local and "overlay" in str(info.get("Driver")) and inside.readable(folders)
+        return "counted" if seen else f"asked of the engine every {usage.ASK_S:g} s"
 
     def _lives(self) -> Lives:
         """Raises `DriverUnavailable` while the engine is away: what is known of its units may be wrong by now."""

@@ -130,6 +130,11 @@ class Engine:
         params = {"all": "1", "filters": json.dumps({"label": [*labels]})}
         return await self._list("/containers/json", params)
 
+    async def written_bytes(self, container: str) -> int:
+        """The size of its writable layer, for which the engine walks through it."""
+        found = await self._json("GET", f"/containers/{container}/json", params={"size": "1"})
+        return int(found.get("SizeRw") or 0)
+
     async def remove(self, container: str) -> None:
         """Kill it if it runs; remove it with its writable layer, its log and its anonymous volumes."""
         try:
@@ -182,6 +187,22 @@ class Engine:
         async with self._open("POST", "/images/create", params=params, headers=headers, wait=_Wait(None)) as response:
             async for line in _lines(response):
                 yield self._parsed(line)
+
+    # Volumes
+
+    async def unused_volumes(self, labels: Iterable[str]) -> list[Json]:
+        """Those with all these labels that no container has."""
+        params = {"filters": json.dumps({"label": [*labels], "dangling": ["true"]})}
+        found = await self._json("GET", "/volumes", params=params)
+        return list((found or {}).get("Volumes") or ())
+
+    async def remove_volume(self, name: str) -> None:
+        """EngineError 409 where a container has it."""
+        try:
+            await self._json("DELETE", f"/volumes/{name}")
+        except EngineError as error:
+            if error.status != 404:
+                raise
 
     # Networks
 

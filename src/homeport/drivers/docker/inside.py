@@ -7,9 +7,12 @@ kernel, since Homeport may run in a container itself and see other pids than the
 import contextlib
 import os
 import signal
+from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
 
 from homeport.node import processes
+from homeport.node.cgroups import ROOT
 
 _LISTEN = "0A"  # the state TCP_LISTEN in /proc/net/tcp
 
@@ -20,6 +23,27 @@ def belongs(pid: int, container: str) -> bool:
         return container in (processes.PROC / str(pid) / "cgroup").read_text()
     except OSError:
         return False
+
+
+def peak_memory_bytes(pid: int) -> int | None:
+    """The most memory that the control group of `pid` held; None where the kernel does not keep it, or not here."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in (processes.PROC / str(pid) / "cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            file = None
+            if controllers == "":
+                file = ROOT / path.lstrip("/") / "memory.peak"
+            elif "memory" in controllers.split(","):
+                file = ROOT / "memory" / path.lstrip("/") / "memory.max_usage_in_bytes"
+            if file is not None and file.exists():
+                return int(file.read_text())
+    return None
+
+
+def readable(folders: Iterable[str]) -> tuple[Path, ...]:
+    """These directories of the engine's, if this machine has them and we may look into them; nothing otherwise."""
+    paths = tuple(map(Path, folders))
+    return paths if all(path.is_dir() and os.access(path, os.R_OK | os.X_OK) for path in paths) else ()
 
 
 def listening_ports(pid: int) -> frozenset[int]:

@@ -53,6 +53,7 @@ class Lives:
         self.freezing = Freezing(engine, self.visible_pid)
         self._looking = asyncio.Semaphore(LOOKS_AT_ONCE)
         self._background = Background()
+        self._volumes: dict[str, tuple[str, ...]] = {}  # by image: its content is for ever, so few of them
         self.units: dict[UnitId, Unit] = {}
         for entry in ledger.entries:
             name = owner.container_name(entry.spec.id)
@@ -83,7 +84,8 @@ class Lives:
     async def _create(self, spec: UnitSpec, gateway: str | None) -> Unit:
         accepted = SystemClock().now()
         name = self._owner.container_name(spec.id)
-        body = containers.creation(spec, self._owner, accepted, gateway)
+        volumes = await self._volumes_of(spec.image or "")
+        body = containers.creation(spec, self._owner, accepted, gateway, volumes)
         try:
             container = await self._engine.create(name, body)
         except EngineError as error:
@@ -102,6 +104,21 @@ class Lives:
             raise
         self.units[spec.id] = unit
         return unit
+
+    async def _volumes_of(self, image: str) -> tuple[str, ...]:
+        """The paths for which the image wants volumes. They are made with our labels, so that none is ever nobody's."""
+        if image not in self._volumes:
+            found = await self._engine.image(image)
+            if found is None:
+                raise Invalid("image", "must be an image that the engine has", value=image)
+            self._volumes[image] = tuple((found.get("Config") or {}).get("Volumes") or ())
+        return self._volumes[image]
+
+    async def sweep_volumes(self) -> None:
+        """Remove ours whose containers somebody removed without them, or the engine before it was killed."""
+        for found in await self._engine.unused_volumes(self._owner.filters):
+            with contextlib.suppress(EngineError):  # a container that is being made has it
+                await self._engine.remove_volume(found["Name"])
 
     async def run(self, unit: Unit) -> None:
         """Start the container of a unit; it runs when this returns, or has ended. Where the engine goes away in the
@@ -148,6 +165,7 @@ class Lives:
         unit.container = facts.id
         unit.runs(facts)
         self.freezing.look(unit)
+        unit.written = inside.readable(facts.written) if self._engine.address.local else ()
         if unit.intent is not None:
             self.spawn("end", unit, self.ask(unit))
         elif unit.spec.timeout_s is not None:

@@ -27,6 +27,8 @@ class Unit:
         self.paused = False  # as the engine sees it, which knows nothing of what was frozen past it
         self.folder = folder
         self.copy = Copy(folder, spec.log_limit_bytes)
+        self.written: tuple[Path, ...] = ()  # where it writes, as far as this machine sees that
+        self.peak_bytes: int | None = None
         self.copied = False  # the whole output, the unit having ended
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
@@ -84,7 +86,9 @@ def outcome_of(facts: Facts, unit: Unit, last_words: str) -> Outcome:
             monitor_code=127 if failed else None,
             last_words=facts.error,
             oom_kills=int(facts.out_of_memory),
+            peak_bytes=unit.peak_bytes,
             memory_mb=unit.spec.memory_mb,
+            disk_mb=unit.spec.disk_mb,
         )
     )
     return replace(found, reason=f"{found.reason}: {last_words}") if last_words else found

@@ -67,6 +67,7 @@ class Watch:
                             self._told(event)
                         else:
                             await self._compare(back=self._heard is not None)
+                            await self._lives.sweep_volumes()
                             self._away, wait_s = None, RETRY_S[0]
                             self.tried.set()
             except (Unavailable, EngineError) as error:
