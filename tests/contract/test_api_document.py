@@ -93,7 +93,7 @@ async def test_the_document_says_the_scopes_that_are_asked_for(plane: ControlPla
         path, method = by_name[name]
         at = BASE + re.sub(r"\{\w+\}", "one", path.replace("{workspaceName}", "home"))
         body = {"metadata": {"name": "one"}, "spec": {"type": "flavor", "flavors": [{"name": "x86"}]}, "name": "one"}
-        body["value"] = "one"
+        body |= {"value": "one", "resourceType": "agent"}
         sent = {"json": body} if method in ("post", "put") else {}
         assert (await plane.send(await plane.key(Role.ADMIN, scopes), method, at, **sent)).status_code != 403, name
         for scope in scopes:

@@ -57,6 +57,14 @@ NEEDS: dict[str, tuple[str, ...]] = {
 for _one, _many in (("Agent", "agents"), ("Job", "jobs"), ("Policy", "policies")):
     NEEDS |= {f"{verb}{_one}": (f"{_many}:{verb.lower()}",) for verb in ("Create", "Get", "Update", "Delete")}
     NEEDS[f"List{_many.title()}"] = (f"{_many}:list",)
+NEEDS |= {
+    "ListImages": ("images:list",),
+    "CreateImage": ("images:create",),
+    "CleanupImages": ("images:delete",),
+    "GetImage": ("images:get",),
+    "DeleteImage": ("images:delete",),
+    "DeleteImageTag": ("images:delete",),
+}
 NEEDS |= {"ListAgentRevisions": ("agents:list",), "ListJobRevisions": ("jobs:list",)}
 # Addresses without a key, or with a credential of their own.
 OPEN_TAGS = frozenset({"oauth", "transfer"})

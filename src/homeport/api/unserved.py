@@ -25,7 +25,6 @@ BARE_KINDS = {
     "customdomains": "customdomains:list",
     "egressgateways": "egressgateways:list",
     "egressips": "egressips:list",
-    "images": "images:list",
     "integrations/connections": "integrations:list",
     "mcp/hub": "mcphub:list",
     "pending-image-shares": "images:share",
@@ -74,3 +73,5 @@ for _kind, _scope in BARE_KINDS.items():
 for _kind, (_scope, _answer) in NAMED_KINDS.items():
     _add_list(_kind, _scope, _answer)
 _refuse("integrations", "/v0/integrations/{name}", ["GET"])
+_refuse("image shares", "/v0/images/{resourceType}/{imageName}/share", ["GET", "POST"])
+_refuse("image shares", "/v0/images/{resourceType}/{imageName}/share/{target}", ["DELETE"])

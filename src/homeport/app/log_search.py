@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from homeport.app.context import Context
-from homeport.app.logs import readable_workload
+from homeport.app.logs import readable_owners
 from homeport.app.placed import units_of
 from homeport.app.severity import Severity, severity_of
 from homeport.core.ids import ExecutionId, Kind
@@ -64,21 +64,18 @@ class FoundLines:
 
 async def search_logs(context: Context, principal: Principal, kind: Kind, name: str, search: LogSearch) -> FoundLines:
     """What the workload printed. Raises `NotFound` for one that is not there."""
-    resource = await readable_workload(context, principal, kind, name)
+    owners = await readable_owners(context, principal, kind, name)
     if search.trace:
         return FoundLines(lines=[], total=0)
     execution = None
     if search.execution:
         # The newest one whose id begins so: the public CLI shows no more than a beginning.
-        own = (resource.workspace, resource.name, search.execution)
+        own = (principal.workspace, name, search.execution)
         execution = await context.store.read(lambda tx: tx.executions.newest_like(*own))
         if execution is None:
             return FoundLines(lines=[], total=0)
-    sources = [
-        source
-        for driver, units in await units_of(context, resource.uid)
-        for source in _sources(driver, units, search, execution)
-    ]
+    found = [placed for uid in owners for placed in await units_of(context, uid)]
+    sources = [source for driver, units in found for source in _sources(driver, units, search, execution)]
     return await _collect(sources, search)
 
 

@@ -63,6 +63,22 @@ async def read_logs(
     return _lines(context, resource.uid, query)
 
 
+async def readable_owners(context: Context, principal: Principal, kind: Kind, name: str) -> list[str]:
+    """The uids of the workload and of its image, whichever there is: the public command line asks for the log of a
+    pushed image by the name of a workload, which need not exist. Raises `Denied`, and `NotFound` where there is
+    neither."""
+    try:
+        workload = [(await readable_workload(context, principal, kind, name)).uid]
+        absent = None
+    except NotFound as error:
+        workload, absent = [], error
+    where = (principal.workspace, Kind.IMAGE, f"{kind}/{name}")
+    image = await context.store.read(lambda tx: tx.resources.get(*where))
+    if image is None and absent is not None:
+        raise absent
+    return [*workload, *([image.uid] if image else [])]
+
+
 async def readable_workload(context: Context, principal: Principal, kind: Kind, name: str) -> Resource:
     """The workload, if this principal may read what it prints. Raises `Denied` and `NotFound`."""
     require(principal, f"{kind.plural}:get")

@@ -13,11 +13,11 @@ from homeport.build.builder import Builder, BuildRequest
 from homeport.build.bundle import Bundle
 from homeport.core.clock import Clock
 from homeport.core.errors import DiskFull, Rejected, Unavailable
-from homeport.core.ids import Kind, RevisionId
+from homeport.core.ids import RevisionId
 from homeport.core.images import read_image
 from homeport.core.service import Background, Signals
 from homeport.reconcile.fetches import Fetches
-from homeport.reconcile.images import register
+from homeport.reconcile.images import end_push, register
 from homeport.settings import DataDir
 from homeport.store.contract import Store, Transaction
 from homeport.store.records import Event, Revision
@@ -189,28 +189,19 @@ class Builds:
         )
         if tx.revisions.replace_if_state(built, RevisionState.BUILDING):
             kept_as = register(tx, built, bundle, self._clock.now())
-            pushed = self._is_pushed(tx, revision)
+            pushed = end_push(tx, built)
             status = WorkloadStatus.BUILT if held or pushed else WorkloadStatus.DEPLOYING
             done = f"The image is {bundle.image}" if bundle.image else "Build finished"
             done += f", kept as {kept_as}"
             message = f"{done}; the revision is kept and does not serve" if held else done
             message = f"{message}. {bundle.note}" if bundle.note else message
             self._tell(tx, built, status, "Built", message)
-            if pushed:
-                tx.revisions.delete(built.id)  # the tag is what keeps its bundle
-
-    @staticmethod
-    def _is_pushed(tx: Transaction, revision: Revision) -> bool:
-        """Whether it is built for its image alone, and for no workload."""
-        owner = tx.resources.by_uid(revision.resource_uid)
-        return owner is not None and owner.kind is Kind.IMAGE
 
     def _record_failure(self, revision: Revision, message: str, tx: Transaction) -> None:
         failed = replace(revision, state=RevisionState.FAILED, message=message, updated_at=self._clock.now())
         if tx.revisions.replace_if_state(failed, RevisionState.BUILDING):
             self._tell(tx, failed, WorkloadStatus.FAILED, "BuildFailed", message)
-            if self._is_pushed(tx, revision):
-                tx.revisions.delete(failed.id)
+            end_push(tx, failed)
 
     def _tell(self, tx: Transaction, revision: Revision, status: WorkloadStatus, reason: str, message: str) -> None:
         """The status is the newest generation's; the event is kept in any case."""

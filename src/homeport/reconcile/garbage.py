@@ -21,6 +21,7 @@ from homeport.core.ids import ExecutionId, Kind, RevisionId, UnitId
 from homeport.core.service import Background, Wakeup
 from homeport.core.units import UnitKind, UnitStatus
 from homeport.drivers.contract import Driver
+from homeport.reconcile.images import end_push
 from homeport.reconcile.retention import Retention
 from homeport.reconcile.routes import SKEW_S
 from homeport.settings import DataDir
@@ -188,6 +189,7 @@ def _fail_abandoned_uploads(tx: Transaction, now: datetime) -> None:
                     revision=revision.id,
                 )
             )
+            end_push(tx, failed)
 
 
 class _FileAges:

@@ -10,7 +10,7 @@ from homeport.core.ids import Kind, new_id
 from homeport.core.images import LATEST, OwnImage, read_image, read_own_image, tag_of
 from homeport.store.contract import Transaction
 from homeport.store.records import BroughtImage, ImageTag, Resource, Revision
-from homeport.workloads.states import WorkloadStatus
+from homeport.workloads.states import RevisionState, WorkloadStatus
 
 PUSHING = (WorkloadStatus.UPLOADING, WorkloadStatus.BUILDING)
 
@@ -73,6 +73,20 @@ def new_image(revision: Revision, repository: str, status: WorkloadStatus, now: 
         updated_at=now,
         updated_by=revision.created_by,
     )
+
+
+def end_push(tx: Transaction, revision: Revision) -> bool:
+    """Whether `revision`, which is built or has failed, was made for its image alone, and for no workload. It goes
+    then: the tag is what keeps its bundle, and the image says how it went."""
+    image = tx.resources.by_uid(revision.resource_uid)
+    if image is None or image.kind is not Kind.IMAGE:
+        return False
+    if image.generation == revision.generation:
+        failed = revision.state is RevisionState.FAILED
+        status = WorkloadStatus.FAILED if failed else WorkloadStatus.BUILT
+        tx.resources.replace(replace(image, status=status), image.generation)
+    tx.revisions.delete(revision.id)
+    return True
 
 
 def _image_of(tx: Transaction, revision: Revision, repository: str, now: datetime) -> Resource:

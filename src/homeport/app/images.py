@@ -1,0 +1,161 @@
+"""Images of a workspace: listed, shown, deleted. What is in use is never deleted; who uses it is said."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from homeport.app.context import Context
+from homeport.core.errors import Invalid, NotFound
+from homeport.core.ids import Kind
+from homeport.core.images import OwnImage, read_own_image
+from homeport.core.limits import PAGE_LIMIT_MAX
+from homeport.identity.principals import Principal
+from homeport.identity.roles import require
+from homeport.reconcile.images import PUSHING, remove_tags, users_of
+from homeport.store.contract import Transaction
+from homeport.store.records import Event, ImageTag, ListQuery, Resource
+
+UNKNOWN = "_"  # the public command line's, where it does not know the kind
+_KINDS = {spelling: kind for kind in (Kind.AGENT, Kind.JOB) for spelling in (kind.value, kind.plural)}
+_UNSERVED = ("application", "function", "sandbox", "sandboxe", "model")
+_USERS_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownImage:
+    """An image with its tags by name, and what happened to it."""
+
+    resource: Resource
+    tags: list[ImageTag]
+    events: list[Event]
+
+
+def kind_of(text: str) -> Kind:
+    """The kind that `resourceType` means. Raises `Invalid`, or `NotFound` for a kind that is not served."""
+    if (kind := _KINDS.get(text)) is not None:
+        return kind
+    if text.removesuffix("s") in _UNSERVED:
+        raise NotFound(f"Images of {text} are not served by this version.", hint="There are those of agents and jobs.")
+    raise Invalid("resourceType", f"must be one of {', '.join(_KINDS)}", value=text)
+
+
+async def list_images(context: Context, principal: Principal) -> list[ShownImage]:
+    """All of the workspace, by name."""
+    require(principal, "images:list")
+
+    def read(tx: Transaction) -> list[ShownImage]:
+        tags = tx.images.in_workspace(principal.workspace)
+        return [ShownImage(resource=one, tags=tags.get(one.uid, []), events=[]) for one in _every(tx, principal)]
+
+    return await context.store.read(read)
+
+
+async def get_image(context: Context, principal: Principal, kind: str, name: str) -> ShownImage:
+    """Raises `NotFound`."""
+    require(principal, "images:get")
+    return await context.store.read(lambda tx: _shown(tx, _fetch(tx, principal.workspace, kind, name)))
+
+
+async def delete_image(context: Context, principal: Principal, kind: str, name: str, tag: str | None) -> ShownImage:
+    """Delete an image, or one `tag` of it; returns what there was. Raises `NotFound`, `Invalid` for what is in use."""
+    require(principal, "images:delete")
+
+    def write(tx: Transaction) -> ShownImage:
+        image = _fetch(tx, principal.workspace, kind, name)
+        shown = _shown(tx, image)
+        chosen = [one for one in shown.tags if tag is None or one.name == tag]
+        if tag is not None and not chosen:
+            there = ", ".join(one.name for one in shown.tags) or "none"
+            raise NotFound(f"The image {image.name} has no tag {tag!r}.", hint=f"It has {there}.")
+        _refuse_in_use(tx, image, chosen, whole=tag is None)
+        if tag is None:
+            tx.resources.delete(image.uid)
+        else:
+            remove_tags(tx, image, [tag])
+        return shown
+
+    answer = await context.store.write(write)
+    context.signals.garbage.wake()
+    return answer
+
+
+async def clean_up(context: Context, principal: Principal) -> list[str]:
+    """Delete every image that nothing uses (public contract), with all of its tags; returns which."""
+    require(principal, "images:delete")
+
+    def write(tx: Transaction) -> list[str]:
+        went: list[str] = []
+        for image in _every(tx, principal):
+            if image.status in PUSHING:
+                continue
+            if not _users(tx, image, tx.images.of(image.uid)):
+                tx.resources.delete(image.uid)
+                went.append(image.name)
+        return went
+
+    answer = await context.store.write(write)
+    context.signals.garbage.wake()
+    return answer
+
+
+def _refuse_in_use(tx: Transaction, image: Resource, tags: Collection[ImageTag], *, whole: bool) -> None:
+    shown = image.name if whole else f"{image.name}:{next(iter(tags)).name}"
+    if whole and image.status in PUSHING:
+        raise Invalid("image", "is being pushed", value=shown, hint="Wait until it is built.")
+    if users := _users(tx, image, tags):
+        more = f" and {len(users) - _USERS_SHOWN} more" if len(users) > _USERS_SHOWN else ""
+        rule = f"is in use by {', '.join(users[:_USERS_SHOWN])}{more}"
+        hint = "Delete them first. A workload keeps its newest 5 revisions, and with them their images."
+        raise Invalid("image", rule, value=shown, hint=hint)
+
+
+def _users(tx: Transaction, image: Resource, tags: Collection[ImageTag]) -> list[str]:
+    """Who uses one of these tags, in words: a kept revision that runs its content, a specification that names it."""
+    running = users_of(tx, image, {tag.digest for tag in tags})
+    naming = _naming(tx, image, {tag.name for tag in tags})
+    told = {one.resource_uid for one in running}
+    users = [f"{one.kind} {one.name} (revision {one.id})" for one in running]
+    return users + [f"{one.kind} {one.name}" for one in naming if one.uid not in told]
+
+
+def _naming(tx: Transaction, image: Resource, names: Collection[str]) -> list[Resource]:
+    """The workloads whose specification names one of these tags of the image."""
+    stored = [one for kind in (Kind.AGENT, Kind.JOB) for one in tx.resources.with_setting(kind, ["image"])]
+    return [
+        one
+        for one in stored
+        if one.workspace == image.workspace
+        and (own := _own(one)) is not None
+        and own.repository == image.name
+        and own.tag in names
+    ]
+
+
+def _own(resource: Resource) -> OwnImage | None:
+    try:
+        return read_own_image(resource.spec)
+    except Invalid:  # of an earlier version, which took it for something else
+        return None
+
+
+def _fetch(tx: Transaction, workspace: str, kind: str, name: str) -> Resource:
+    kinds = (Kind.AGENT, Kind.JOB) if kind == UNKNOWN else (kind_of(kind),)
+    for one in kinds:
+        if (image := tx.resources.get(workspace, Kind.IMAGE, f"{one}/{name}")) is not None:
+            return image
+    shown = name if kind == UNKNOWN else f"{kinds[0]}/{name}"
+    raise NotFound(f"There is no image {shown!r} in workspace {workspace!r}.")
+
+
+def _shown(tx: Transaction, image: Resource) -> ShownImage:
+    return ShownImage(resource=image, tags=tx.images.of(image.uid), events=tx.events.of(image.uid))
+
+
+def _every(tx: Transaction, principal: Principal) -> list[Resource]:
+    query = ListQuery(workspace=principal.workspace, kind=Kind.IMAGE, limit=PAGE_LIMIT_MAX, sort="name:asc")
+    found: list[Resource] = []
+    while True:
+        page = tx.resources.page(query)
+        found += page.items
+        if page.next is None:
+            return found
+        query = replace(query, after=page.next)
