@@ -11,6 +11,7 @@ from homeport.core.ids import ExecutionId, ReplicaId, RevisionId, UnitId
 from homeport.core.units import UnitKind, UnitState, UnitStatus
 from homeport.jobs.states import AttemptState
 from homeport.leaks.checks import CHECKS, check
+from homeport.leaks.engines import Harbour, Kept
 from homeport.leaks.machine import Entry, Process
 from homeport.leaks.observation import Observation, Rows
 from homeport.settings import DataDir
@@ -122,6 +123,9 @@ def test_a_sound_system_and_a_stopped_one_have_nothing_that_nobody_owns() -> Non
     assert check(STOPPED) == []
 
 
+KEPT = Kept(region="docks", id="1", name="kept", age_s=10_000.0)
+
+
 @pytest.mark.parametrize(
     ("kind", "why", "change"),
     [
@@ -149,6 +153,9 @@ def test_a_sound_system_and_a_stopped_one_have_nothing_that_nobody_owns() -> Non
         ("source", "no revision", {"sources": (entry("/data/sources/s2.zip"),)}),
         ("upload", "on its way in", {"uploads": (entry("/data/uploads/rev-1.part"),)}),
         ("build", "not being built", {"builds": (entry("/data/builds/rev-9"),)}),
+        ("volume", "no container has it", {"harbour": Harbour(volumes=(KEPT,))}),
+        ("network", "no container is in it", {"harbour": Harbour(networks=(replace(KEPT, workspace="w"),))}),
+        ("container", "no driver knows", {"harbour": Harbour(containers=(replace(KEPT, unit="u9"),))}),
         ("route", "nothing in the store", {"gateway": frozenset({"home/agents/gone"})}),
     ],
 )  # fmt: skip
@@ -227,4 +234,4 @@ def test_a_look_at_the_machine_by_doctor_is_no_leak() -> None:
 
 
 def test_every_check_is_registered_once() -> None:
-    assert len({one.__name__ for one in CHECKS}) == len(CHECKS) == 22
+    assert len({one.__name__ for one in CHECKS}) == len(CHECKS) == 23
