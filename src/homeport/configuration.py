@@ -168,6 +168,12 @@ class ImagesTable(Table):
     unused_tags: Annotated[int, Field(ge=0, le=1000)] = 5
 
 
+class Builds(Table):
+    """[builds]: what builds of Dockerfiles leave on the engines."""
+
+    engine_cache_mb: Annotated[int, Field(ge=0, le=1024 * 1024)] = 10 * 1024
+
+
 class Configuration(Table):
     """The whole file."""
 
@@ -175,6 +181,7 @@ class Configuration(Table):
     limits: Limits = Limits()
     sources: Sources = Sources()
     images: ImagesTable = ImagesTable()
+    builds: Builds = Builds()
 
     @property
     def local(self) -> RegionTable:

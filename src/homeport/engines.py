@@ -18,14 +18,18 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
+from homeport.build.dockerfiles import DockerfileBuilder, EngineBuilders, Yard
 from homeport.build.images import ImageBuilder
 from homeport.configuration import DOCKER, Configuration, RegionTable, read_configuration
 from homeport.core import log as logs
 from homeport.core.clock import Clock
 from homeport.core.errors import HomeportError, Unavailable
+from homeport.core.limits import MIB
 from homeport.core.units import UnitState
 from homeport.dataplane.routes import Door
+from homeport.drivers.contract import Driver
 from homeport.drivers.docker.address import EngineAddress, TlsFiles
+from homeport.drivers.docker.cache import LayerCache
 from homeport.drivers.docker.containers import Owner
 from homeport.drivers.docker.driver import DockerDriver
 from homeport.drivers.docker.engine import Engine
@@ -70,10 +74,21 @@ class Engines:
             for name, engine in self.engines.items()
         }
 
-    def builder(self, clock: Clock, timeout_s: float) -> ImageBuilder | None:
-        """What resolves images; None where there is no engine."""
+    def builders(self, driver: Driver, clock: Clock, configuration: Configuration) -> EngineBuilders | None:
+        """What makes bundles of images; None where there is no engine. `driver` prints the logs of builds."""
+        if not self.engines:
+            return None
         images = self.images
-        return ImageBuilder(self._data.builds, self._data.bundles, images, clock, timeout_s) if images else None
+        limits, most_bytes = configuration.limits, configuration.builds.engine_cache_mb * MIB
+        yards = {}
+        for name, engine in self.engines.items():
+            owner = self.drivers[name].owner
+            cache = LayerCache(engine, owner, self._data.engine(name) / "layers", most_bytes)
+            yards[name] = Yard(engine=engine, owner=owner, images=images[name], cache=cache)
+        return EngineBuilders(
+            images=ImageBuilder(self._data.builds, self._data.bundles, images, clock, limits.build_timeout_s),
+            dockerfiles=DockerfileBuilder(self._data, driver, yards, clock, limits),
+        )
 
     async def open(self) -> None:
         """Take up what runs on them. One that does not answer is tried again and holds up nobody."""

@@ -14,6 +14,7 @@ import signal
 import stat
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import uvicorn
@@ -25,6 +26,7 @@ from homeport.api.internal import internal_app
 from homeport.app.authentication import client_secret
 from homeport.app.context import Context
 from homeport.app.first_run import ensure_first_run, refuse_lost_parts
+from homeport.app.governance import settle
 from homeport.app.sealing import seal_at_rest
 from homeport.build.builder import Builder
 from homeport.build.fetch import Fetcher
@@ -111,8 +113,8 @@ class Server:
         tools = toolchain()
         builder = Builder(data, local, clock, tools, configuration.limits, space)
         fetcher = Fetcher(data, local, clock, tools.registry, configuration)
-        images = engines.builder(clock, configuration.limits.build_timeout_s)
-        fetches = Fetches(store, fetcher, self.context.sealing, configuration.sources, images)
+        builders, placing = engines.builders(local, clock, configuration), partial(settle, self.context)
+        fetches = Fetches(store, fetcher, self.context.sealing, configuration.sources, builders, placing)
         driver = Fleet(by_region)
         performer = Performer(store, clock, driver, ReplicaLauncher(store, data.bundles, platform))
         tasks = TaskLauncher(store, clock, keys, data.bundles, platform, by_region)

@@ -1,21 +1,22 @@
 """Deploy, update and delete agents and jobs. The commit that stores the new revision is the point of no return: before
 it nothing has happened, after it the loops carry on by themselves."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from homeport.app.context import Context, Intent
 from homeport.app.fields import ignored_fields
-from homeport.app.governance import judge
+from homeport.app.governance import Form, judge
 from homeport.app.own_images import without_echo
 from homeport.app.resources import fetch, new_resource, updated
 from homeport.app.sealing import seal_intent
 from homeport.app.sources import Source, source_of_new, source_of_update
-from homeport.core.errors import Conflict, DriverUnavailable
+from homeport.core.errors import Conflict, DriverUnavailable, Invalid
 from homeport.core.fields import Ignored
 from homeport.core.ids import Kind, RevisionId, new_id
+from homeport.core.images import read_image
 from homeport.core.logins import read_docker_config
 from homeport.identity.keys import UPLOAD_AUDIENCE, Claims
 from homeport.identity.principals import Principal, Role
@@ -68,11 +69,9 @@ async def create_workload(
     intent = replace(intent, spec=without_echo(intent.spec, kind, intent.name, built=None, upload=upload))
 
     def write(tx: Transaction) -> Deployment:
-        plan = judge(context, tx, principal.workspace, kind, intent.spec).plan()
         traffic = first_traffic(intent.spec)
         resource = seal_intent(context, new_resource(principal, kind, intent, now))
-        source = source_of_new(context, tx, resource, upload=upload)
-        revision = _revision(resource, plan, source, traffic)
+        revision = _placed(context, tx, resource, lambda: source_of_new(context, tx, resource, upload=upload), traffic)
         resource = replace(resource, status=_STATUS_OF_STATE[revision.state])
         tx.resources.insert(resource)
         tx.identities.add_account(_account_of(resource, now))
@@ -100,13 +99,14 @@ async def update_workload(
         if stored.deleting:
             raise Conflict(f"The {kind} {intent.name!r} is being deleted.", hint="Wait until it is gone.")
         spec = without_echo(intent.spec, kind, intent.name, built=stored.image, upload=upload)
-        plan = judge(context, tx, principal.workspace, kind, spec).plan()
         wanted = replace(intent, spec=spec)
         resource = seal_intent(context, updated(stored, principal, wanted, now), stored)
         revisions = tx.revisions.of(stored.uid)
         traffic = next_traffic(intent.spec, stored.spec, [place_of(known) for known in revisions])
-        source = source_of_update(context, tx, resource, stored.spec, upload=upload)
-        revision = _revision(resource, plan, source, traffic)
+        before = stored.spec
+        revision = _placed(
+            context, tx, resource, lambda: source_of_update(context, tx, resource, before, upload=upload), traffic
+        )
         resource = replace(resource, status=_STATUS_OF_STATE[revision.state])
         if not tx.resources.replace(resource, stored.generation):
             raise Conflict(f"The {kind} {intent.name!r} was changed at the same moment.", hint="Try again.")
@@ -150,6 +150,24 @@ def _check(kind: Kind, spec: dict[str, Any], now: datetime) -> None:
         refuse_past(spec, now)
     if (spec.get("runtime") or {}).get("dockerConfig") != MASK:  # which stands for the stored one
         read_docker_config(spec)
+
+
+def _placed(
+    context: Context, tx: Transaction, resource: Resource, find_source: Callable[[], Source], traffic: Traffic
+) -> Revision:
+    """The new revision, where policy and placement let it run. Raises as `judge` and as `find_source`, and `Denied`,
+    which is said before that there is no source."""
+
+    def plan_of(form: Form) -> Plan:
+        return judge(context, tx, resource.workspace, resource.kind, resource.spec, form).plan()
+
+    try:
+        source = find_source()
+    except Invalid:
+        plan_of(Form.OPEN if read_image(resource.spec) is None else Form.IMAGE)
+        raise
+    plan = plan_of(source.form(resource.spec))
+    return _revision(resource, plan, source.placed(plan.region), traffic)
 
 
 def _revision(resource: Resource, plan: Plan, source: Source, traffic: Traffic) -> Revision:

@@ -6,7 +6,7 @@ from typing import Any
 
 from homeport.app.context import Context
 from homeport.app.explain import rules_of
-from homeport.app.governance import RuleOf, Verdict, assess, attached
+from homeport.app.governance import RuleOf, Verdict, assess, attached, form_now
 from homeport.app.own_images import known_tag
 from homeport.app.resources import fetch
 from homeport.core.ids import Kind
@@ -100,13 +100,13 @@ def _judge_both(
     context: Context, tx: Transaction, change: PolicyChange, now: RuleOf, then: RuleOf
 ) -> Callable[[Resource], Effect]:
     def judge(resource: Resource) -> Effect:
-        spec = resource.spec
+        spec, form = resource.spec, form_now(context, tx, resource)
         tag = known_tag(tx, resource.workspace, resource.kind, spec)
         changed = {**spec, "policies": [*attached(spec), change.name]} if change.attach else spec
         return Effect(
             resource=resource,
-            before=assess(context, resource.kind, spec, now, tag),
-            after=assess(context, resource.kind, changed, then, tag),
+            before=assess(context, resource.kind, spec, now, tag, form),
+            after=assess(context, resource.kind, changed, then, tag, form),
         )
 
     return judge

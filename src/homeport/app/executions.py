@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from homeport.app.context import Context
-from homeport.app.governance import judge
+from homeport.app.governance import form_of, judge
 from homeport.app.pages import PageRequest, fingerprint_of, make_cursor, open_cursor, page_limit
 from homeport.app.resources import fetch
 from homeport.app.sealing import digest_of, seal_digest
@@ -257,7 +257,8 @@ def _plan(
         raise Conflict(f"The job {job!r} is being deleted.")
     if resource.spec.get("enabled") is False:
         raise Denied(f"The job {job!r} is disabled.", hint="Set spec.enabled to true.")
-    judge(context, tx, principal.workspace, Kind.JOB, resource.spec).plan()
+    serving = next((one for one in tx.revisions.of(resource.uid) if one.state is RevisionState.SERVING), None)
+    judge(context, tx, principal.workspace, Kind.JOB, resource.spec, form_of(resource.spec, serving)).plan()
     revision = _serving(tx, resource)
     settings = _settings(context, revision)
     if intent.memory is not None and not 1 <= intent.memory <= settings.memory_mb:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from homeport.app.context import Context
-from homeport.app.governance import RuleOf, Verdict, assess, stored_rule
+from homeport.app.governance import RuleOf, Verdict, assess, form_now, stored_rule
 from homeport.app.own_images import known_tag
 from homeport.app.resources import fetch
 from homeport.core.clock import timestamp
@@ -58,8 +58,8 @@ async def explain_workload(context: Context, principal: Principal, kind: Kind, n
 
     def read(tx: Transaction) -> Explanation:
         resource = fetch(tx, principal.workspace, kind, name)
-        tag = known_tag(tx, principal.workspace, kind, resource.spec)
-        verdict = assess(context, kind, resource.spec, rules_of(tx, principal.workspace), tag)
+        tag, form = known_tag(tx, principal.workspace, kind, resource.spec), form_now(context, tx, resource)
+        verdict = assess(context, kind, resource.spec, rules_of(tx, principal.workspace), tag, form)
         newest = next(iter(tx.revisions.of(resource.uid)), None)
         return Explanation(
             resource=resource, verdict=verdict, newest=newest, newest_allowed=_still_allowed(verdict, newest)
@@ -82,8 +82,8 @@ async def explain_policy(context: Context, principal: Principal, name: str) -> P
         found = tx.resources.using_policy(principal.workspace, name)
 
         def user_of(user: Resource) -> PolicyUser:
-            tag = known_tag(tx, principal.workspace, user.kind, user.spec)
-            return PolicyUser(resource=user, verdict=assess(context, user.kind, user.spec, rule_of, tag))
+            tag, form = known_tag(tx, principal.workspace, user.kind, user.spec), form_now(context, tx, user)
+            return PolicyUser(resource=user, verdict=assess(context, user.kind, user.spec, rule_of, tag, form))
 
         users = [user_of(user) for user in found[:USERS_MOST]]
         return PolicyExplanation(policy=policy, steps=_alone(context, rule), users=users, total=len(found))

@@ -7,7 +7,7 @@ from typing import Any
 
 from homeport.app.context import Context
 from homeport.app.deployments import upload_token
-from homeport.app.governance import judge
+from homeport.app.governance import Form, judge
 from homeport.app.sealing import seal_intent
 from homeport.core.errors import Invalid
 from homeport.core.ids import Kind, RevisionId, new_id
@@ -61,7 +61,7 @@ async def push_image(context: Context, principal: Principal, intent: PushIntent,
     read_docker_config(intent.spec)
 
     def write(tx: Transaction) -> Push:
-        plan = judge(context, tx, principal.workspace, intent.kind, intent.spec).plan()
+        plan = judge(context, tx, principal.workspace, intent.kind, intent.spec, Form.OPEN).plan()
         state = RevisionState.UPLOADING if upload else RevisionState.BUILDING
         revision = _revision(principal, intent, plan, state, now)
         stored = _begun(tx, revision, now)

@@ -2,13 +2,15 @@
 from."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from homeport.app.context import Context
+from homeport.app.governance import Form
 from homeport.app.own_images import named_tag
 from homeport.build.credentials import check_host, open_secret
 from homeport.build.repository import FIELD, Repository, read_repository
+from homeport.configuration import LOCAL
 from homeport.core.errors import Invalid
 from homeport.core.images import FIELD as FIELD_OF_IMAGE
 from homeport.core.images import names_image, read_image
@@ -25,7 +27,8 @@ SOURCES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Where a revision begins. In state BUILDING without a digest, its repository is fetched first."""
+    """Where a revision begins. In state BUILDING without a digest, its repository is fetched first. region: of
+    what was made from a Dockerfile, whose engine has the bundle's image."""
 
     state: RevisionState
     source_digest: str | None = None
@@ -33,6 +36,19 @@ class Source:
     source_logins: str | None = field(default=None, repr=False)
     bundle_digest: str | None = None
     entrypoint: tuple[str, ...] = ()
+    region: str | None = None
+
+    def form(self, spec: Mapping[str, Any]) -> Form:
+        """What the revision will be run as, as far as that can be known before its source is here."""
+        if names_image(spec) or self.region is not None:
+            return Form.IMAGE
+        return Form.OPEN if self.source_digest is None else Form.PROGRAM
+
+    def placed(self, region: str) -> "Source":
+        """The same for a revision in `region`: an image that another region's engine has is built there."""
+        if self.region is None or self.region == region:
+            return self
+        return replace(self, state=RevisionState.BUILDING, bundle_digest=None, entrypoint=())
 
 
 def source_of_new(context: Context, tx: Transaction, resource: Resource, *, upload: bool) -> Source:
@@ -92,6 +108,7 @@ def _again(revision: Revision) -> Source:
         source_logins=revision.source_logins,
         bundle_digest=revision.bundle_digest,
         entrypoint=revision.entrypoint,
+        region=None if revision.region == LOCAL else revision.region,
     )
 
 

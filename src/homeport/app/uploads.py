@@ -4,12 +4,14 @@ that commit, the revision still waits and the client's next try finds it so."""
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from homeport.app.context import Context
-from homeport.build.archive import UnpackLimits, check_archive, keep_archive
+from homeport.app.governance import settle
+from homeport.build.archive import UnpackLimits, check_archive, holds, keep_archive
 from homeport.build.archive_logins import NAME, take_logins
+from homeport.build.dockerfile import NAME as DOCKERFILE
 from homeport.build.registries import SOURCE, seal_uploaded
 from homeport.core.errors import Conflict, Invalid, NotFound
 from homeport.core.ids import RevisionId, new_id
@@ -18,7 +20,7 @@ from homeport.core.logins import parse_docker_config
 from homeport.core.space import full_disk_said
 from homeport.identity.keys import UPLOAD_AUDIENCE
 from homeport.store.contract import Transaction
-from homeport.store.records import Event
+from homeport.store.records import Event, Revision
 from homeport.workloads.states import RevisionState, WorkloadStatus
 
 
@@ -26,8 +28,9 @@ async def receive_archive(context: Context, token: str, body: AsyncIterator[byte
     """Store `body` as the source of the revision that `token` names and start its build.
 
     Raises `Unauthenticated` for a foreign or expired token, `NotFound` when the revision is gone, `Invalid` for
-    something that is no zip archive or is too large, `Conflict` when another archive came first, `DiskFull` without
-    room for it.
+    something that is no zip archive or is too large, and for a Dockerfile without an engine, `Denied` where policies
+    allow no region that can run what it is, `Conflict` when another archive came first, `DiskFull` without room for
+    it.
     """
     claims = context.keys.verify(token, UPLOAD_AUDIENCE, context.clock.now())
     context.space.require()
@@ -40,8 +43,10 @@ async def receive_archive(context: Context, token: str, body: AsyncIterator[byte
             logins = await asyncio.to_thread(_take_logins, part)
             if logins is not None:
                 digest = await asyncio.to_thread(_digest, part)  # one that says nothing of the logins
+            dockerfile = await asyncio.to_thread(holds, part, DOCKERFILE)
             await asyncio.to_thread(keep_archive, part, context.data.sources, digest)
-        await context.store.write(lambda tx: _start_build(context, tx, revision_id, digest, logins))
+        archive = _Archive(digest=digest, logins=logins, dockerfile=dockerfile)
+        await context.store.write(lambda tx: _start_build(context, tx, revision_id, archive))
     finally:
         part.unlink(missing_ok=True)
     context.signals.builds.wake()
@@ -73,18 +78,28 @@ def _digest(part: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _start_build(context: Context, tx: Transaction, revision_id: RevisionId, digest: str, logins: str | None) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Archive:
+    """logins: the text of its `.docker/config.json`. dockerfile: whether it has one at its top."""
+
+    digest: str
+    logins: str | None = field(repr=False)
+    dockerfile: bool
+
+
+def _start_build(context: Context, tx: Transaction, revision_id: RevisionId, archive: _Archive) -> None:
     revision = tx.revisions.get(revision_id)
     if revision is None:
         raise NotFound(f"There is no revision {revision_id!r} any more.", hint="Deploy again.")
-    if revision.source_digest == digest:
+    if revision.source_digest == archive.digest:
         return  # the client did not hear our answer to its first try
     if revision.state is not RevisionState.UPLOADING:
         raise Conflict(f"Revision {revision_id} has its archive already.", hint="Deploy again to change it.")
     now = context.clock.now()
-    sealed = None if logins is None else seal_uploaded(context.sealing, revision, logins)
+    sealed = None if archive.logins is None else seal_uploaded(context.sealing, revision, archive.logins)
+    placed = settle(context, tx, revision, archive.dockerfile)
     building = replace(
-        revision, state=RevisionState.BUILDING, source_digest=digest, source_logins=sealed, updated_at=now
+        placed, state=RevisionState.BUILDING, source_digest=archive.digest, source_logins=sealed, updated_at=now
     )
     tx.revisions.replace_if_state(building, RevisionState.UPLOADING)
     resource = tx.resources.by_uid(revision.resource_uid)
@@ -97,8 +112,12 @@ def _start_build(context: Context, tx: Transaction, revision_id: RevisionId, dig
             time=now,
             type="build",
             status=WorkloadStatus.BUILDING,
-            message="Archive received; building",
+            message=f"Archive received; building{_where(building) if archive.dockerfile else ''}",
             reason="ArchiveReceived",
             revision=revision_id,
         )
     )
+
+
+def _where(revision: Revision) -> str:
+    return f" the image that its {DOCKERFILE} says, in region {revision.region} on {revision.flavor}"

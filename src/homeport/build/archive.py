@@ -80,6 +80,12 @@ def check_archive(archive: Path, limits: UnpackLimits) -> None:
             raise _bomb(entry)
 
 
+def holds(archive: Path, name: str) -> bool:
+    """Whether a checked archive has a file of this path."""
+    with opened(archive) as source:
+        return any(not entry.is_dir() and str(PurePosixPath(entry.filename)) == name for entry in source.infolist())
+
+
 def keep_archive(part: Path, sources: Path, digest: str) -> None:
     """Move the archive `part` to its place among the `sources`, durable before any row names it."""
     with part.open("rb") as file:

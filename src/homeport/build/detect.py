@@ -119,8 +119,6 @@ def _entry_file(app: Path) -> str | None:
 
 
 def _nothing_to_start(app: Path) -> Invalid:
-    if (app / "Dockerfile").is_file():
-        return Invalid("source", "a Dockerfile alone needs the Docker driver, which is not part of this version")
     rule = f"must hold {PACKAGE}, one of {', '.join(ENTRY_FILES)}, or {FILE_NAME} with [entrypoint] prod"
     return Invalid("source", rule, hint='Add the start command: [entrypoint] prod = "python server.py"')
 

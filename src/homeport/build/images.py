@@ -49,7 +49,7 @@ class ImageBuilder:
         except ImageRefused as error:
             raise BuildFailed(STEP, f"failed: {error.for_caller()}") from error
         described = self._describe(image, reference, self._clock.monotonic() - began)
-        bundle = await asyncio.to_thread(self._place, revision, described)
+        bundle = await asyncio.to_thread(place_image, self._builds, self._bundles, revision, described)
         note = f"The engine's own copy is taken. {image.note}" if image.note else ""
         return replace(bundle, note=note, size=image.size, image_source=image.digest, brought=image.brought)
 
@@ -72,12 +72,14 @@ class ImageBuilder:
             size=image.size,
         )
 
-    def _place(self, revision: RevisionId, described: Description) -> Bundle:
-        if bundle := find_bundle(self._bundles, described.digest):
-            return bundle
-        work = self._builds / revision
-        remove_tree(work)
-        (work / "app").mkdir(parents=True)
-        described.write(work)
-        place(work, self._bundles / described.digest)
-        return load_bundle(self._bundles, described.digest)
+
+def place_image(builds: Path, bundles: Path, revision: RevisionId, described: Description) -> Bundle:
+    """The bundle of an image, which has no files. May be killed anywhere and repeated."""
+    if bundle := find_bundle(bundles, described.digest):
+        return bundle
+    work = builds / revision
+    remove_tree(work)
+    (work / "app").mkdir(parents=True)
+    described.write(work)
+    place(work, bundles / described.digest)
+    return load_bundle(bundles, described.digest)

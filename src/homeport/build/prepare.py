@@ -42,7 +42,7 @@ class Prepared:
 def prepare(archive: Path, app: Path, kind: Kind, tools: Toolchain, limits: UnpackLimits) -> Prepared:
     """Unpack `archive` into `app` and plan its build. Raises `Invalid` for a source that breaks a rule."""
     unpacked = unpack(archive, app, limits)
-    secrets = _take_secrets(app)
+    secrets = take_arguments(app)
     manifest = read_manifest(app)
     program = detect(app, manifest, kind)
     node = _node(app) if program.language == "node" else None
@@ -66,7 +66,7 @@ def _node(app: Path) -> tuple[Node, Package]:
     return node, package
 
 
-def _take_secrets(app: Path) -> dict[str, str]:
+def take_arguments(app: Path) -> dict[str, str]:
     """The variables of `.env.build`; removes that file and other secrets that only a build may see."""
     path = app / ARGUMENTS
     values: dict[str, str] = {}

@@ -8,9 +8,13 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
+from homeport.build.archive import holds
 from homeport.build.builder import Builder, BuildRequest
 from homeport.build.bundle import Bundle
+from homeport.build.dockerfile import NAME as DOCKERFILE
+from homeport.configuration import LOCAL
 from homeport.core.clock import Clock
 from homeport.core.errors import DiskFull, Rejected, Unavailable
 from homeport.core.ids import RevisionId
@@ -36,7 +40,13 @@ class Builds:
     """The service. At most `BUILDS_AT_ONCE` builds run; the rest wait in the store."""
 
     def __init__(
-        self, store: Store, clock: Clock, builder: Builder, fetches: Fetches, data: DataDir, signals: Signals
+        self,
+        store: Store,
+        clock: Clock,
+        builder: Builder,
+        fetches: Fetches,
+        data: DataDir,
+        signals: Signals,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -110,9 +120,7 @@ class Builds:
                 if fetched is None:
                     return None  # it went away meanwhile
                 revision = fetched
-            request = self._request(revision)
-            await asyncio.to_thread(self._keep_young, request)
-            bundle = await self._builder.build(request)
+            bundle = await self._built(revision)
         except Unavailable as error:
             await self._wait(revision, error)
             return None
@@ -127,11 +135,19 @@ class Builds:
             return partial(self._record_failure, revision, INTERNAL)
         return partial(self._record_bundle, revision, bundle)
 
+    async def _built(self, revision: Revision) -> Bundle:
+        """From the source that is here: an image in a region with an engine, else a program."""
+        request = self._request(revision)
+        if revision.region != LOCAL:
+            return await self._fetches.build_image(revision, request)
+        await asyncio.to_thread(self._keep_young, request)
+        return await self._builder.build(request)
+
     async def _wait(self, revision: Revision, error: Unavailable) -> None:
         """Leave the revision to a later pass. The loop is not woken: it would turn without a pause until what is
         missing is back."""
         log.warning("the build of %s waits: %s", revision.id, error.message)
-        engine_away = read_image(revision.spec) is not None  # which may last; the node is back within a second
+        engine_away = revision.region != LOCAL  # which may last; the node is back within a second
         if (isinstance(error, DiskFull) or engine_away) and revision.id not in self._told:
             self._told.add(revision.id)
             message = f"The build waits. {error.for_caller()}"
@@ -142,6 +158,7 @@ class Builds:
     async def _fetched(self, revision: Revision) -> Revision | None:
         """The revision with its source, which is stored; None where it is not to be built any more."""
         fetched = await self._fetches.fetch(revision)
+        dockerfile = await asyncio.to_thread(holds, self._source(fetched.source_digest), DOCKERFILE)
         found = replace(
             revision,
             source_digest=fetched.source_digest,
@@ -152,13 +169,14 @@ class Builds:
         if fetched.left_out:
             message += f". Left out, being links to nothing or to directories: {', '.join(fetched.left_out[:10])}"
 
-        def write(tx: Transaction) -> bool:
-            if not tx.revisions.replace_if_state(found, RevisionState.BUILDING):
-                return False
-            self._tell(tx, found, WorkloadStatus.BUILDING, "RepositoryFetched", message)
-            return True
+        def write(tx: Transaction) -> Revision | None:
+            placed = self._fetches.settle(tx, found, dockerfile)
+            if not tx.revisions.replace_if_state(placed, RevisionState.BUILDING):
+                return None
+            self._tell(tx, placed, WorkloadStatus.BUILDING, "RepositoryFetched", message)
+            return placed
 
-        return found if await self._store.write(write) else None
+        return await self._store.write(write)
 
     def _keep_young(self, request: BuildRequest) -> None:
         """A bundle that is there already, and that nothing refers to until this build is recorded, is not collected
@@ -174,9 +192,12 @@ class Builds:
             workspace=revision.workspace,
             kind=revision.kind,
             name=revision.name,
-            source=self._data.sources / f"{digest}.zip",
+            source=self._source(digest),
             source_digest=digest,
         )
+
+    def _source(self, digest: str) -> Path:
+        return self._data.sources / f"{digest}.zip"
 
     def _record_bundle(self, revision: Revision, bundle: Bundle, tx: Transaction) -> None:
         held = is_held(revision.spec)

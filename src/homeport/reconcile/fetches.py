@@ -1,24 +1,37 @@
 """The source of a revision that is elsewhere: a repository, which is fetched, or an image, which is resolved. Reads
 what is wanted and opens the secrets for it. Called by the loop of builds."""
 
+import contextlib
+from collections.abc import Callable
+
+from homeport.build.builder import BuildRequest
 from homeport.build.bundle import Bundle
 from homeport.build.credentials import check_host, open_secret
+from homeport.build.dockerfiles import STEP as IMAGE_STEP
+from homeport.build.dockerfiles import EngineBuilders
 from homeport.build.errors import BuildFailed
 from homeport.build.fetch import Fetched, Fetcher, FetchRequest
 from homeport.build.git import STEP
-from homeport.build.images import ImageBuilder
 from homeport.build.repository import FIELD, Repository, read_repository
 from homeport.configuration import Sources
-from homeport.core.errors import Internal
+from homeport.core.errors import Internal, Unavailable
 from homeport.core.images import read_image
+from homeport.drivers.docker.logins import build_header
 from homeport.reconcile.logins import RevisionLogins
 from homeport.sealing.keys import SealingKeys
-from homeport.store.contract import Store
+from homeport.store.contract import Store, Transaction
 from homeport.store.records import Revision
+
+Settle = Callable[[Transaction, Revision, bool], Revision]
+
+
+def _stays(tx: Transaction, revision: Revision, dockerfile: bool) -> Revision:
+    return revision
 
 
 class Fetches:
-    """Fetches for revisions. `images` is None where no region has an engine."""
+    """Fetches for revisions. `engines` is None where no region has one. `settle` places a revision once it is known
+    whether its source has a Dockerfile."""
 
     def __init__(
         self,
@@ -26,14 +39,16 @@ class Fetches:
         fetcher: Fetcher,
         sealing: SealingKeys,
         sources: Sources,
-        images: ImageBuilder | None = None,
+        engines: EngineBuilders | None = None,
+        settle: Settle = _stays,
     ) -> None:
         self._store = store
         self._fetcher = fetcher
         self._sealing = sealing
         self._logins = RevisionLogins(store, sealing)
         self._sources = sources
-        self._images = images
+        self._engines = engines
+        self.settle = settle
 
     async def fetch(self, revision: Revision) -> Fetched:
         """Raises as `Fetcher.fetch`, and `Invalid` where the operator allows the repository no more or its secret is
@@ -53,10 +68,21 @@ class Fetches:
     async def resolve(self, revision: Revision) -> Bundle:
         """The revision's image as a bundle. Raises as `ImageBuilder.build`."""
         image = read_image(revision.spec)
-        if image is None or self._images is None:
+        if image is None or self._engines is None:
             raise Internal(detail=f"revision {revision.id} has no image, or there is no engine")
         logins = await self._logins.of(revision)
-        return await self._images.build(revision.id, revision.region, image, logins)
+        return await self._engines.images.build(revision.id, revision.region, image, logins)
+
+    async def build_image(self, revision: Revision, request: BuildRequest) -> Bundle:
+        """The image that the revision's Dockerfile says, as a bundle. Raises as `DockerfileBuilder.build`."""
+        if self._engines is None:
+            raise BuildFailed(IMAGE_STEP, f"failed: the region {revision.region!r} has no engine any more")
+        logins = await self._logins.of(revision)
+        try:
+            return await self._engines.dockerfiles.build(request, revision.region, build_header(logins))
+        finally:
+            with contextlib.suppress(Unavailable):  # the next build does it
+                await self._engines.dockerfiles.bound_cache(revision.region)
 
     async def _secret(self, revision: Revision, repository: Repository) -> str | None:
         name = repository.secret

@@ -213,7 +213,8 @@ class Revisions(Protocol):
         ...
 
     def replace_if_state(self, revision: Revision, expected: RevisionState) -> bool:
-        """Write what may change of a revision. False unless the stored state is the expected."""
+        """Write state, region and flavor, digests, logins, entrypoint, message and updated_at. False unless the stored
+        state is the expected."""
         ...
 
     def rewrite_specs(self, change: Callable[[Revision], dict[str, Any]]) -> int:

@@ -35,8 +35,17 @@ _IN_STATES = (
 )
 _AT_ONCE = 1000  # resources in one statement; SQLite takes at the least some thousand values
 _CHANGING = (
-    "state", "source_digest", "source_commit", "source_logins", "bundle_digest", "entrypoint", "message", "updated_at",
-)  # fmt: skip
+    "state",
+    "region",
+    "flavor",
+    "source_digest",
+    "source_commit",
+    "source_logins",
+    "bundle_digest",
+    "entrypoint",
+    "message",
+    "updated_at",
+)
 
 
 class SqlRevisions:

@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -141,6 +142,13 @@ class EngineProcess:
             client.delete(f"/containers/{made}", timeout=READY_S)
         assert answer.is_success, answer.text
         self._images.append(reference)
+
+    def ask(self, path: str, **params: str) -> Any:
+        """What the engine answers to a GET."""
+        with self._client() as client:
+            answer = client.get(path, params=params, timeout=READY_S)
+        answer.raise_for_status()
+        return answer.json()
 
     def remove_images(self) -> None:
         """What tests made, since the engine may be somebody's."""

@@ -451,13 +451,15 @@ class WorkloadSuite:
         built = replace(
             made,
             state=RevisionState.BUILT,
+            region="elsewhere",
+            flavor="gpu",
             source_digest="s",
             bundle_digest="b",
             entrypoint=("python", "main.py"),
             message="done",
             updated_at=LATER,
         )
-        other = replace(built, spec={"a": 2}, generation=9, region="elsewhere", flavor="gpu", created_by="me")
+        other = replace(built, spec={"a": 2}, generation=9, created_by="me")
         assert await store.write(lambda tx: tx.revisions.replace_if_state(other, RevisionState.UPLOADING)) is False
         assert await store.read(lambda tx: tx.revisions.get(made.id)) == made
         assert await store.write(lambda tx: tx.revisions.replace_if_state(other, RevisionState.BUILDING)) is True

@@ -97,12 +97,6 @@ def test_sources_of_other_languages_are_refused(tmp_path: Path) -> None:
         detect(tmp_path, Manifest(entrypoint_prod="./main"), Kind.AGENT)
 
 
-def test_a_dockerfile_alone_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "Dockerfile").write_text("FROM scratch")
-    with pytest.raises(Invalid, match="Docker driver, which is not part of this version"):
-        detect(tmp_path, Manifest(), Kind.AGENT)
-
-
 def test_a_source_with_nothing_to_start_is_refused_with_what_to_add(tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text("")
     with pytest.raises(Invalid) as caught:

@@ -9,7 +9,8 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import IO, Any, NamedTuple
 
 import aiohttp
 
@@ -188,6 +189,21 @@ class Engine:
             async for line in _lines(response):
                 yield self._parsed(line)
 
+    async def images(self) -> list[Json]:
+        """Every image, those below others too."""
+        return list(await self._json("GET", "/images/json", params={"all": "1"}))
+
+    async def build(self, params: dict[str, str], headers: dict[str, str], context: Path) -> AsyncGenerator[Json, None]:
+        """Build the context, a tar; what the engine says on the way, with `error` where it fails. It gives up the build
+        when this is closed. EngineError 400: the Dockerfile cannot be read."""
+        headers = {"Content-Type": "application/x-tar", **headers}
+        # Of a known length: an engine that waits for the end of the request does not see that nobody listens any more.
+        with context.open("rb") as body:
+            sent = self._open("POST", "/build", params=params, body=body, headers=headers, wait=_Wait(None))
+            async with sent as response:
+                async for line in _lines(response):
+                    yield self._parsed(line)
+
     # Volumes
 
     async def unused_volumes(self, labels: Iterable[str]) -> list[Json]:
@@ -264,7 +280,7 @@ class Engine:
         path: str,
         *,
         params: dict[str, str] | None = None,
-        body: Json | None = None,
+        body: Json | IO[bytes] | None = None,
         headers: dict[str, str] | None = None,
         wait: _Wait = _ORDINARY,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -274,8 +290,9 @@ class Engine:
         url = f"{self.address.base}{prefix}{path}"
         try:
             session = self._open_session()
+            sent: dict[str, Any] = {"json": body} if body is None or isinstance(body, dict) else {"data": body}
             async with asyncio.timeout(wait.answer_s) as answering:
-                request = session.request(method, url, params=params, json=body, headers=headers, timeout=timeout)
+                request = session.request(method, url, params=params, headers=headers, timeout=timeout, **sent)
                 async with request as response:
                     answering.reschedule(None)
                     self._reading.add(response)

@@ -50,15 +50,24 @@ class Images:
             present = replace(pulled, note=refusal.message) if refusal else pulled
             if present.id not in before:
                 present = replace(present, brought=reference.text)
+        await self._check(present, f"The image {reference.text}")
+        return present
+
+    async def built(self, name: str) -> Image:
+        """The image of that name, which a build on the engine has just made. Raises as `resolve`."""
+        image = await self._find(name)
+        if image is None:
+            raise ImageRefused("The image is not on the engine any more.", hint="Deploy again.")
+        await self._check(image, "The image")
+        return image
+
+    async def _check(self, image: Image, shown: str) -> None:
         machine = str((await self._engine.info()).get("Architecture", ""))
         wanted = _NAMES.get(machine, machine)
-        if present.architecture != wanted:
-            raise ImageRefused(f"The image {reference.text} is for {present.architecture}; the engine runs {wanted}.")
-        if not (present.entrypoint or present.command):
-            raise ImageRefused(
-                f"The image {reference.text} says not what to run.", hint="Give it an ENTRYPOINT or a CMD."
-            )
-        return present
+        if image.architecture != wanted:
+            raise ImageRefused(f"{shown} is for {image.architecture}; the engine runs {wanted}.")
+        if not (image.entrypoint or image.command):
+            raise ImageRefused(f"{shown} says not what to run.", hint="Give it an ENTRYPOINT or a CMD.")
 
     async def give_up(self, digest: str, reference: str) -> bool:
         """Take the image that we brought as `reference` away; it stays with whoever gave it another name. False where a
