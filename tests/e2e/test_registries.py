@@ -1,5 +1,6 @@
 """Images of a private registry, a real one, by every way that a login comes in; and what failed pulls are told as."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,21 @@ def test_a_stored_login_pulls_until_it_is_deleted_and_yields_to_the_orders(
     assert "asks for a login" in told(deploy(harbour, image))
 
 
+def test_an_engines_own_copy_of_a_moving_tag_that_cannot_be_looked_up_is_taken_and_told(
+    harbour: System, engine: EngineProcess, registry: Registry
+) -> None:
+    registry.push(engine, f"{LOCAL}:1", "team/tool:latest")
+    image = f"{registry.host}/team/tool"
+    try:
+        assert "own copy" not in told(deploy(harbour, image, dockerConfig=registry.config()))
+        made = deploy(harbour, image)
+        assert made["status"] == "DEPLOYED"
+        notes = [event["message"] for event in made["events"] if "own copy" in event["message"]]
+        assert len(notes) == 1 and "asks for a login" in notes[0]
+    finally:
+        remove_image(engine, f"{image}:latest")
+
+
 def test_a_digest_runs_what_it_named_after_its_tag_has_moved_and_the_engine_forgot_it(
     harbour: System, engine: EngineProcess, registry: Registry
 ) -> None:
@@ -181,6 +197,7 @@ def test_no_login_is_left_in_any_file_answer_log_or_container(
         answers[" ".join(words)] = done.stdout + done.stderr
     found = {**{name: text.encode() for name, text in answers.items()}, **files(harbour.data.root)}
     found["containers and images"] = inspected(engine).encode()
+    found["command lines"] = command_lines()
     if engine.own:
         found["the engine's log"] = (engine.folder / "log").read_bytes()
     assert [name for name, text in found.items() if any(secret.encode() in text for secret in SECRETS)] == []
@@ -192,3 +209,12 @@ def test_no_login_is_left_in_any_file_answer_log_or_container(
 
 def files(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def command_lines() -> bytes:
+    """Of every process of this machine."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # a process that ended meanwhile
+            found.append(path.read_bytes())
+    return b"\n".join(found)
