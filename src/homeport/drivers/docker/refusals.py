@@ -35,8 +35,8 @@ class _Pull:
     @property
     def give(self) -> str:
         return (
-            f"Give one with the order (runtime.dockerConfig; `bl deploy -c {self.registry}=USER:PASSWORD`), or to the "
-            f"workspace: homeport registry login {self.registry} -u USER"
+            "Give one with the order (runtime.dockerConfig; `homeport deploy --docker-config FILE`), or to the "
+            f"workspace: `homeport registry login {self.registry} -u USER`."
         )
 
 
