@@ -8,6 +8,7 @@ from `homeport.settings`, which the command line and the edge import and which t
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -82,6 +83,23 @@ def _engine(value: str | None) -> str | None:
     return value
 
 
+def _programs_at(value: str | None) -> str | None:
+    if value is not None:
+        try:
+            address = ip_address(value)
+        except ValueError:
+            address = None
+        if address is None or address.is_unspecified or address.is_multicast:
+            raise ValueError('must be one IP address of the engine\'s machine, such as "10.0.0.7"')
+    return value
+
+
+def _gateway_url(value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"https?://([\w.-]+|\[[0-9a-fA-F:]+\])(:\d+)?/?", value):
+        raise ValueError('must be "http://host:port" or "https://host", without a path')
+    return value.rstrip("/") if value else value
+
+
 def _regions(regions: Mapping[str, "RegionTable"]) -> Mapping[str, "RegionTable"]:
     for name, table in regions.items():
         if name == LOCAL and table.driver != PROCESS:
@@ -117,6 +135,8 @@ class RegionTable(Table):
     engine_ca: str | None = None
     engine_cert: str | None = None
     engine_key: str | None = None
+    programs_at: Annotated[str | None, AfterValidator(_programs_at)] = None
+    gateway_url: Annotated[str | None, AfterValidator(_gateway_url)] = None
 
     country: Annotated[str | None, AfterValidator(_country)] = None
     continent: Annotated[str | None, AfterValidator(_continent)] = None
@@ -131,14 +151,30 @@ class RegionTable(Table):
     @model_validator(mode="after")
     def _whole(self) -> "RegionTable":
         tls = (self.engine_ca, self.engine_cert, self.engine_key)
-        if self.driver == PROCESS and (self.engine, *tls) != (None,) * 4:
+        distant = (self.programs_at, self.gateway_url)
+        if self.driver == PROCESS and {self.engine, *tls, *distant} != {None}:
             raise ValueError(f'must have driver = "{DOCKER}" for an engine')
         if self.driver == DOCKER and self.engine is None:
             raise ValueError('must name an engine for the driver "docker", such as "unix:///run/docker.sock"')
         encrypted = self.engine is not None and self.engine.startswith("tcp:")
         if encrypted != all(tls) or encrypted != any(tls):
             raise ValueError("must have engine_ca, engine_cert and engine_key where the engine is a tcp address only")
+        if self.remote and self.programs_at is None:
+            raise ValueError(
+                "must have programs_at where the engine is on another machine: the address there at which the ports of "
+                'programs are published and the gateway reaches them, such as "10.0.0.7"'
+            )
+        if not self.remote and distant != (None, None):
+            raise ValueError(
+                "must have programs_at and gateway_url only where the engine is on another machine: on this one "
+                "nothing is published, and programs reach the gateway without them"
+            )
         return self
+
+    @property
+    def remote(self) -> bool:
+        """Whether it has an engine on another machine."""
+        return self.engine is not None and not self.engine.startswith("unix:")
 
 
 class Limits(Table):

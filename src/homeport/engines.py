@@ -13,7 +13,7 @@ import hashlib
 import logging
 import os
 import sys
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from homeport.core.clock import Clock
 from homeport.core.errors import HomeportError, Unavailable
 from homeport.core.limits import MIB
 from homeport.core.units import UnitState
-from homeport.dataplane.routes import Door
+from homeport.dataplane.routes import Door, door_name
 from homeport.drivers.contract import Driver
 from homeport.drivers.docker.address import EngineAddress, TlsFiles
 from homeport.drivers.docker.cache import LayerCache
@@ -34,7 +34,8 @@ from homeport.drivers.docker.containers import Owner
 from homeport.drivers.docker.driver import DockerDriver
 from homeport.drivers.docker.engine import Engine
 from homeport.drivers.docker.images import Images
-from homeport.drivers.docker.networks import Bridge, Opener
+from homeport.drivers.docker.networks import Bridge
+from homeport.drivers.docker.outside import Remote
 from homeport.settings import DataDir
 
 log = logging.getLogger(__name__)
@@ -48,11 +49,37 @@ EVERYWHERE = "0.0.0.0"  # who listens there needs no further address
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayAt:
     """Where this machine's gateway listens. `open_doors` has it listen at further addresses, and at no others of that
-    kind; False where that is not certain after so many seconds."""
+    kind; False where that is not certain after so many seconds. `refused`: what Envoy refuses, and why."""
 
     host: str
     port: int
     open_doors: Callable[[frozenset[Door], float], Awaitable[bool]]
+    refused: Callable[[], Mapping[str, str]]
+
+
+class _Doors:
+    """Has the gateway listen at the bridges of one region, besides those of all others, which are in `bridges`."""
+
+    def __init__(self, gateway: GatewayAt, region: str, bridges: dict[str, Collection[Bridge]]) -> None:
+        self._gateway = gateway
+        self._region = region
+        self._bridges = bridges
+
+    async def open(self, bridges: Collection[Bridge]) -> None:
+        self._bridges[self._region] = [*bridges]
+        doors = frozenset(
+            Door(address=bridge.address, subnet=bridge.subnet, port=self._gateway.port)
+            for known in self._bridges.values()
+            for bridge in known
+            if self._gateway.host not in (EVERYWHERE, bridge.address)
+        )
+        if not await self._gateway.open_doors(doors, DOOR_WAIT_S):
+            log.info("the gateway may not listen yet in every network of the region %s", self._region)
+
+    def trouble(self) -> str | None:
+        refused = self._gateway.refused()
+        known = (f"Listener {door_name(bridge.address)}" for bridge in self._bridges.get(self._region, ()))
+        return "; ".join(refused[name] for name in known if name in refused) or None
 
 
 class Engines:
@@ -60,16 +87,19 @@ class Engines:
 
     def __init__(self, configuration: Configuration, data: DataDir, gateway: GatewayAt | None = None) -> None:
         self._data = data
-        self._gateway = gateway
-        self._bridges: dict[str, Collection[Bridge]] = {}
         self.engines = {
             name: Engine(_address(table)) for name, table in configuration.regions.items() if table.driver == DOCKER
         }
         self.images = {name: Images(engine) for name, engine in self.engines.items()}
         installation = installation_name(data.root)
+        bridges: dict[str, Collection[Bridge]] = {}
         self.drivers = {
             name: DockerDriver(
-                engine, Owner(installation=installation, region=name), data.engine(name), opener=self._opener(name)
+                engine,
+                Owner(installation=installation, region=name),
+                data.engine(name),
+                doors=_Doors(gateway, name, bridges) if gateway and engine.address.local else None,
+                remote=_remote(configuration.regions[name]),
             )
             for name, engine in self.engines.items()
         }
@@ -94,25 +124,6 @@ class Engines:
         """Take up what runs on them. One that does not answer is tried again and holds up nobody."""
         await asyncio.gather(*(driver.open() for driver in self.drivers.values()))
 
-    def _opener(self, region: str) -> Opener | None:
-        """What has the gateway listen at the bridges of a region, besides those of all others."""
-        gateway = self._gateway
-        if gateway is None:
-            return None
-
-        async def open_doors(bridges: Collection[Bridge]) -> None:
-            self._bridges[region] = [*bridges]
-            doors = frozenset(
-                Door(address=bridge.address, subnet=bridge.subnet, port=gateway.port)
-                for known in self._bridges.values()
-                for bridge in known
-                if gateway.host not in (EVERYWHERE, bridge.address)
-            )
-            if not await gateway.open_doors(doors, DOOR_WAIT_S):
-                log.info("the gateway may not listen yet in every network of the region %s", region)
-
-        return open_doors
-
 
 def installation_name(root: Path) -> str:
     """Names this installation on an engine that others may use, too."""
@@ -124,6 +135,12 @@ def _address(table: RegionTable) -> EngineAddress:
     if table.engine_ca and table.engine_cert and table.engine_key:
         tls = TlsFiles(ca=Path(table.engine_ca), cert=Path(table.engine_cert), key=Path(table.engine_key))
     return EngineAddress(url=table.engine or "", tls=tls)
+
+
+def _remote(table: RegionTable) -> Remote | None:
+    if not table.programs_at:
+        return None
+    return Remote(programs_at=table.programs_at, gateway_url=table.gateway_url)
 
 
 async def end_all(driver: DockerDriver) -> bool:

@@ -85,7 +85,11 @@ class Server:
         configuration = read_configuration(data.config)
         authority = Authority(edge_socket=data.socket("edge"), issuer=ISSUER, audience=GATEWAY_AUDIENCE)
         xds = XdsServer(data.socket("xds"), authority, clock, served=signals.runner.wake)
-        engines = Engines(configuration, data, GatewayAt(host=host, port=port, open_doors=xds.open_doors))
+        engines = Engines(
+            configuration,
+            data,
+            GatewayAt(host=host, port=port, open_doors=xds.open_doors, refused=lambda: xds.rejected),
+        )
         by_region: dict[str, Driver] = {LOCAL: local, **engines.drivers}
         sealing = SealingKeys.load(data.sealing_key) or SealingKeys.generate()
         space = Space(data.root, data.reserve)
@@ -108,6 +112,7 @@ class Server:
             sealing=sealing,
             sdk_hook=Path(sdk_hook.__file__).parent,
             secret_of=lambda client_id, revision: client_secret(self.context, client_id, revision),
+            gateways={name: table.gateway_url for name, table in configuration.regions.items() if table.gateway_url},
         )
         routes = Routes(store, clock, keys, xds)
         tools = toolchain()

@@ -1,18 +1,33 @@
 """Who reaches whom where images run: containers the gateway, Envoy the containers, and nobody else anybody."""
 
 import os
+import select
 import signal
+import socket
+import socketserver
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 
 import httpx
 import pytest
 
+from homeport.core.ids import UnitId
+from homeport.core.units import endpoint_of
+from homeport.drivers.docker.address import EngineAddress
+from homeport.drivers.docker.containers import Owner
+from homeport.drivers.docker.driver import DockerDriver
+from homeport.drivers.docker.engine import Engine
+from homeport.drivers.docker.outside import Remote
 from homeport.supervise.state import read_state
+from homeport.testing.driver_suite import end_of, unit_spec
+from homeport.testing.driver_suite import eventually as came_about
 from homeport.testing.engines import EngineProcess, engine_obstacle, python_files, running_engine
-from homeport.testing.system import System, eventually
+from homeport.testing.system import BOUND_S, System, eventually
 
+FAR = "198.51.100.7"  # of the range for documentation: nobody has it
 IMAGE = "docker.io/library/homeport-reach:1"
 # Answers with what came of a request that it made to the gateway itself.
 CALLER = """
@@ -59,17 +74,57 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineProcess]:
 
 
 @pytest.fixture(scope="module")
-def harbour(engine: EngineProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """An installation with a program, `walker`, to call and an engine of this machine."""
+def far() -> Iterator[None]:
+    """The address FAR on this machine."""
+    subprocess.run(["ip", "address", "add", f"{FAR}/32", "dev", "lo"], check=True)
+    yield
+    subprocess.run(["ip", "address", "delete", f"{FAR}/32", "dev", "lo"], check=True)
+
+
+class _PassOn(socketserver.BaseRequestHandler):
+    """As a balancer of the operator's: passes a connection on to the gateway."""
+
+    def handle(self) -> None:
+        with socket.create_connection(("127.0.0.1", self.server.gateway_port)) as gateway:  # type: ignore[attr-defined]
+            ends = {self.request: gateway, gateway: self.request}
+            while True:
+                for end in select.select([*ends], [], [], BOUND_S)[0]:
+                    if not (data := end.recv(65536)):
+                        return
+                    ends[end].sendall(data)
+
+
+@contextmanager
+def passing_on(address: str, port: int) -> Iterator[int]:
+    """A port of `address` at which the gateway's is reached."""
+    with socketserver.ThreadingTCPServer((address, 0), _PassOn) as server:
+        server.daemon_threads = True
+        server.gateway_port = port  # type: ignore[attr-defined]
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def harbour(engine: EngineProcess, far: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """An installation with a program, `walker`, to call, and an engine in three regions: under its socket (`docks`),
+    and over TLS as if it were another machine's with the address FAR, with a way back (`far`) and without (`away`)."""
     running = System(tmp_path_factory.mktemp("harbour") / "data")
     running.data.root.mkdir()
-    running.data.config.write_text(f'[regions.docks]\ndriver = "docker"\nengine = "{engine.url}"\n')
-    running.up()
-    try:
-        assert running.deploy("agents", "walker", {"main.py": PROGRAM})["status"] == "DEPLOYED"
-        yield running
-    finally:
-        running.down()
+    with passing_on(FAR, running.port) as way_back:
+        files = {"ca": "ca.pem", "cert": "client-cert.pem", "key": "client-key.pem"}
+        tls = "".join(f'engine_{name} = "{engine.folder / file}"\n' for name, file in files.items())
+        far = f'driver = "docker"\nengine = "{engine.tls_url}"\nprograms_at = "{FAR}"\n{tls}'
+        running.data.config.write_text(
+            f'[regions.docks]\ndriver = "docker"\nengine = "{engine.url}"\n'
+            f'[regions.far]\n{far}gateway_url = "http://{FAR}:{way_back}"\n[regions.away]\n{far}'
+        )
+        running.up()
+        try:
+            assert running.deploy("agents", "walker", {"main.py": PROGRAM})["status"] == "DEPLOYED"
+            yield running
+        finally:
+            running.down()
     assert engine.names("containers/json") == []
 
 
@@ -96,6 +151,11 @@ def listeners() -> set[tuple[str, int]]:
         if fields[3] == "0A":
             found.add((".".join(str(byte) for byte in reversed(bytes.fromhex(address))), int(port, 16)))
     return {(address, port) for address, port in found if not address.startswith("127.")}
+
+
+def notes(system: System) -> str:
+    """What `homeport status` tells the operator."""
+    return "\n".join(system.api.get("/homeport/status").json()["notes"])
 
 
 @contextmanager
@@ -133,6 +193,58 @@ def test_a_container_reaches_the_next_envoy_and_the_gateway_after_a_stop(harbour
     harbour.up()
     eventually(lambda: _answers(harbour), "the agent is back")
     assert called(harbour, "sailor", key=harbour.key) == 200
+
+
+def test_an_agent_on_another_machine_is_reached_at_a_published_port_and_reaches_the_gateway(
+    harbour: System, engine: EngineProcess
+) -> None:
+    before = listeners()
+    made = deploy_image(harbour, "voyager", region="far")
+    assert made["status"] == "DEPLOYED", made["events"]
+    published = {address for address, port in listeners() - before if port != harbour.port}
+    assert published == {FAR}
+    for path in ("/default/agents/walker/", "/healthz"):
+        assert called(harbour, "voyager", path=path, key=harbour.key) == 200
+    assert harbour.gateway.get("/agents/voyager").json()["url"].startswith(f"http://{FAR}:")
+    eventually(lambda: "docker.far: programs do not reach" not in notes(harbour), "the way back is known")
+    assert f"ports published at {FAR}" in notes(harbour)
+    assert "docker.away: programs do not reach the gateway: no gateway_url" in notes(harbour)
+    harbour.remove("agents", "voyager")
+
+
+def test_where_programs_cannot_reach_the_gateway_the_deployment_says_so(harbour: System) -> None:
+    made = deploy_image(harbour, "castaway", region="away")
+    assert made["status"] == "DEPLOYED", made["events"]
+    assert any("[regions.away] a gateway_url" in event["message"] for event in made["events"])  # type: ignore[attr-defined]
+    said = harbour.gateway.get("/agents/castaway").json()
+    assert not isinstance(said["said"], int), said
+    harbour.remove("agents", "castaway")
+
+
+async def test_a_proxy_of_the_engines_is_not_taken_for_a_program(engine: EngineProcess, tmp_path: Path) -> None:
+    """On loopback Docker's own proxy takes every connection to a published port, whether somebody listens or not."""
+    address, owner = EngineAddress(url=engine.url), Owner(installation="reach", region="near")
+    driver = DockerDriver(Engine(address), owner, tmp_path / "driver", remote=Remote(programs_at="127.0.0.1"))
+    await driver.open()
+    try:
+        env = {"HOST": "0.0.0.0", "PORT": "8000", "BL_RUN_URL": ""}
+        for unit, argv, expected in (("silent", ("/bin/sleep", "60"), set()), ("serves", (), {8000})):
+            status = await driver.start(
+                unit_spec(argv, id=UnitId(unit), image=IMAGE, network="acme", port=8000, env=env, workdir="")
+            )
+            assert status.address is not None
+            with socket.create_connection(endpoint_of(status.address, 8000)):  # taken, whoever is behind it
+                pass
+
+            async def seen(unit: UnitId = status.id, ports: set[int] = expected) -> bool:
+                return await driver.listening(unit) == ports
+
+            await came_about(seen)
+            await driver.stop(status.id, 0)
+            await end_of(driver, status.id)
+            await driver.forget(status.id)
+    finally:
+        await driver.close()
 
 
 def _answers(system: System) -> bool:

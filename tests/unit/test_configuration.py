@@ -51,9 +51,14 @@ def test_each_engine_is_a_region_of_its_own_beside_this_machine(tmp_path: Path) 
     content = (
         '[regions.here]\ndriver = "docker"\nengine = "unix:///run/docker.sock"\n'
         f'[regions.far]\ndriver = "docker"\nengine = "tcp://10.0.0.1:2376"\n{tls}country = "US"\n'
-        '[regions.away]\ndriver = "docker"\nengine = "ssh://me@away:2222"\n'
+        'programs_at = "10.0.0.1"\n'
+        '[regions.away]\ndriver = "docker"\nengine = "ssh://me@away:2222"\nprograms_at = "fd00::7"\n'
+        'gateway_url = "https://homeport.example.org/"\n'
     )
-    regions = regions_of(read_configuration(written(tmp_path, content)), "process")
+    configuration = read_configuration(written(tmp_path, content))
+    assert [table.remote for table in configuration.regions.values()] == [False, True, True]
+    assert configuration.regions["away"].gateway_url == "https://homeport.example.org"
+    regions = regions_of(configuration, "process")
     found = [(region.name, region.driver, region.runs_images, region.country) for region in regions]
     assert found == [
         ("local", "process", False, None),
@@ -86,6 +91,24 @@ def test_limits_and_sources_are_read(tmp_path: Path) -> None:
             "must have engine_ca, engine_cert and engine_key",
         ),
         ('[regions.far]\ndriver = "docker"\nengine = "ssh://u:secret@host"', "engine must be"),
+        ('[regions.far]\ndriver = "docker"\nengine = "ssh://host"', "[regions.far] must have programs_at"),
+        (
+            '[regions.far]\ndriver = "docker"\nengine = "ssh://host"\nprograms_at = "0.0.0.0"',
+            "[regions.far] programs_at must be one IP address",
+        ),
+        (
+            '[regions.far]\ndriver = "docker"\nengine = "ssh://host"\nprograms_at = "host"',
+            "[regions.far] programs_at must be one IP address of the engine's machine",
+        ),
+        (
+            '[regions.far]\ndriver = "docker"\nengine = "ssh://host"\nprograms_at = "::1"\ngateway_url = "10.0.0.1"',
+            '[regions.far] gateway_url must be "http://host:port" or "https://host"',
+        ),
+        (
+            '[regions.here]\ndriver = "docker"\nengine = "unix:///x"\nprograms_at = "10.0.0.7"',
+            "[regions.here] must have programs_at and gateway_url only where the engine is on another machine",
+        ),
+        ('[regions.local]\ngateway_url = "http://10.0.0.1:8080"', '[regions.local] must have driver = "docker"'),
         ('[regions."Far Away"]\ndriver = "docker"\nengine = "unix:///x"', "lower-case letters, digits and hyphens"),
         (
             '[regions.far]\ndriver = "docker"\nengine = "unix:///x"\n[regions.local]\naliases = ["far"]',

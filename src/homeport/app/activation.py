@@ -23,7 +23,7 @@ async def activate_replica(context: Context, workspace: str, kind: str, name: st
         replicas = await context.store.read(lambda tx: _replicas(tx, workspace, kind, name))
         for replica in replicas:
             if replica.state is ReplicaState.READY and await _answers(context, replica):
-                return replica.host, replica.port
+                return replica.endpoint
         if context.clock.monotonic() > deadline:
             states = ", ".join(f"{replica.state} {replica.message}".strip() for replica in replicas) or "none started"
             raise NoCapacity(f"No replica of {name!r} became ready within {WAIT_S:.0f} s ({states}).")

@@ -10,6 +10,7 @@ from homeport.app.context import Context, Intent
 from homeport.app.fields import ignored_fields
 from homeport.app.governance import Form, judge
 from homeport.app.own_images import without_echo
+from homeport.app.places import no_way_back
 from homeport.app.resources import fetch, new_resource, updated
 from homeport.app.sealing import seal_intent
 from homeport.app.sources import Source, source_of_new, source_of_update
@@ -233,6 +234,8 @@ def _record(context: Context, tx: Transaction, resource: Resource, revision: Rev
     if traffic.held:
         message = f"Revision {revision.id} is built and kept, and does not serve: {traffic.held}"
         tx.events.add(_event(resource, revision.created_at, status, message, "NotServed", revision.id))
+    if warning := no_way_back(context, revision.region):
+        tx.events.add(_event(resource, revision.created_at, status, warning, "NoGateway", revision.id))
     token = None
     if revision.state is RevisionState.UPLOADING:
         token = upload_token(context, revision)

@@ -39,6 +39,17 @@ async def list_locations(context: Context, principal: Principal) -> list[NamedRe
     ]
 
 
+def no_way_back(context: Context, region: str) -> str | None:
+    """That programs there do not reach the gateway, in words; None where they do."""
+    table = context.configuration.regions.get(region)
+    if table is None or not table.remote or table.gateway_url:
+        return None
+    return (
+        f"Programs in the region {region!r} do not reach the gateway: they call no other workload, and tasks read no "
+        f"arguments. Give [regions.{region}] a gateway_url."
+    )
+
+
 def list_regions(context: Context, principal: Principal) -> Sequence[Region]:
     require(principal, "configurations:list")
     return context.regions

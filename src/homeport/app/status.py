@@ -107,6 +107,8 @@ async def read_status(context: Context, principal: Principal) -> Status:
             continue
         if driver.name in engines:
             status.notes.append(_engine_note(driver.name, facts))
+            if trouble := facts.get("gateway"):
+                status.notes.append(f"Driver {driver.name}: programs do not reach the gateway: {trouble}.")
             continue
         status.sandbox.update(facts)
         if facts.get("sandbox") == "none":
@@ -117,7 +119,8 @@ async def read_status(context: Context, principal: Principal) -> Status:
 def _engine_note(driver: str, facts: dict[str, Any]) -> str:
     """How the containers of a region are contained."""
     users = "their users are mapped to others of the host" if facts["user_namespace"] else "their users are the host's"
+    published = f", ports published at {facts['programs_at']}" if facts.get("programs_at") else ""
     return (
         f"Driver {driver}: {facts['sandbox']} at {facts['engine']}, runtime {facts['runtime']}, as {facts['runs_as']}; "
-        f"{users}; a network for each workspace; what they write is {facts['disk_limit']}."
+        f"{users}; a network for each workspace{published}; what they write is {facts['disk_limit']}."
     )

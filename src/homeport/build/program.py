@@ -1,8 +1,8 @@
 """A built program as a unit: what every replica and every attempt has in common. Used by the loops that start them."""
 
 import base64
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,10 +11,10 @@ from homeport.build.bundle import Bundle
 from homeport.build.recipe import PATH
 from homeport.core.environment import DEFAULTS
 from homeport.core.ids import RevisionId, UnitId
-from homeport.core.units import GATEWAY_NAME, Mount, UnitKind, UnitSpec
+from homeport.core.units import GATEWAY_NAME, LOOPBACK, Mount, UnitKind, UnitSpec
 from homeport.sealing.keys import SealingKeys
 from homeport.sealing.specs import Owner, open_env, open_spec
-from homeport.store.records import LOOPBACK, Execution, Revision
+from homeport.store.records import Execution, Revision
 
 SDK_HOOK = "/homeport/sdk"  # where programs see the hook that points public SDKs at this installation
 WORKDIR = "/app"  # where a program's bundle is
@@ -24,20 +24,22 @@ STOP_GRACE_S = 10.0  # between SIGTERM and SIGKILL
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Platform:
     """What programs are told about the installation they run in. `secret_of(client_id, revision)` derives the secret
-    of a workload's account. `sealing` opens what the store keeps sealed: here, for the program that it is meant for."""
+    of a workload's account. `sealing` opens what the store keeps sealed: here, for the program that it is meant for.
+    `gateways`: by region, the URL at which programs of another machine reach the gateway."""
 
     base_url: str
     sealing: SealingKeys
     sdk_hook: Path
     secret_of: Callable[[str, RevisionId], str]
     images: bool = False
+    gateways: Mapping[str, str] = field(default_factory=dict)
 
-    def facing(self, bundle: Bundle) -> "Platform":
+    def facing(self, bundle: Bundle, region: str) -> "Platform":
         """What this bundle's program is told: an image has a network of its own, and is its own machine besides."""
         if bundle.image is None:
             return self
-        port = urlsplit(self.base_url).port
-        return replace(self, base_url=f"http://{GATEWAY_NAME}:{port}", images=True)
+        near = f"http://{GATEWAY_NAME}:{urlsplit(self.base_url).port}"
+        return replace(self, base_url=self.gateways.get(region, near), images=True)
 
     @property
     def host(self) -> str:

@@ -37,12 +37,13 @@ class Applied:
 
     @property
     def warnings(self) -> list[str]:
-        """What a person should know of an order that was accepted: what has no effect, and that it will not serve."""
+        """What a person should know of an order that was accepted: what has no effect, what its programs will lack, and
+        that it will not serve."""
         newest = (self.resource.get("events") or [{}])[-1].get("revision")
         kept = [
             str(event.get("message"))
             for event in self.resource.get("events") or ()
-            if event.get("reason") == "NotServed" and event.get("revision") == newest
+            if event.get("reason") in ("NotServed", "NoGateway") and event.get("revision") == newest
         ]
         return [*map(str, self.ignored), *kept]
 

@@ -7,6 +7,7 @@ turns into plain JSON and back. Paths are absolute paths of the host unless a co
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from ipaddress import ip_address
 from signal import Signals
 from typing import Any
 
@@ -17,6 +18,7 @@ from homeport.core.ids import UnitId
 TIMEOUT_GRACE_S = 0.5  # a unit's time is over within a second of its timeout, whatever its own grace
 SIGNALS_MOST = 64  # the highest number on Linux
 DISK_MB = 10 * 1024  # far more than a program leaves that keeps its data elsewhere
+LOOPBACK = "127.0.0.1"  # of this machine, which programs share
 GATEWAY_NAME = "gateway.homeport.internal"  # as programs in containers know this installation's gateway
 
 
@@ -67,6 +69,7 @@ class UnitSpec:
     image: what a driver of containers runs, as a reference that its engine has already; None for a driver of programs.
     With one, argv replaces the image's own command unless it is empty, and an empty workdir is the image's own.
     network: the name of the private network that the container joins (a workspace's); None for no network at all.
+    port: the TCP port on which it serves; None for what serves nobody.
     region: where it runs, for whoever holds the drivers of several; a driver does not look at it.
     """
 
@@ -89,6 +92,7 @@ class UnitSpec:
     image: str | None = None
     network: str | None = None
     region: str = ""
+    port: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -132,7 +136,8 @@ class Outcome:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitStatus:
     """What a driver knows of a unit. `pid` is the sandbox's process on the host, None before and after it lives.
-    `address`: where its ports are reached from here; None for this machine's loopback, which it shares. `frozen`: it
+    `address`: where its ports are reached from here, or `address:port` where the one that it serves on is reached at
+    another; None for this machine's loopback, which it shares. `endpoint_of` reads it. `frozen`: it
     lives, and stands still until it is thawed."""
 
     id: UnitId
@@ -192,6 +197,17 @@ def check_signal(number: int) -> None:
     """Raises `Invalid` for what no unit may be sent."""
     if not 1 <= number <= SIGNALS_MOST or number == Signals.SIGSTOP:
         raise Invalid("number", f"must be a signal's number, 1 to {SIGNALS_MOST}, and not SIGSTOP", value=number)
+
+
+def endpoint_of(address: str | None, port: int) -> tuple[str, int]:
+    """The IP address and the port at which `port` of a unit is reached, whose status says `address`."""
+    if not address:
+        return LOOPBACK, port
+    try:
+        return str(ip_address(address)), port
+    except ValueError:
+        host, _, published = address.rpartition(":")
+        return host.strip("[]"), int(published)
 
 
 def signal_name(number: int) -> str:

@@ -18,13 +18,13 @@ from google.protobuf import json_format
 
 from homeport.dataplane.bootstrap import listener
 from homeport.dataplane.packing import Packed, pack
-from homeport.dataplane.routes import Door
+from homeport.dataplane.routes import Door, door_name
 
 
 def door_listener(door: Door) -> Packed:
     """The listener of `door`. Whoever comes from elsewhere is cut off, other hosts of the same wire included: this
     machine would take their packets for any of its addresses."""
-    name = f"door.{door.address}"
+    name = door_name(door.address)
     found = json_format.ParseDict(listener(name, door.address, door.port), listener_pb2.Listener())
     network = ip_network(door.subnet)
     (chain,) = found.filter_chains

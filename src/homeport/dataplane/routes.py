@@ -64,6 +64,10 @@ class Door:
     port: int
 
 
+def door_name(address: str) -> str:
+    return f"door.{address}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gateway:
     """Everything that Envoy must know. `jwks` holds the public keys (a JSON Web Key Set); `revoked` the `jti` of keys

@@ -52,7 +52,8 @@ class Drains:
     async def _watch(self, replica: Replica) -> None:
         """A gateway that has not yet taken the replica out may still send it requests: so its word counts only after
         its acknowledgement."""
-        endpoint = Endpoint(address=replica.host, port=replica.port, draining=True)
+        address, port = replica.endpoint
+        endpoint = Endpoint(address=address, port=port, draining=True)
         try:
             taken = await self._xds.acknowledged(await self._routes.publish(), WATCH_S)
             if taken and await self._xds.drained([endpoint], WATCH_S):

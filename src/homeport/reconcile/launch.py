@@ -1,6 +1,7 @@
 """From a replica to its unit: the bundle, the command, the environment, the limits."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 from homeport.build.bundle import load_bundle
@@ -25,7 +26,7 @@ class ReplicaLauncher:
     async def unit(self, revision: Revision, replica: Replica) -> UnitSpec:
         """Raises `Internal` when the bundle or the account is gone, or a secret does not open."""
         bundle = await asyncio.to_thread(load_bundle, self._bundles, revision.bundle_digest or "")
-        platform = self._platform.facing(bundle)
+        platform = self._platform.facing(bundle, revision.region)
         account = await self._store.read(lambda tx: tx.identities.account_of(revision.resource_uid))
         if account is None:
             raise Internal(detail=f"the account of {revision.kind} {revision.name} is gone")
@@ -56,4 +57,4 @@ class ReplicaLauncher:
         }
         limits = Limits(memory_mb=settings.memory_mb)
         program = program_unit(replica.unit, UnitKind.REPLICA, bundle, environment.values, limits, labels)
-        return platform.shown(program)
+        return platform.shown(replace(program, port=replica.port))

@@ -66,7 +66,8 @@ def route_of(agent: Resource, revisions: Iterable[Revision], replicas: Iterable[
     for replica in replicas:
         if _routed(replica, states):
             draining = replica.state is ReplicaState.DRAINING or replica.revision_id != serving
-            endpoints[replica.revision_id].append(Endpoint(address=replica.host, port=replica.port, draining=draining))
+            address, port = replica.endpoint
+            endpoints[replica.revision_id].append(Endpoint(address=address, port=port, draining=draining))
     shares = tuple(
         RevisionRoute(revision=revision, weight=100 if revision == serving else 0, endpoints=tuple(at))
         for revision, at in sorted(endpoints.items())

@@ -58,7 +58,7 @@ class TaskLauncher:
         if execution.cancel_requested_at is not None:
             raise CancelledFirst
         bundle = await asyncio.to_thread(load_bundle, self._bundles, revision.bundle_digest or "")
-        platform = self._platform.facing(bundle)
+        platform = self._platform.facing(bundle, revision.region)
         unit = attempt_unit(execution.id, task.index, number)
         settings = JobSettings.from_spec(platform.spec_of(revision), bundle.manifest.runtime)
         environment = task_environment(

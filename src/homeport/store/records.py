@@ -8,12 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from homeport.core.ids import ExecutionId, Kind, ReplicaId, RevisionId, UnitId
-from homeport.core.units import Outcome
+from homeport.core.units import Outcome, endpoint_of
 from homeport.identity.roles import Role as Role
 from homeport.jobs.states import AttemptState, ExecutionStatus, TaskStatus
 from homeport.workloads.states import ReplicaState, RevisionState, WorkloadStatus
-
-LOOPBACK = "127.0.0.1"  # of this machine, which programs share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +169,8 @@ class Revision:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replica:
     """One running copy of an agent's revision. `unit` is the process that stands for it now; a restart of the same
-    replica takes a new unit. `address`: where it is reached, once it is ready; empty for this machine's loopback."""
+    replica takes a new unit. `address`: where it is reached, once it is ready, as its unit's status says; empty for
+    this machine's loopback."""
 
     id: ReplicaId
     revision_id: RevisionId
@@ -188,9 +187,9 @@ class Replica:
     address: str = ""
 
     @property
-    def host(self) -> str:
-        """Where its port is reached."""
-        return self.address or LOOPBACK
+    def endpoint(self) -> tuple[str, int]:
+        """The address and port at which it is reached."""
+        return endpoint_of(self.address, self.port)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

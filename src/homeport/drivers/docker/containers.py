@@ -45,7 +45,7 @@ class Owner:
         return f"homeport-{self.installation}-{unit}"
 
     def network_name(self, network: str) -> str:
-        return f"homeport-{self.installation}-{network}"
+        return f"homeport-{self.installation}-{self.region}-{network}"
 
 
 class Phase(StrEnum):
@@ -58,8 +58,9 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What the engine says of one container. `error`: why its command could not be started, or nothing. written: the
-    engine's directories to which it writes; none where its writable layer is no directory."""
+    """What the engine says of one container. `address`: as in `UnitStatus`. `error`: why its command could not be
+    started, or nothing. written: the engine's directories to which it writes; none where its writable layer is no
+    directory."""
 
     id: str
     phase: Phase
@@ -93,9 +94,16 @@ def check(spec: UnitSpec) -> None:
 
 
 def creation(
-    spec: UnitSpec, owner: Owner, accepted: datetime, gateway: str | None = None, volumes: Iterable[str] = ()
+    spec: UnitSpec,
+    owner: Owner,
+    accepted: datetime,
+    *,
+    gateway: str | None = None,
+    publish_at: str | None = None,
+    volumes: Iterable[str] = (),
 ) -> dict[str, Any]:
     """The body of the request that creates the unit's container. gateway: the address at which it reaches ours.
+    publish_at: the address of the engine's machine at which its port is published, at whichever port is free there.
     volumes: where it gets one each, which goes with it."""
     memory = spec.memory_mb * _MIB
     host: dict[str, Any] = {
@@ -126,6 +134,9 @@ def creation(
         "OpenStdin": False,
         "Tty": False,
     }
+    if spec.port is not None and publish_at:
+        body["ExposedPorts"] = {f"{spec.port}/tcp": {}}
+        host["PortBindings"] = {f"{spec.port}/tcp": [{"HostIp": publish_at, "HostPort": ""}]}
     if spec.workdir:
         body["WorkingDir"] = spec.workdir
     if spec.argv:
@@ -140,8 +151,10 @@ def facts(inspected: Mapping[str, Any]) -> Facts:
     alive = state.get("Status") in ("running", "paused", "restarting", "stopping")
     failed = state.get("Status") == "created" and (state.get("ExitCode") or state.get("Error"))
     over = state.get("Status") in ("exited", "dead", "removing", "stopped") or failed
-    networks = (inspected.get("NetworkSettings") or {}).get("Networks") or {}
-    addresses = [found.get("IPAddress") for found in networks.values() if found.get("IPAddress")]
+    network = inspected.get("NetworkSettings") or {}
+    published = [one for bindings in (network.get("Ports") or {}).values() for one in bindings or ()]
+    addresses = [_socket(one["HostIp"], one["HostPort"]) for one in published]
+    addresses += [one["IPAddress"] for one in (network.get("Networks") or {}).values() if one.get("IPAddress")]
     return Facts(
         id=inspected["Id"],
         paused=alive and bool(state.get("Paused")),
@@ -155,6 +168,10 @@ def facts(inspected: Mapping[str, Any]) -> Facts:
         ended_at=ended,
         written=_written(inspected),
     )
+
+
+def _socket(address: str, port: str) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def adopted(labels: Mapping[str, str]) -> tuple[UnitSpec, datetime] | None:

@@ -28,14 +28,16 @@ from homeport.core.units import (
     UnitState,
     UnitStatus,
     check_signal,
+    endpoint_of,
     require_running,
 )
-from homeport.drivers.docker import containers, inside, usage
+from homeport.drivers.docker import containers, inside, outside, usage
 from homeport.drivers.docker.containers import Owner
 from homeport.drivers.docker.engine import Engine, EngineError
 from homeport.drivers.docker.ledger import Ledger
 from homeport.drivers.docker.lives import Lives
-from homeport.drivers.docker.networks import Networks, Opener
+from homeport.drivers.docker.networks import Doors, Networks
+from homeport.drivers.docker.outside import Remote, WayBack
 from homeport.drivers.docker.unit import Unit
 from homeport.drivers.docker.usage import Usage
 from homeport.drivers.docker.watch import Watch
@@ -72,13 +74,19 @@ def _plain(method: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any,
 class DockerDriver:
     """Runs units as `owner`'s containers on `engine`; writes below `folder`. Open it before use."""
 
-    def __init__(self, engine: Engine, owner: Owner, folder: Path, *, opener: Opener | None = None) -> None:
-        """opener: has the gateway listen in the networks of containers; None for none."""
+    def __init__(
+        self, engine: Engine, owner: Owner, folder: Path, *, doors: Doors | None = None, remote: Remote | None = None
+    ) -> None:
+        """doors: have the gateway listen in the networks of containers; None for none. remote: for an engine of another
+        machine."""
         self.name = f"docker.{owner.region}"
         self.owner = owner
         self._engine = engine
         self._folder = folder
-        self._networks = Networks(engine, owner, folder / "networks.json", opener)
+        self._networks = Networks(engine, owner, folder / "networks.json", doors)
+        self._doors = doors
+        self._remote = remote
+        self._way_back = WayBack(remote.gateway_url) if remote and remote.gateway_url else None
         self._parts: _Open | None = None
 
     async def open(self) -> None:
@@ -88,7 +96,14 @@ class DockerDriver:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         await self._networks.open()
         ledger = Ledger(self._folder / "journal")
-        lives = Lives(self._engine, self.owner, self._folder / "units", self._networks, ledger)
+        lives = Lives(
+            self._engine,
+            self.owner,
+            self._folder / "units",
+            self._networks,
+            ledger,
+            self._remote.programs_at if self._remote else None,
+        )
         watch = Watch(self._engine, self.owner, lives, self._networks)
         self._parts = _Open(ledger, lives, watch, Usage(self._engine, lives))
         self._parts.usage.start()
@@ -160,8 +175,15 @@ class DockerDriver:
     async def listening(self, unit: UnitId) -> frozenset[int]:
         lives = self._lives()
         found = lives.units.get(unit)
-        pid = lives.visible_pid(found) if found else None
-        return inside.listening_ports(pid) if pid else frozenset()
+        if found is None or not found.lives:
+            return frozenset()
+        if self._remote is None:
+            pid = lives.visible_pid(found)
+            return inside.listening_ports(pid) if pid else frozenset()
+        port = found.spec.port
+        if port is None or found.status.address is None:
+            return frozenset()
+        return frozenset({port} if await outside.serves(*endpoint_of(found.status.address, port)) else ())
 
     async def exits(self, after: int) -> AsyncGenerator[UnitExit, None]:
         assert self._parts is not None, "the driver is not open"
@@ -205,6 +227,8 @@ class DockerDriver:
             "storage": info.get("Driver"),
             "disk_limit": self._disk_limit(info),
             "network": "one for each workspace",
+            "programs_at": self._remote.programs_at if self._remote else None,
+            "gateway": await self._way_to_the_gateway(),
         }
 
     def _disk_limit(self, info: dict[str, Any]) -> str:
@@ -212,6 +236,15 @@ class DockerDriver:
         folders = [str(info.get("DockerRootDir"))]
         seen = self._engine.address.local and "overlay" in str(info.get("Driver")) and inside.readable(folders)
         return "counted" if seen else f"asked of the engine every {usage.ASK_S:g} s"
+
+    async def _way_to_the_gateway(self) -> str | None:
+        """What keeps programs from the gateway, or None."""
+        if self._remote is None:
+            return self._doors.trouble() if self._doors else None
+        if self._way_back is None:
+            return "no gateway_url says where it is"
+        trouble = await self._way_back.trouble()
+        return f"{self._way_back.url}, asked from this machine: {trouble}" if trouble else None
 
     def _lives(self) -> Lives:
         """Raises `DriverUnavailable` while the engine is away: what is known of its units may be wrong by now."""

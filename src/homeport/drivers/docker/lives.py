@@ -42,13 +42,16 @@ class Lives:
     """`units` are all that are not forgotten, in order of start; those that lived when last written down are STARTING
     until they are looked at."""
 
-    def __init__(self, engine: Engine, owner: Owner, folder: Path, networks: Networks, ledger: Ledger) -> None:
-        """folder: where each unit has one of its own, for its output."""
+    def __init__(
+        self, engine: Engine, owner: Owner, folder: Path, networks: Networks, ledger: Ledger, publish_at: str | None
+    ) -> None:
+        """folder: where each unit has one of its own, for its output. publish_at: see `containers.creation`."""
         self._engine = engine
         self._owner = owner
         self._folder = folder
         self._networks = networks
         self._ledger = ledger
+        self._publish_at = publish_at
         self._turns: WeakValueDictionary[UnitId, asyncio.Lock] = WeakValueDictionary()
         self.freezing = Freezing(engine, self.visible_pid)
         self._looking = asyncio.Semaphore(LOOKS_AT_ONCE)
@@ -85,7 +88,9 @@ class Lives:
         accepted = SystemClock().now()
         name = self._owner.container_name(spec.id)
         volumes = await self._volumes_of(spec.image or "")
-        body = containers.creation(spec, self._owner, accepted, gateway, volumes)
+        body = containers.creation(
+            spec, self._owner, accepted, gateway=gateway, publish_at=self._publish_at, volumes=volumes
+        )
         try:
             container = await self._engine.create(name, body)
         except EngineError as error:

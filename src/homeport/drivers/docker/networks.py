@@ -12,10 +12,11 @@ import contextlib
 import json
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 from homeport.core.errors import NoCapacity
 from homeport.core.private import replace_text
@@ -35,19 +36,27 @@ class Bridge:
     subnet: str
 
 
-# Told of all bridges when they change; returns once the gateway listens there, or after a bounded wait.
-Opener = Callable[[Collection[Bridge]], Awaitable[None]]
+class Doors(Protocol):
+    """Whoever has the gateway listen at bridges."""
+
+    async def open(self, bridges: Collection[Bridge]) -> None:
+        """Listen at these and no others, if they are new; returns once it does, or after a bounded wait."""
+        ...
+
+    def trouble(self) -> str | None:
+        """At which it does not listen and why, or None."""
+        ...
 
 
 class Networks:
     """The networks of one owner on one engine."""
 
-    def __init__(self, engine: Engine, owner: Owner, file: Path, opener: Opener | None) -> None:
-        """file: where the bridges are kept. opener: None where no gateway listens at them."""
+    def __init__(self, engine: Engine, owner: Owner, file: Path, doors: Doors | None) -> None:
+        """file: where the bridges are kept. doors: None where no gateway listens at them."""
         self._engine = engine
         self._owner = owner
         self._file = file
-        self._opener = opener
+        self._doors = doors
         self._there: set[str] = set()
         self._held: Counter[str] = Counter()
         self._bridges: dict[str, Bridge] = {}
@@ -83,7 +92,7 @@ class Networks:
                         raise NoCapacity(f"The engine makes no network for {network}: {error.message}") from error
                 await self._keep({**self._bridges, **self._note(network, await self._look(network))})
             bridge = self._bridges.get(network)
-            return bridge.address if bridge and self._opener else None
+            return bridge.address if bridge and self._doors else None
 
     async def _look(self, network: str) -> Json:
         return await self._engine.network(self._owner.network_name(network))
@@ -137,8 +146,8 @@ class Networks:
         await self._tell()
 
     async def _tell(self) -> None:
-        if self._opener is not None:
-            await self._opener(self._bridges.values())
+        if self._doors is not None:
+            await self._doors.open(self._bridges.values())
 
     def _body(self, network: str) -> Json:
         return {
