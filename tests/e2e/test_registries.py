@@ -171,6 +171,23 @@ def test_a_digest_runs_what_it_named_after_its_tag_has_moved_and_the_engine_forg
             remove_image(engine, reference)
 
 
+def test_logins_in_an_upload_open_the_base_of_its_dockerfile_and_get_into_no_image(
+    harbour: System, engine: EngineProcess, image: str, registry: Registry
+) -> None:
+    files = {"Dockerfile": f'FROM {image}\nCOPY . /src\nCMD ["/bin/ls", "-A", "/src"]\n', "kept": "x"}
+    refused = harbour.deploy("jobs", "built", files)
+    assert refused["status"] == "FAILED"
+    for part in (f"{registry.host} asks for a login", f"homeport registry login {registry.host}"):
+        assert part in told(refused), told(refused)
+    wrong = harbour.deploy("jobs", "built", {**files, ".docker/config.json": registry.config(WRONG)})
+    assert "refuses the login from .docker/config.json in the upload" in told(wrong)
+    made = harbour.deploy("jobs", "built", {**files, ".docker/config.json": registry.config()})
+    assert made["status"] == "DEPLOYED", made["events"]
+    assert printed(harbour, "built").split() == ["Dockerfile", "kept"]
+    assert not any(secret in inspected(engine) for secret in SECRETS)
+    harbour.remove("jobs", "built")
+
+
 def test_what_a_registry_lacks_refuses_or_limits_is_told(harbour: System, registry: Registry) -> None:
     missing = deploy(harbour, f"{registry.host}/team/tool:none", dockerConfig=registry.config())
     assert f"{registry.host} has no such image or tag" in told(missing)

@@ -27,6 +27,7 @@ from homeport.build.watch import Watch
 from homeport.configuration import Limits
 from homeport.core.clock import Clock, timestamp
 from homeport.core.errors import Invalid, Unavailable
+from homeport.core.logins import Logins
 from homeport.core.space import full_disk_said
 from homeport.core.units import UnitKind, UnitSpec
 from homeport.drivers.contract import Driver
@@ -35,7 +36,7 @@ from homeport.drivers.docker.cache import LayerCache
 from homeport.drivers.docker.containers import Owner
 from homeport.drivers.docker.engine import Engine, EngineError
 from homeport.drivers.docker.images import Image, Images
-from homeport.drivers.docker.refusals import ImageRefused
+from homeport.drivers.docker.refusals import ImageRefused, base_refusal
 from homeport.settings import DataDir
 
 STEP = "Building the image"
@@ -90,8 +91,8 @@ class DockerfileBuilder:
         self._timeout_s = limits.build_timeout_s
         self._unpacked = UnpackLimits.of(limits)
 
-    async def build(self, request: BuildRequest, region: str, headers: Mapping[str, str]) -> Bundle:
-        """Build the source in `region`; `headers` hold the logins for its base images. Cancelling ends the build.
+    async def build(self, request: BuildRequest, region: str, logins: Logins) -> Bundle:
+        """Build the source in `region`, with `logins` for its base images. Cancelling ends the build.
 
         Raises `Invalid` for a source that breaks a rule, `BuildFailed` for a step that failed, `DriverUnavailable`
         while the engine is away, `DiskFull`.
@@ -106,7 +107,7 @@ class DockerfileBuilder:
                 source = await asyncio.to_thread(self._unpack, request, yard, work)
                 async with self._log(request, work) as log:
                     await log.say(*(f"{MARK}{note}" for note in source.notes))
-                    return await self._built(request, yard, headers, source, log)
+                    return await self._built(request, yard, logins, source, log)
         finally:
             await asyncio.to_thread(remove_tree, work)
 
@@ -163,9 +164,7 @@ class DockerfileBuilder:
         finally:
             log.close()
 
-    async def _built(
-        self, request: BuildRequest, yard: Yard, headers: Mapping[str, str], source: _Source, log: BuildLog
-    ) -> Bundle:
+    async def _built(self, request: BuildRequest, yard: Yard, logins: Logins, source: _Source, log: BuildLog) -> Bundle:
         began = self._clock.monotonic()
         tag = image_name(yard.owner, request.workspace, request.kind.value, request.name, request.revision)
         order = BuildOrder(
@@ -174,7 +173,7 @@ class DockerfileBuilder:
             tag=tag,
             memory_mb=MEMORY_MB,
             args=source.arguments,
-            headers=headers,
+            logins=logins,
         )
         try:
             image = await self._made(request, yard, order, source, log)
@@ -203,6 +202,8 @@ class DockerfileBuilder:
             telling.failure = f"it took longer than {self._timeout_s} s and was stopped"
         except ImageRefused as error:
             telling.failure = error.for_caller()
+        if refusal := base_refusal(telling.step, order.logins, telling.failure or ""):
+            telling.failure = refusal.for_caller()
         raise await self._failure(request, telling, source, log)
 
     async def _run(self, yard: Yard, order: BuildOrder, telling: Telling, source: _Source, log: BuildLog) -> None:

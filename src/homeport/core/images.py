@@ -89,9 +89,17 @@ def read_image(spec: Mapping[str, Any]) -> ImageReference | None:
     text = read_text(read_object(spec, "runtime", "spec.runtime"), "image", FIELD)
     if not text or read_own_image(spec) is not None:
         return None
-    found = _REFERENCE.fullmatch(text) if len(text) <= _LENGTH else None
+    found = parse_reference(text)
     if found is None:
         raise Invalid(FIELD, "must be [registry/]name[:tag][@sha256:digest], the name in lower case", value=text)
+    return found
+
+
+def parse_reference(text: str) -> ImageReference | None:
+    """None for what is no image's name."""
+    found = _REFERENCE.fullmatch(text) if len(text) <= _LENGTH else None
+    if found is None:
+        return None
     return ImageReference(text=text, name=found["name"], tag=found["tag"], digest=found["digest"])
 
 

@@ -16,7 +16,6 @@ from homeport.build.repository import FIELD, Repository, read_repository
 from homeport.configuration import Sources
 from homeport.core.errors import Internal, Unavailable
 from homeport.core.images import read_image
-from homeport.drivers.docker.logins import build_header
 from homeport.reconcile.logins import RevisionLogins
 from homeport.sealing.keys import SealingKeys
 from homeport.store.contract import Store, Transaction
@@ -79,7 +78,7 @@ class Fetches:
             raise BuildFailed(IMAGE_STEP, f"failed: the region {revision.region!r} has no engine any more")
         logins = await self._logins.of(revision)
         try:
-            return await self._engines.dockerfiles.build(request, revision.region, build_header(logins))
+            return await self._engines.dockerfiles.build(request, revision.region, logins)
         finally:
             with contextlib.suppress(Unavailable):  # the next build does it
                 await self._engines.dockerfiles.bound_cache(revision.region)

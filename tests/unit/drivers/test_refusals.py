@@ -3,8 +3,8 @@
 import pytest
 
 from homeport.core.images import ImageReference, read_image
-from homeport.core.logins import Login
-from homeport.drivers.docker.refusals import refusal_of
+from homeport.core.logins import Login, Logins
+from homeport.drivers.docker.refusals import base_refusal, refusal_of
 
 LOGIN = Login(source="runtime.dockerConfig", fields={"username": "ada", "password": "hush"})
 
@@ -67,3 +67,23 @@ def test_unknown_words_are_handed_on_and_long_ones_are_cut() -> None:
     refusal = refusal_of(reference(), LOGIN, "write /var/lib: no space left on device " + "x" * 5000)
     assert "with the login from runtime.dockerConfig" in refusal.message
     assert "no space left on device" in refusal.message and len(refusal.message) < 700
+
+
+@pytest.mark.parametrize("step", ["FROM r.io/team/tool:1", "from --platform=linux/amd64 r.io/team/tool:1 AS base"])
+def test_the_base_of_a_dockerfile_is_told_in_the_same_way(step: str) -> None:
+    refusal = base_refusal(step, Logins({"r.io": LOGIN}), "unauthorized: authentication required")
+    assert refusal is not None and "r.io refuses the login from runtime.dockerConfig" in refusal.message
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ("RUN curl r.io", "connection refused"),
+        ("FROM ${BASE}", "denied"),
+        ("FROM", "denied"),
+        ("", "denied"),
+        ("FROM r.io/x", "write: no space left on device"),
+    ],
+)
+def test_what_is_no_pull_of_a_base_stays_in_the_engines_words(step: str, said: str) -> None:
+    assert base_refusal(step, Logins(), said) is None

@@ -12,8 +12,10 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from homeport.core.logins import Logins
 from homeport.drivers.docker.containers import LABEL, Owner, unit_of
 from homeport.drivers.docker.engine import Engine, EngineError, Json
+from homeport.drivers.docker.logins import build_header
 
 BUILDER = f"{LABEL}builder"  # the installation whose build made a layer
 REVISION = f"{LABEL}revision"  # whose image it is; on no layer below that
@@ -33,14 +35,14 @@ _LINE_CHARACTERS = 16 * 1024  # a longer one is cut into several
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOrder:
     """context: a tar. dockerfile: its name in there. tag: what the image is to be called. args: build arguments.
-    headers: with the logins of registries."""
+    logins: for its base images."""
 
     context: Path
     dockerfile: str
     tag: str
     memory_mb: int
     args: Mapping[str, str] = field(repr=False)
-    headers: Mapping[str, str] = field(repr=False)
+    logins: Logins
 
 
 def image_name(owner: Owner, workspace: str, kind: str, name: str, revision: str) -> str:
@@ -77,7 +79,7 @@ async def build_image(engine: Engine, order: BuildOrder, telling: "Telling") -> 
         "memswap": memory,
     }
     try:
-        async with aclosing(engine.build(params, dict(order.headers), order.context)) as told:
+        async with aclosing(engine.build(params, build_header(order.logins), order.context)) as told:
             async for said in told:
                 if lines := telling.read(said):
                     yield lines

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from homeport.core.errors import Rejected
-from homeport.core.images import ImageReference
-from homeport.core.logins import Login
+from homeport.core.images import ImageReference, parse_reference
+from homeport.core.logins import Login, Logins
 
 _SAID_CHARACTERS = 400
 
@@ -78,7 +78,8 @@ def _broken(pull: _Pull) -> tuple[str, str]:
     return f"{pull.registry} fails; it was asked {pull.tried}", "Deploy again later."
 
 
-_KINDS: tuple[tuple[str, Callable[[_Pull], tuple[str, str]]], ...] = (
+_Kind = Callable[[_Pull], tuple[str, str]]
+_KINDS: tuple[tuple[str, _Kind], ...] = (
     (r"toomanyrequests|too many requests|rate limit|\b429\b", _limited),
     (r"unauthori[sz]ed|no basic auth|authentication required|denied|forbidden|invalid username|\b40[13]\b", _login),
     (r"no such host|server misbehaving|name resolution|name or service not known", _unknown),
@@ -96,9 +97,24 @@ def refusal_of(reference: ImageReference, login: Login | None, said: str) -> Ima
     """What the caller is told when the engine `said` this about a pull with `login`."""
     pull = _Pull(registry=reference.registry, login=login)
     words = said if len(said) <= _SAID_CHARACTERS else f"{said[: _SAID_CHARACTERS - 1]}…"
-    spoken = said.replace(reference.name, "").lower()  # a name may hold any of the words
-    known = next((kind for pattern, kind in _KINDS if re.search(pattern, spoken)), None)
+    known = _kind(reference, said)
     if known is None:
         return ImageRefused(f"The image {reference.text} cannot be pulled {pull.tried}. The engine says: {words}.")
     why, hint = known(pull)
     return ImageRefused(f"The image {reference.text} cannot be pulled: {why}. The engine says: {words}.", hint=hint)
+
+
+def base_refusal(instruction: str, logins: Logins, said: str) -> ImageRefused | None:
+    """The same for the base image of a Dockerfile, where the `instruction` that failed names one and what the engine
+    `said` is of a known kind."""
+    word, *more = instruction.split() or [""]
+    names = [name for name in more if not name.startswith("--")]
+    reference = parse_reference(names[0]) if word.upper() == "FROM" and names else None
+    if reference is None or _kind(reference, said) is None:
+        return None
+    return refusal_of(reference, logins.of(reference.registry), said)
+
+
+def _kind(reference: ImageReference, said: str) -> _Kind | None:
+    spoken = said.replace(reference.name, "").lower()  # a name may hold any of the words
+    return next((kind for pattern, kind in _KINDS if re.search(pattern, spoken)), None)
