@@ -35,7 +35,7 @@ class SmallEngine:
         self.goes_on = asyncio.Event()
         self.goes_on.set()
         self.says: dict[str, Any] = {"/version": {"ApiVersion": "1.41", "Version": "x"}, "/containers/json": []}
-        self.says |= {"/networks": []}
+        self.says |= {"/networks": [], "/volumes": {"Volumes": None}, "/images/x:1/json": {"Config": None}}
         self.asked: list[str] = []
         self._socket = socket
         self._runner: web.AppRunner | None = None
