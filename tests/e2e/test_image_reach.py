@@ -15,8 +15,9 @@ import httpx
 import pytest
 
 from homeport.core.ids import UnitId
+from homeport.core.machine import this_machine
 from homeport.core.units import endpoint_of
-from homeport.drivers.docker.address import EngineAddress
+from homeport.drivers.docker.address import EngineAddress, TlsFiles
 from homeport.drivers.docker.containers import Owner
 from homeport.drivers.docker.driver import DockerDriver
 from homeport.drivers.docker.engine import Engine
@@ -28,6 +29,7 @@ from homeport.testing.engines import EngineProcess, engine_obstacle, python_file
 from homeport.testing.system import BOUND_S, System, eventually
 
 FAR = "198.51.100.7"  # of the range for documentation: nobody has it
+TLS = {"ca": "ca.pem", "cert": "client-cert.pem", "key": "client-key.pem"}
 IMAGE = "docker.io/library/homeport-reach:1"
 # Answers with what came of a request that it made to the gateway itself.
 CALLER = """
@@ -112,8 +114,7 @@ def harbour(engine: EngineProcess, far: None, tmp_path_factory: pytest.TempPathF
     running = System(tmp_path_factory.mktemp("harbour") / "data")
     running.data.root.mkdir()
     with passing_on(FAR, running.port) as way_back:
-        files = {"ca": "ca.pem", "cert": "client-cert.pem", "key": "client-key.pem"}
-        tls = "".join(f'engine_{name} = "{engine.folder / file}"\n' for name, file in files.items())
+        tls = "".join(f'engine_{name} = "{engine.folder / file}"\n' for name, file in TLS.items())
         far = f'driver = "docker"\nengine = "{engine.tls_url}"\nprograms_at = "{FAR}"\n{tls}'
         running.data.config.write_text(
             f'[regions.docks]\ndriver = "docker"\nengine = "{engine.url}"\n'
@@ -221,12 +222,22 @@ def test_where_programs_cannot_reach_the_gateway_the_deployment_says_so(harbour:
     harbour.remove("agents", "castaway")
 
 
+def test_regions_that_are_one_machine_are_told_wherever_places_are_shown(harbour: System) -> None:
+    found = {one["region"]: one["sameMachineAs"] for one in harbour.api.get("/locations").json()}
+    assert found["far"] == ["local", "docks", "away"] and found["local"] == ["docks", "far", "away"]
+    told = "local, docks, far and away are the same machine"
+    assert told in notes(harbour)
+    assert told in harbour.command("explain", "agent", "walker").stdout
+
+
 async def test_a_proxy_of_the_engines_is_not_taken_for_a_program(engine: EngineProcess, tmp_path: Path) -> None:
     """On loopback Docker's own proxy takes every connection to a published port, whether somebody listens or not."""
-    address, owner = EngineAddress(url=engine.url), Owner(installation="reach", region="near")
+    tls = TlsFiles(**{name: engine.folder / file for name, file in TLS.items()})
+    address, owner = EngineAddress(url=engine.tls_url, tls=tls), Owner(installation="reach", region="near")
     driver = DockerDriver(Engine(address), owner, tmp_path / "driver", remote=Remote(programs_at="127.0.0.1"))
     await driver.open()
     try:
+        assert (await driver.info())["machine"] == this_machine()
         env = {"HOST": "0.0.0.0", "PORT": "8000", "BL_RUN_URL": ""}
         for unit, argv, expected in (("silent", ("/bin/sleep", "60"), set()), ("serves", (), {8000})):
             status = await driver.start(

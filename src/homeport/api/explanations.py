@@ -24,7 +24,7 @@ def explanation_of(explanation: Explanation) -> Explain:
         kind=explanation.resource.kind.value,
         name=explanation.resource.name,
         outcome="refused" if isinstance(placed, Refusal) else "allowed",
-        steps=[_step(step) for step in placed.reasons],
+        steps=[_step(step) for step in (*explanation.machines, *placed.reasons)],
         plan=ExplainPlan(region=placed.region, flavor=str(placed.flavor)) if isinstance(placed, Plan) else None,
         refusal=_refusal(placed) if isinstance(placed, Refusal) else None,
         newest_revision=ExplainRevision(
@@ -45,7 +45,7 @@ def policy_explanation_of(explanation: PolicyExplanation) -> Explain:
         kind=explanation.policy.kind.value,
         name=explanation.policy.name,
         outcome="refused" if any(user.outcome == "refused" for user in users) else "allowed",
-        steps=[_step(step) for step in explanation.steps],
+        steps=[_step(step) for step in (*explanation.machines, *explanation.steps)],
         users=users,
         users_total=explanation.total,
     )

@@ -27,6 +27,7 @@ async def list_locations_route(ctx: Ctx, caller: Caller) -> Any:
             continent=_upper(named.region.continent),
             location=named.region.location,
             same_as=named.region.name if named.is_alias else None,
+            same_machine_as=[*named.neighbours] or None,
         ).to_json()
         for named in await list_locations(ctx, caller)
     ]

@@ -7,6 +7,7 @@ from functools import cache
 
 from homeport.app.context import Context
 from homeport.app.governance import RuleOf, Verdict, assess, form_now, stored_rule
+from homeport.app.machines import driver_facts, machine_steps
 from homeport.app.own_images import known_tag
 from homeport.app.resources import fetch
 from homeport.core.clock import timestamp
@@ -27,12 +28,13 @@ USERS_MOST = 200  # shown with an outcome each; how many there are in all is alw
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
     """The verdict of today for the stored specification; the newest revision, and whether it would be placed where it
-    was placed."""
+    was placed. `machines`: which regions are one machine."""
 
     resource: Resource
     verdict: Verdict
     newest: Revision | None
     newest_allowed: bool
+    machines: tuple[Step, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,16 +47,19 @@ class PolicyUser:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyExplanation:
-    """`steps`: the policy alone. `users`: at most `USERS_MOST` of the `total` workloads that name it."""
+    """`steps`: the policy alone. `machines`: as in `Explanation`. `users`: at most `USERS_MOST` of the `total`
+    workloads that name it."""
 
     policy: Resource
     steps: tuple[Step, ...]
+    machines: tuple[Step, ...]
     users: list[PolicyUser]
     total: int
 
 
 async def explain_workload(context: Context, principal: Principal, kind: Kind, name: str) -> Explanation:
     require(principal, f"{kind.plural}:get")
+    machines = machine_steps(context.regions, await driver_facts(context))
 
     def read(tx: Transaction) -> Explanation:
         resource = fetch(tx, principal.workspace, kind, name)
@@ -62,7 +67,11 @@ async def explain_workload(context: Context, principal: Principal, kind: Kind, n
         verdict = assess(context, kind, resource.spec, rules_of(tx, principal.workspace), tag, form)
         newest = next(iter(tx.revisions.of(resource.uid)), None)
         return Explanation(
-            resource=resource, verdict=verdict, newest=newest, newest_allowed=_still_allowed(verdict, newest)
+            resource=resource,
+            verdict=verdict,
+            newest=newest,
+            newest_allowed=_still_allowed(verdict, newest),
+            machines=machines,
         )
 
     return await context.store.read(read)
@@ -72,6 +81,7 @@ async def explain_policy(context: Context, principal: Principal, name: str) -> P
     """Raises `NotFound`, which says who deleted the policy and when where that is known."""
     for scope in ("policies:get", "agents:list", "jobs:list"):
         require(principal, scope)
+    machines = machine_steps(context.regions, await driver_facts(context))
 
     def read(tx: Transaction) -> PolicyExplanation:
         rule = stored_rule(tx, principal.workspace, name)
@@ -86,7 +96,8 @@ async def explain_policy(context: Context, principal: Principal, name: str) -> P
             return PolicyUser(resource=user, verdict=assess(context, user.kind, user.spec, rule_of, tag, form))
 
         users = [user_of(user) for user in found[:USERS_MOST]]
-        return PolicyExplanation(policy=policy, steps=_alone(context, rule), users=users, total=len(found))
+        steps = _alone(context, rule)
+        return PolicyExplanation(policy=policy, steps=steps, machines=machines, users=users, total=len(found))
 
     return await context.store.read(read)
 

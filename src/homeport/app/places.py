@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from homeport.app.context import Context
-from homeport.core.errors import DriverUnavailable
+from homeport.app.machines import driver_facts, one_machine
 from homeport.identity.principals import Principal
 from homeport.identity.roles import require
 from homeport.policy.inventory import Region
@@ -12,11 +12,13 @@ from homeport.policy.inventory import Region
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedRegion:
-    """A name that `spec.region` may have, and the region that it means. `healthy`: its driver answers."""
+    """A name that `spec.region` may have, and the region that it means. `healthy`: its driver answers. `neighbours`:
+    other regions that are the same machine."""
 
     name: str
     region: Region
     healthy: bool
+    neighbours: tuple[str, ...] = ()
 
     @property
     def is_alias(self) -> bool:
@@ -26,14 +28,14 @@ class NamedRegion:
 async def list_locations(context: Context, principal: Principal) -> list[NamedRegion]:
     """Every region under its own name, then under its aliases."""
     require(principal, "locations:list")
-    silent = set()
-    for name, driver in context.drivers.items():
-        try:
-            await driver.info()
-        except DriverUnavailable:
-            silent.add(name)
+    facts = await driver_facts(context)
+    groups = one_machine(context.regions, facts)
+
+    def neighbours(region: Region) -> tuple[str, ...]:
+        return tuple(name for group in groups if region.name in group for name in group if name != region.name)
+
     return [
-        NamedRegion(name=name, region=region, healthy=region.driver not in silent)
+        NamedRegion(name=name, region=region, healthy=region.driver in facts, neighbours=neighbours(region))
         for region in context.regions
         for name in (region.name, *region.aliases)
     ]

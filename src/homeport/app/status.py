@@ -5,6 +5,7 @@ from typing import Any
 
 from homeport.app.condition import read_condition
 from homeport.app.context import Context
+from homeport.app.machines import one_machine, told
 from homeport.app.placed import engines_of
 from homeport.core.errors import DriverUnavailable
 from homeport.core.ids import Kind
@@ -99,9 +100,10 @@ async def read_status(context: Context, principal: Principal) -> Status:
             "connections at once. Raise the hard limit (nofile) to serve more."
         )
     engines = engines_of(context)
+    known: dict[str, dict[str, Any]] = {}
     for driver in context.drivers.values():
         try:
-            facts = await driver.info()
+            facts = known[driver.name] = await driver.info()
         except DriverUnavailable as error:
             status.notes.append(f"Driver {driver.name} does not answer: {error.message}")
             continue
@@ -113,6 +115,7 @@ async def read_status(context: Context, principal: Principal) -> Status:
         status.sandbox.update(facts)
         if facts.get("sandbox") == "none":
             status.notes.insert(0, _NOTE_NO_SANDBOX)
+    status.notes.extend(f"Regions {told(names)}" for names in one_machine(context.regions, known))
     return status
 
 

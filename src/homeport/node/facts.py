@@ -5,6 +5,7 @@ import resource
 from pathlib import Path
 from typing import Any
 
+from homeport.core.machine import this_machine
 from homeport.node.launch import Launcher
 
 LIVING_UNITS = 2000  # at most, where the node may hold enough file handles
@@ -43,4 +44,5 @@ def facts(launcher: Launcher, version: str) -> dict[str, Any]:
         "overlay": launcher.overlay,
         "private_mounts": launcher.stage.reason or "yes",
         "network": "shared loopback",
+        "machine": this_machine(),
     }

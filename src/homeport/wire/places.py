@@ -10,7 +10,8 @@ class Flavor(Reply):
 
 class LocationResponse(Reply):
     """One name that `spec.region` may have. `same_as` is Homeport's own: the region of which this name is an alias, so
-    that nobody takes two names of one machine for two machines."""
+    that nobody takes two names of one machine for two machines. So is `same_machine_as`: other regions of which their
+    drivers tell that they are the same machine."""
 
     region: str
     status: str
@@ -19,6 +20,7 @@ class LocationResponse(Reply):
     continent: str | None = None
     location: str | None = None
     same_as: str | None = None
+    same_machine_as: list[str] | None = None
 
 
 class Region(Reply):

@@ -21,6 +21,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from homeport.core.errors import Conflict, DriverUnavailable
 from homeport.core.ids import UnitId
+from homeport.core.machine import machine, this_machine
 from homeport.core.units import (
     LogLine,
     UnitExit,
@@ -227,6 +228,8 @@ class DockerDriver:
             "storage": info.get("Driver"),
             "disk_limit": self._disk_limit(info),
             "network": "one for each workspace",
+            "engine_id": info.get("ID"),
+            "machine": this_machine() if self._engine.address.local else _machine_of(info),
             "programs_at": self._remote.programs_at if self._remote else None,
             "gateway": await self._way_to_the_gateway(),
         }
@@ -262,3 +265,9 @@ class DockerDriver:
             await unit.copy.bring(lambda since, tail: self._engine.log(unit.container, since, tail))
             unit.copied = ended
         return unit
+
+
+def _machine_of(info: dict[str, Any]) -> str | None:
+    """As `this_machine`; None where the engine does not tell."""
+    host, kernel, memory = (info.get(key) for key in ("Name", "KernelVersion", "MemTotal"))
+    return machine(str(host), str(kernel), int(memory)) if host and kernel and memory else None
