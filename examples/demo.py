@@ -1,4 +1,5 @@
-"""Homeport's main job in one go: an agent, a job, a policy. Run by `make demo`, or `python examples/demo.py`.
+"""Homeport's main job in one go: an agent, a container, a job, a policy. Run by `make demo` or
+`python examples/demo.py`.
 
 Everything is done by the `homeport` command, each line shown before it runs, in a data directory of its own that is
 removed at the end, on a free port. Any failure ends it with a non-zero exit code; then, and at Ctrl-C, everything that
@@ -16,8 +17,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from homeport.drivers.docker.address import usual_engine
+from homeport.engines import installation_name
+from homeport.testing.engines import EngineProcess, python_files
+
 EXAMPLES = Path(__file__).resolve().parent
 TASKS = EXAMPLES / "word-count-job" / "tasks.json"
+BASE = "homeport-demo-base:1"
 STEP_BOUND_S = 300  # a cold package cache takes its time; a warm one needs seconds
 REFUSED = 3  # exit code of what a policy refuses
 
@@ -33,6 +39,12 @@ class Demo:
         self._data = data
         self._environment = {key: value for key, value in os.environ.items() if not key.startswith("BL_")}
         self._environment |= {"HOMEPORT_DATA": str(data)}
+        url = usual_engine()
+        self._engine = EngineProcess(data, url) if url else None
+        if self._engine is not None and not self._engine.answers():
+            self._engine = None
+        if self._engine is not None:
+            (data / "config.toml").write_text(f'[regions.docks]\ndriver = "docker"\nengine = "{url}"\n')
         self._homeport = [sys.executable, "-c", "from homeport.cli.main import run; run()"]
 
     def play(self) -> None:
@@ -51,6 +63,8 @@ class Demo:
         streamed = self.run("run", "agent", "hello-agent", "--path", "stream", "--stream", read=True)
         self.expect(streamed.count("data:") > 1, "a stream of events")
 
+        self.play_container()
+
         self.scene("A job: 20 tasks in parallel. One fails at its first attempt and is tried again.")
         self.run("deploy", "-d", "examples/word-count-job")
         self.run("run", "job", "word-count", "--file", "examples/word-count-job/tasks.json")
@@ -62,6 +76,23 @@ class Demo:
         self.scene("The refused program was never stored. Every decision can be explained, the favourable ones too.")
         self.run("explain", "agent", "hello-agent")
         self.run("get", "agents")
+
+    def play_container(self) -> None:
+        """A scene for machines with a container engine; it uses the one that is there, and starts none."""
+        if self._engine is None:
+            self.scene("A folder with a Dockerfile: skipped, since no container engine (Docker, Podman) answers here.")
+            return
+        self.scene("A folder with a Dockerfile: the container engine builds it, and it runs in a container.")
+        folder = self._data / "dockerfile-agent"
+        shutil.copytree(EXAMPLES / "dockerfile-agent", folder)
+        print("Its base is named by a build argument; here, one made of this machine's own files:", flush=True)
+        self._engine.make_image(BASE, python_files())
+        (folder / ".env.build").write_text(f"BASE={BASE}\n")
+        print(f"$ cat {folder}/.env.build\nBASE={BASE}", flush=True)
+        self.run("deploy", "-d", str(folder))
+        answer = self.run("run", "agent", "dockerfile-agent", "-d", '{"inputs": "Where are you?"}', read=True)
+        self.expect(json.loads(answer)["answer"].startswith("Ahoy"), "the container's answer")
+        self.run("logs", "agent", "dockerfile-agent", "--build")
 
     def check_execution(self) -> None:
         """The summary is for people; this is the proof."""
@@ -82,6 +113,9 @@ class Demo:
                 raise DemoFailed(f"these processes are left: {left}")
             time.sleep(0.05)
         print(f"{len(ran)} processes ran, none is left", flush=True)
+        if self._engine is not None:
+            self._engine.forget_installation(installation_name(self._data))
+            self._engine.remove_images()
 
     def scene(self, text: str) -> None:
         print(f"\n\033[1m{text}\033[0m" if sys.stdout.isatty() else f"\n# {text}", flush=True)

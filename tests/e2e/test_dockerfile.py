@@ -1,6 +1,7 @@
 """Folders and repositories with a Dockerfile, on a real engine beside the sandboxed programs of the same installation.
 No registry: the base is an image that the test made of the host's own files."""
 
+import importlib
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ import pytest
 from homeport.engines import installation_name
 from homeport.supervise.state import read_state
 from homeport.testing.engines import EngineProcess, engine_obstacle, python_files, running_engine
-from homeport.testing.system import System, archive, eventually
+from homeport.testing.system import System, archive, eventually, free_port
 
 BASE = "homeport-e2e-base:1"
 SECRET = "sesame-open-4711"
@@ -216,13 +217,34 @@ def test_a_build_begins_again_when_the_server_is_killed_in_the_middle(harbour: S
 
 def test_the_cache_is_bounded_and_what_is_not_ours_stays(harbour: System, engine: EngineProcess) -> None:
     """Each build leaves a layer of 0.7 MB besides its image; one of them fits."""
+    engine.build(f"FROM {BASE}\nRUN head -c 2000000 /dev/zero > /theirs\n")
+    theirs = {one["Id"] for one in engine.ask("/images/json", all="1")} - mine(engine, harbour)
     for word in ("a", "b", "c"):
         stage = f"FROM {BASE} AS left\nRUN echo {word} > /x; head -c 700000 /dev/zero > /left\n"
         last = f'FROM {BASE}\nCOPY --from=left /x /x\nCMD ["/bin/true"]\n'
         assert harbour.deploy("jobs", "leaves", {"Dockerfile": stage + last})["status"] == "DEPLOYED"
     large = [one for one in layers(engine, harbour) if "head -c" in one]
     assert len(large) == 1 and "echo c" in large[0]
+    assert theirs == {one["Id"] for one in engine.ask("/images/json", all="1")} - mine(engine, harbour)
     harbour.remove("jobs", "leaves")
+
+
+def test_the_scene_of_the_demo_answers_and_leaves_nothing_on_the_engine(
+    engine: EngineProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", engine.url)
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "examples")
+    demo = importlib.import_module("demo")
+    before = {one["Id"] for one in engine.ask("/images/json", all="1")}
+    scene = demo.Demo(tmp_path)
+    scene.run("up", "--detach", "--port", str(free_port()))
+    try:
+        scene.play_container()
+    finally:
+        scene.stop()
+    assert "Ahoy from dockerfile-agent!" in capfd.readouterr().out
+    assert {one["Id"] for one in engine.ask("/images/json", all="1")} == before
+    assert [one for one in engine.ask("/containers/json", all="1") if "demo" in one["Image"]] == []
 
 
 def steps(engine: EngineProcess, system: System) -> list[str]:
@@ -230,6 +252,12 @@ def steps(engine: EngineProcess, system: System) -> list[str]:
     label = f"homeport.builder={installation_name(system.data.root)}"
     found = engine.ask("/containers/json", all="1", filters=json.dumps({"label": [label]}))
     return [one["Id"] for one in found if "homeport.unit" not in one["Labels"]]
+
+
+def mine(engine: EngineProcess, system: System) -> set[str]:
+    """Images and layers of builds of ours."""
+    label = f"homeport.builder={installation_name(system.data.root)}"
+    return {one["Id"] for one in engine.ask("/images/json", all="1", filters=json.dumps({"label": [label]}))}
 
 
 def layers(engine: EngineProcess, system: System) -> list[str]:

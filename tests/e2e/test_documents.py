@@ -34,6 +34,12 @@ NOT_RUN_HERE = {
     "homeport down --data /srv/homeport": "test_down_stops_a_running_up",
     "homeport deploy -d examples/node-agent": "test_the_example_answers",
     'homeport run agent node-agent -d \'{"inputs": "hi"}\'': "test_the_example_answers",
+    "homeport deploy -d examples/dockerfile-agent": (
+        "test_the_scene_of_the_demo_answers_and_leaves_nothing_on_the_engine"
+    ),
+    'homeport run agent dockerfile-agent -d \'{"inputs": "hi"}\'': (
+        "test_the_scene_of_the_demo_answers_and_leaves_nothing_on_the_engine"
+    ),
     "bl login default": "test_an_agent_is_deployed_read_run_and_deleted",
     "bl deploy --type agent": "test_an_agent_is_deployed_read_run_and_deleted",
     "bl get agents -o json": "test_an_agent_is_deployed_read_run_and_deleted",

@@ -1,4 +1,4 @@
-"""A folder as the zip that is uploaded, with the contract's ignore rules (public CLI).
+"""A folder as the zip that is uploaded, with the contract's ignore rules (public CLI), and with `.env.build`.
 
 Called by `deploy`. Identical sources give identical bytes: entries are sorted and their times fixed. Links are stored
 as the files they point to, but only inside the folder: nothing from outside it is ever packed.
@@ -31,7 +31,9 @@ DEFAULT_IGNORES = (
     ".next",
     "__pycache__",
 )
-_ALWAYS = (".env.build",)
+BUILD_ENV = ".env.build"  # variables of the build: packed whatever the rules say, as the public CLI does
+DOCKER_IGNORE = ".dockerignore"  # which the contract's rule for `.docker` would leave out; engines need it
+_ALWAYS = (BUILD_ENV,)
 _IN_MEMORY = 8 * 1024 * 1024  # most sources fit; larger ones go through a temporary file
 
 
@@ -89,6 +91,9 @@ def _packed(folder: Path, root: Path, spool: "tempfile.SpooledTemporaryFile[byte
             if len(names) > UNPACKED_FILES_MOST or total > UNPACKED_MB_MOST * MIB:
                 raise _too_large(folder, f"more than {UNPACKED_FILES_MOST} files or {UNPACKED_MB_MOST} MB")
             add_entry(packed, path, name)
+        if names and (root / BUILD_ENV).is_file() and not (root / BUILD_ENV).is_symlink():
+            names.append(BUILD_ENV)
+            add_entry(packed, root / BUILD_ENV, BUILD_ENV)
     if not names:
         raise Invalid("--directory", "holds no file to deploy", value=str(folder))
     size = spool.tell()
@@ -128,7 +133,9 @@ def _entries(directory: Path, root: Path, ignores: tuple[str, ...], left_out: _L
     for entry in sorted(os.scandir(directory), key=lambda entry: entry.name):
         path = Path(entry.path)
         name = path.relative_to(root).as_posix()
-        if is_ignored(name, ignores):
+        if name == BUILD_ENV:
+            continue
+        if is_ignored(name, ignores) and (name != DOCKER_IGNORE or name in ignores):
             left_out.ignored.append(f"{name}/" if entry.is_dir(follow_symlinks=False) else name)
             continue
         if entry.is_symlink() and (reason := _refusal(path, root, ignores)):

@@ -14,9 +14,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from homeport.build.node import find_node
+from homeport.configuration import DOCKER, read_configuration
 from homeport.core.errors import Invalid, Unavailable
 from homeport.core.open_files import LOW, connections, hard_limit, is_low
 from homeport.dataplane.bootstrap import envoy_binary
+from homeport.drivers.docker.address import usual_engine
 from homeport.node import host
 from homeport.settings import DataDir
 from homeport.supervise.state import read_state
@@ -41,7 +43,16 @@ class Finding:
 
 def examine(data: DataDir) -> list[Finding]:
     """Everything that `doctor` shows. Raises nothing."""
-    return [*_machine(data), _envoy(), *_builders(), _directory(data), _disk(data), _open_files(), _running(data)]
+    return [
+        *_machine(data),
+        _envoy(),
+        *_builders(),
+        _engine(data),
+        _directory(data),
+        _disk(data),
+        _open_files(),
+        _running(data),
+    ]
 
 
 def check_host(options: UpOptions) -> list[str]:
@@ -95,6 +106,20 @@ def _builders() -> list[Finding]:
     return [*found, _finding("node", True, f"{node.path} {node.version}", "", needed=False)]
 
 
+def _engine(data: DataDir) -> Finding:
+    """Whether a region stands for an engine, which this does not ask; else whether there is one to name."""
+    try:
+        regions = read_configuration(data.config).regions
+    except Unavailable as error:
+        return _finding("engine", False, error.message, error.hint, needed=False)
+    if named := [f"{name}: {table.engine}" for name, table in regions.items() if table.engine]:
+        return _finding("engine", True, ", ".join(named), "", needed=False)
+    if (there := usual_engine()) is None:
+        return _finding("engine", True, "none", "", needed=False)
+    mend = f'Add to {data.config}, and start again:\n[regions.docks]\ndriver = "{DOCKER}"\nengine = "{there}"'
+    return _finding("engine", False, f"one at {there}, in no region", mend, needed=False)
+
+
 def _directory(data: DataDir) -> Finding:
     nearest = _nearest(data.root)
     ok = os.access(nearest, os.W_OK | os.X_OK)
@@ -128,6 +153,7 @@ _WHY = {
     "envoy": "it is the gateway",
     "git": "it fetches repositories",
     "node": "it builds and runs Node.js sources",
+    "engine": "it builds Dockerfiles and runs images",
     "data directory": "everything that Homeport keeps is there",
     "disk": "for bundles and logs",
     "open files": "each connection takes two of the gateway's",

@@ -61,12 +61,13 @@ def engine_obstacle() -> str | None:
 class EngineProcess:
     """One engine and what it keeps below `folder`: dockerd beside containerd, as Debian runs them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, given: str | None = None) -> None:
+        """given: one that runs already."""
         self.folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         self._containerd: subprocess.Popen[bytes] | None = None
         self._images: list[str] = []
-        self.url = os.environ.get(GIVEN) or f"unix://{folder}/engine.sock"
+        self.url = given or os.environ.get(GIVEN) or f"unix://{folder}/engine.sock"
         self.tls_url = f"tcp://127.0.0.1:{free_port()}"
 
     @property
@@ -86,7 +87,7 @@ class EngineProcess:
         paths = ("--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/pid")
         self._process = self._run("dockerd", *paths, "--containerd", below, "-H", self.url, *self._tls())
         deadline = SystemClock().monotonic() + READY_S
-        while not self._answers():
+        while not self.answers():
             if self._process.poll() is not None or SystemClock().monotonic() > deadline:
                 raise RuntimeError(f"dockerd does not start: {(folder / 'log').read_text()[-3000:]}")
             time.sleep(0.05)
@@ -150,6 +151,17 @@ class EngineProcess:
         answer.raise_for_status()
         return answer.json()
 
+    def build(self, dockerfile: str) -> None:
+        """What somebody else builds, who gives it no name. It stays until the engine is gone."""
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as tar:
+            entry = tarfile.TarInfo("Dockerfile")
+            entry.size = len(dockerfile)
+            tar.addfile(entry, io.BytesIO(dockerfile.encode()))
+        with self._client() as client:
+            params = {"version": "1", "rm": "1"}
+            client.post("/build", params=params, content=buffer.getvalue(), timeout=READY_S).raise_for_status()
+
     def remove_images(self) -> None:
         """What tests made, since the engine may be somebody's."""
         with self._client() as client:
@@ -174,6 +186,21 @@ class EngineProcess:
             found = client.get("/volumes", params={"filters": json.dumps({"label": [*labels]})}).json()
         return [one["Name"] for one in found["Volumes"] or ()]
 
+    def forget_installation(self, installation: str) -> None:
+        """Every container, network, image and layer of it."""
+        with self._client() as client:
+            mine = {"filters": json.dumps({"label": [f"homeport.installation={installation}"]})}
+            for found in client.get("/containers/json", params={"all": "1", **mine}).json():
+                client.delete(f"/containers/{found['Id']}", params={"force": "1", "v": "1"}, timeout=READY_S)
+            for found in client.get("/networks", params=mine).json():
+                client.delete(f"/networks/{found['Id']}", timeout=READY_S)
+            built = {"all": "1", "filters": json.dumps({"label": [f"homeport.builder={installation}"]})}
+            gone = True
+            while gone:  # from the top of each chain
+                found = client.get("/images/json", params=built).json()
+                answers = [client.delete(f"/images/{one['Id']}", params={"noprune": "1"}) for one in found]
+                gone = any(answer.is_success for answer in answers)
+
     def remove_all(self) -> None:
         """Every container and every network of ours."""
         with self._client() as client:
@@ -194,7 +221,7 @@ class EngineProcess:
         transport = httpx.HTTPTransport(uds=self.url.removeprefix("unix://"))
         return httpx.Client(transport=transport, base_url="http://engine")
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
         try:
             with closing(socket.socket(socket.AF_UNIX)) as probe:  # httpx leaves one open where nobody listens
                 probe.connect(self.url.removeprefix("unix://"))

@@ -57,8 +57,15 @@ def test_an_ignore_file_replaces_the_default_ignores(tmp_path: Path) -> None:
     tree(tmp_path, main="1", secret__key="2", _dot_env_dot_build="3", _dot_env="4")
     (tmp_path / ".blaxelignore").write_text("# what is not needed\n\nsecret/\n")
     packed = names(tmp_path)
-    assert "secret/key" not in packed and ".env.build" not in packed
+    assert "secret/key" not in packed
     assert ".env" in packed
+
+
+def test_what_the_build_needs_is_packed_whatever_the_rules_say(tmp_path: Path) -> None:
+    tree(tmp_path, main="1", _dot_env_dot_build="A=1", _dot_dockerignore="x", _dot_docker="no")
+    assert {".env.build", ".dockerignore"} < {*names(tmp_path)} and ".docker" not in names(tmp_path)
+    (tmp_path / ".blaxelignore").write_text(".env.build\n.dockerignore\n.docker\n")
+    assert ".env.build" in names(tmp_path) and ".dockerignore" not in names(tmp_path)
 
 
 @pytest.mark.parametrize(

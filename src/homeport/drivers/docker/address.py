@@ -7,6 +7,7 @@
 Plain tcp is refused: whoever reaches such a port is root on that machine.
 """
 
+import os
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,18 @@ class EngineAddress:
         except OSError as error:  # SSLError is one
             raise Invalid("engine", f"must come with TLS files that can be read ({error})") from error
         return context
+
+
+def usual_engine() -> str | None:
+    """The address of an engine of this machine where Docker's and Podman's clients would look for one, None where there
+    is no such socket."""
+    named = os.environ.get("DOCKER_HOST", "")
+    run = os.environ.get("XDG_RUNTIME_DIR", "")
+    below = [Path(run) / "docker.sock", Path(run) / "podman/podman.sock"] if run else []
+    places = [Path("/run/docker.sock"), Path("/run/podman/podman.sock"), *below]
+    if named.startswith("unix://"):
+        places.insert(0, Path(named.removeprefix("unix://")))
+    return next((f"unix://{place}" for place in places if place.is_socket()), None)
 
 
 def _has_port(url: str) -> bool:

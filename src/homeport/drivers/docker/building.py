@@ -22,11 +22,10 @@ REVISION = f"{LABEL}revision"  # whose image it is; on no layer below that
 _HOST = "homeport.internal"  # no registry is called so: nobody pulls what is only here
 
 _STEP = re.compile(r"(?P<stage>\[\d+/\d+\] )?step (?P<at>\d+)(?:/(?P<of>\d+))? ?: ?(?P<what>.*)", re.IGNORECASE)
-_LAYER = re.compile(r"\s*-{2,3}> (?:Using cache )?([0-9a-f]{12})[0-9a-f]*\s*")
-_CACHED = re.compile(r"\s*-{2,3}> Using cache.*")
+_LAYER = re.compile(r"\s*-{2,3}> (Using cache ?)?([0-9a-f]{11,12})?[0-9a-f]*\s*")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _NOISE = re.compile(
-    r"\s*-{2,3}> ?(Running in )?[0-9a-f]*\s*|Removing intermediate container [0-9a-f]+|Successfully (built|tagged) .*"
+    r"\s*-{2,3}> ?(Running in [0-9a-f]*)?\s*|Removing intermediate container [0-9a-f]+|Successfully (built|tagged) .*"
     r"|COMMIT( .*)?|[0-9a-f]{64}"
 )
 _LINE_CHARACTERS = 16 * 1024  # a longer one is cut into several
@@ -132,11 +131,12 @@ class Telling:
         if found := _STEP.fullmatch(text):
             return self._begun(found)
         if layer := _LAYER.fullmatch(text):
-            self.layers.add(layer[1])
-            return None
+            if layer[2]:
+                self.layers.add(layer[2])
+            return "(from the cache)" if layer[1] and not self._hidden else None
         if self._hidden or not text or _NOISE.fullmatch(text):
             return None
-        return "(from the cache)" if _CACHED.fullmatch(text) else text
+        return text
 
     def _begun(self, found: re.Match[str]) -> str | None:
         self._hidden = found["what"].startswith(f"LABEL {LABEL}")
