@@ -50,7 +50,9 @@ from homeport.reconcile.expiry import Expiries
 from homeport.reconcile.fetches import Fetches
 from homeport.reconcile.garbage import Garbage
 from homeport.reconcile.launch import ReplicaLauncher
+from homeport.reconcile.logins import RevisionLogins
 from homeport.reconcile.replicas import Performer
+from homeport.reconcile.restore import Restorer
 from homeport.reconcile.retention import Retention
 from homeport.reconcile.rollouts import Rollouts
 from homeport.reconcile.routes import Routes
@@ -120,6 +122,10 @@ class Server:
         fetcher = Fetcher(data, local, clock, tools.registry, configuration)
         builders, placing = engines.builders(local, clock, configuration), partial(settle, self.context)
         fetches = Fetches(store, fetcher, self.context.sealing, configuration.sources, builders, placing)
+        logins = RevisionLogins(store, sealing)
+        self._restorer = Restorer(store, clock, engines.images, logins, configuration.limits.build_timeout_s)
+        for on_engine in engines.drivers.values():
+            on_engine.restore = self._restorer.restore
         driver = Fleet(by_region)
         performer = Performer(store, clock, driver, ReplicaLauncher(store, data.bundles, platform))
         tasks = TaskLauncher(store, clock, keys, data.bundles, platform, by_region)
@@ -158,6 +164,7 @@ class Server:
                     stack.push_async_callback(part.stop)
                 await self._serve()
         finally:
+            await self._restorer.stop()
             await self._driver.close()
             await self.context.store.stop()
             await self.context.space.stop()

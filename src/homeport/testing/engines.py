@@ -168,6 +168,13 @@ class EngineProcess:
             for reference in reversed(self._images):
                 client.delete(f"/images/{reference}", timeout=READY_S)
 
+    def image_names(self, part: str) -> list[str]:
+        """The names, by tag and by content, of the engine's images that have `part` in them."""
+        with self._client() as client:
+            found = client.get("/images/json").json()
+        names = [name for one in found for name in (*(one["RepoTags"] or ()), *(one["RepoDigests"] or ()))]
+        return sorted(name for name in names if part in name)
+
     def run_container(self, image: str, labels: dict[str, str]) -> None:
         """Start one behind everybody's back."""
         with self._client() as client:

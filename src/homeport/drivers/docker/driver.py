@@ -39,6 +39,7 @@ from homeport.drivers.docker.ledger import Ledger
 from homeport.drivers.docker.lives import Lives
 from homeport.drivers.docker.networks import Doors, Networks
 from homeport.drivers.docker.outside import Remote, WayBack
+from homeport.drivers.docker.refusals import ImageGone
 from homeport.drivers.docker.unit import Unit
 from homeport.drivers.docker.usage import Usage
 from homeport.drivers.docker.watch import Watch
@@ -84,6 +85,8 @@ class DockerDriver:
         self.owner = owner
         self._engine = engine
         self._folder = folder
+        self.restore: Callable[[UnitSpec], Awaitable[None]] | None = None
+        """Brings back the image of a unit that the engine has no more; raises where it cannot, or not yet."""
         self._networks = Networks(engine, owner, folder / "networks.json", doors)
         self._doors = doors
         self._remote = remote
@@ -136,9 +139,18 @@ class DockerDriver:
                 if spec.generation < present.spec.generation or present.lives:
                     raise Conflict(f"The unit {spec.id} is at generation {present.spec.generation}.")
                 await lives.forget(present)
-            unit = await lives.create(spec)
+            unit = await self._created(lives, spec)
             await lives.run(unit)
             return unit.status
+
+    async def _created(self, lives: Lives, spec: UnitSpec) -> Unit:
+        try:
+            return await lives.create(spec)
+        except ImageGone:
+            if self.restore is None:
+                raise
+            await self.restore(spec)
+            return await lives.create(spec)
 
     @_plain
     async def stop(self, unit: UnitId, grace_s: float) -> None:

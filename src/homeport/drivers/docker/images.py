@@ -1,10 +1,11 @@
 """The images of one engine: found, pulled, and looked into. Used by the builder of images; runs nothing."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from homeport.core.errors import DriverUnavailable
-from homeport.core.images import ImageReference
-from homeport.core.logins import Login
+from homeport.core.images import ImageReference, parse_reference
+from homeport.core.logins import Login, Logins
 from homeport.drivers.docker.engine import Engine, EngineError, Json, image_id
 from homeport.drivers.docker.logins import pull_header
 from homeport.drivers.docker.refusals import ImageRefused, refusal_of
@@ -69,6 +70,18 @@ class Images:
         if not (image.entrypoint or image.command):
             raise ImageRefused(f"{shown} says not what to run.", hint="Give it an ENTRYPOINT or a CMD.")
 
+    async def pull_content(self, source: str, logins: Logins) -> str:
+        """Pull what is named by its content, `registry/name@sha256:…`; returns the id that it has. Raises
+        `ImageRefused`, `DriverUnavailable`."""
+        reference = parse_reference(source)
+        if reference is None:
+            raise ImageRefused(f"The engine's name {source} for the image is none that can be pulled.")
+        refusal = await self._pull(reference, logins.of(reference.registry))
+        found = await self._find(source)
+        if found is None:
+            raise refusal or ImageRefused(f"The image {source} was pulled, and is gone again.")
+        return found.id
+
     async def give_up(self, digest: str, reference: str) -> bool:
         """Take the image that we brought as `reference` away; it stays with whoever gave it another name. False where a
         container needs it. Raises `DriverUnavailable`."""
@@ -94,7 +107,7 @@ class Images:
             found = await self._engine.image(name)
         except EngineError as error:
             raise ImageRefused(f"The engine refuses the image {name}: {error.message}") from error
-        return None if found is None else _image(found)
+        return None if found is None else _image(found, name)
 
     async def _pull(self, reference: ImageReference, login: Login | None) -> ImageRefused | None:
         """Pull it; returns why that failed, or None."""
@@ -108,11 +121,18 @@ class Images:
         return None
 
 
-def _image(found: Json) -> Image:
+def _digest(known: Sequence[str], name: str) -> str:
+    """Of the names by content that an engine knows for an image, the one at the registry of `name`, else any."""
+    repository = _short(name.partition("@")[0]).rpartition(":")[0]
+    mine = (one for one in known if _short(one.partition("@")[0]).rpartition(":")[0] == repository)
+    return next(mine, next(iter(known), ""))
+
+
+def _image(found: Json, name: str) -> Image:
     config = found.get("Config") or {}
     return Image(
         id=image_id(str(found["Id"])),
-        digest=next(iter(found.get("RepoDigests") or ()), ""),
+        digest=_digest(found.get("RepoDigests") or (), name),
         architecture=str(found.get("Architecture", "")),
         entrypoint=tuple(config.get("Entrypoint") or ()),
         command=tuple(config.get("Cmd") or ()),

@@ -26,6 +26,7 @@ from homeport.drivers.docker.engine import Engine, EngineError, Json
 from homeport.drivers.docker.freezing import Freezing
 from homeport.drivers.docker.ledger import Ledger
 from homeport.drivers.docker.networks import Networks
+from homeport.drivers.docker.refusals import ImageGone
 from homeport.drivers.docker.unit import Unit, gone, not_started, outcome_of
 from homeport.node.ending import Intent
 
@@ -115,7 +116,7 @@ class Lives:
         if image not in self._volumes:
             found = await self._engine.image(image)
             if found is None:
-                raise Invalid("image", "must be an image that the engine has", value=image)
+                raise ImageGone("image", "must be an image that the engine has", value=image)
             self._volumes[image] = tuple((found.get("Config") or {}).get("Volumes") or ())
         return self._volumes[image]
 
@@ -283,7 +284,7 @@ class Lives:
 def _refused(error: EngineError, spec: UnitSpec) -> Exception:
     """What the engine's refusal to create a container means for who asked."""
     if error.status == 404:
-        return Invalid("image", f"must be an image that the engine has ({error.message})", value=spec.image)
+        return ImageGone("image", f"must be an image that the engine has ({error.message})", value=spec.image)
     if error.status == 400:
         return Invalid("container", f"must be what the engine accepts ({error.message})")
     return DriverUnavailable(f"The engine could not make a container: {error.message}")

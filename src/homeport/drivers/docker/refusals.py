@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from homeport.core.errors import Rejected
+from homeport.core.errors import Invalid, Rejected
 from homeport.core.images import ImageReference, parse_reference
 from homeport.core.logins import Login, Logins
 
@@ -19,6 +19,10 @@ class ImageRefused(Rejected):
     """The image cannot be had, or cannot run there."""
 
     reason = "ImageRefused"
+
+
+class ImageGone(Invalid):
+    """The engine has the image of a unit no more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

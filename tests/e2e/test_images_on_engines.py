@@ -1,0 +1,120 @@
+"""What becomes of images on an engine: kept by name, pulled again by their content where somebody removed them, and
+removed by us only where we brought them. On a real engine, with a real registry."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from homeport.testing.engines import EngineProcess, engine_obstacle, running_engine
+from homeport.testing.registries import Registry, is_podman, registry_obstacle, remove_image, running_registry
+from homeport.testing.system import System, eventually
+
+LOCAL = "docker.io/library/homeport-kept"
+RULE = "[images]\nunused_days = 0\nunused_tags = 0\n"  # what nothing uses goes at once
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[EngineProcess]:
+    if cause := engine_obstacle() or registry_obstacle():
+        pytest.skip(cause)
+    with running_engine() as running:
+        if is_podman(running):
+            pytest.skip("Podman asks for TLS on loopback, too, unless its registries.conf says otherwise")
+        running.make_image(f"{LOCAL}:1", config=('CMD ["/bin/echo", "this is 1"]',))
+        running.vary_image(f"{LOCAL}:2", f"{LOCAL}:1", config=('CMD ["/bin/echo", "this is 2"]',))
+        running.vary_image(f"{LOCAL}:3", f"{LOCAL}:1", config=('CMD ["/bin/echo", "this is 3"]',))
+        yield running
+
+
+@pytest.fixture(scope="module")
+def registry(engine: EngineProcess) -> Iterator[Registry]:
+    with running_registry() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def harbour(engine: EngineProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    running = System(tmp_path_factory.mktemp("harbour") / "data")
+    running.data.root.mkdir()
+    running.data.config.write_text(f'[regions.docks]\ndriver = "docker"\nengine = "{engine.url}"\n{RULE}')
+    running.up()
+    yield running
+    running.down()
+    assert engine.names("containers/json") == []
+
+
+def deploy(system: System, name: str, image: str, registry: Registry | None = None) -> dict[str, Any]:
+    runtime = {"image": image, "memory": 64, **({"dockerConfig": registry.config()} if registry else {})}
+    body = {"metadata": {"name": name}, "spec": {"runtime": runtime}}
+    answer = system.api.put(f"/jobs/{name}", json=body)
+    if answer.status_code == 404:
+        answer = system.api.post("/jobs", json=body)
+    assert answer.status_code == 200, answer.text
+    made = system.settled("jobs", name)
+    assert made["status"] == "DEPLOYED", made["events"]
+    return made
+
+
+def printed(system: System, name: str) -> str:
+    """By one task."""
+    execution = system.execute(name, [{}])
+    assert execution["status"] == "succeeded", execution
+    lines = system.logs("jobs", name, execution=execution["metadata"]["id"])
+    return "\n".join(line["text"] for line in lines)
+
+
+def test_an_image_that_somebody_removed_is_pulled_again_by_its_content_though_its_tag_has_moved(
+    harbour: System, engine: EngineProcess, registry: Registry
+) -> None:
+    reference = f"{registry.host}/kept/tool:1"
+    registry.push(engine, f"{LOCAL}:2", "kept/tool:1")
+    remove_image(engine, f"{LOCAL}:2")
+    deploy(harbour, "tool", reference, registry)
+    registry.push(engine, f"{LOCAL}:3", "kept/tool:1")  # the tag moves; the engine's name goes with it
+    (image,) = (one for one in harbour.api.get("/images").json() if one["metadata"]["name"] == "tool")
+    assert image["spec"]["size"] > 0 and "lastDeployedAt" in image["metadata"]
+    for name in engine.image_names("kept/tool"):
+        remove_image(engine, name)
+    assert printed(harbour, "tool") == "this is 2"
+    events = harbour.api.get("/jobs/tool").json()["events"]
+    assert any(f"pulled again from {registry.host}/kept/tool@sha256:" in event["message"] for event in events)
+    (tag,) = {tag["name"] for tag in image["spec"]["tags"]} - {"latest"}
+    body = {"metadata": {"name": "second"}, "spec": {"runtime": {"image": f"job/tool:{tag}", "memory": 64}}}
+    assert harbour.api.post("/jobs", json=body).status_code == 200
+    assert harbour.settled("jobs", "second")["status"] == "DEPLOYED" and printed(harbour, "second") == "this is 2"
+    harbour.remove("jobs", "second")
+    harbour.remove("jobs", "tool")
+    eventually(lambda: not engine.image_names("kept/tool"), "what we brought is removed")
+    assert harbour.api.get("/images").json() == []
+
+
+def test_an_image_that_comes_from_nowhere_is_missed_in_words_and_one_of_somebodys_stays(
+    harbour: System, engine: EngineProcess
+) -> None:
+    engine.vary_image(f"{LOCAL}:mine", f"{LOCAL}:1", config=('CMD ["/bin/echo", "mine"]',))
+    deploy(harbour, "local", f"{LOCAL}:mine")
+    assert printed(harbour, "local") == "mine"
+    remove_image(engine, f"{LOCAL}:mine")
+    execution = harbour.execute("local", [{}])
+    assert execution["status"] == "failed"
+    said = execution["tasks"][0]["conditions"][-1]["message"]
+    assert "is not on the engine any more" in said and f"bring {LOCAL}:mine back to the engine" in said
+    harbour.remove("jobs", "local")
+    deploy(harbour, "local", f"{LOCAL}:1")
+    harbour.remove("jobs", "local")
+    eventually(lambda: harbour.api.get("/images").json() == [], "the image is kept by nobody")
+    assert engine.image_names("homeport-kept"), "it was there before us"
+
+
+def test_an_image_of_a_registry_is_pushed_without_a_workload(
+    harbour: System, engine: EngineProcess, registry: Registry
+) -> None:
+    registry.push(engine, f"{LOCAL}:1", "kept/pushed:1")
+    order = {"image": f"{registry.host}/kept/pushed:1", "dockerConfig": registry.config()}
+    body = {"name": "pushed", "resourceType": "job", **order}
+    answer = harbour.api.post("/images", json=body)
+    assert answer.status_code == 200 and answer.json()["build"] is True, answer.text
+    status = lambda: harbour.api.get("/images/job/pushed").json()["metadata"]["status"]  # noqa: E731
+    assert eventually(lambda: status() in ("BUILT", "FAILED") and status(), "it has ended") == "BUILT"
+    assert harbour.api.delete("/images").json()["deleted"] == 1
