@@ -261,6 +261,17 @@ def volumes_of_no_container(seen: Observation) -> Iterator[Finding]:
         yield Finding(kind="volume", name=volume.name, why=why, action=REMOVE, age_s=volume.age_s)
 
 
+def images_of_nothing(seen: Observation) -> Iterator[Finding]:
+    """Those that we built and that nothing keeps. What the store knows of is the garbage loop's; the rest is of builds
+    that were killed before they were recorded."""
+    rows = seen.rows
+    for image in seen.harbour.images if rows else ():
+        if rows and image.id not in rows.digests:
+            waits = image.id in rows.brought or bool(rows.building)
+            why = "no revision and no tag has it"
+            yield Finding(kind="image", name=image.name, why=why, action=REMOVE, age_s=image.age_s, pending=waits)
+
+
 # The gateway
 
 
@@ -296,6 +307,7 @@ CHECKS: tuple[Check, ...] = (
     containers_of_no_unit,
     networks_of_no_unit,
     volumes_of_no_container,
+    images_of_nothing,
     routes,
 )
 

@@ -16,7 +16,8 @@ from homeport.core.clock import SystemClock
 from homeport.core.errors import Unavailable
 from homeport.core.units import UnitStatus
 from homeport.drivers.docker import containers
-from homeport.drivers.docker.engine import Engine, EngineError, Json
+from homeport.drivers.docker.building import is_ours
+from homeport.drivers.docker.engine import Engine, EngineError, Json, image_id
 from homeport.engines import Engines
 from homeport.node.journal import read_units
 from homeport.settings import DataDir
@@ -26,8 +27,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """One container, network or volume. id: the engine's. unit: the container's. workspace: whose network it is in, or
-    is. alive: it has processes."""
+    """One container, network, volume or image. id: the engine's; of an image without the name of the algorithm. unit:
+    the container's. workspace: whose network it is in, or is. alive: it has processes."""
 
     region: str
     id: str
@@ -40,11 +41,13 @@ class Kept:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Harbour:
-    """Everything. volumes: those that no container has. units: what the drivers have written down of their own."""
+    """Everything. volumes: those that no container has. images: those that we built, once for each name. units: what
+    the drivers have written down of their own."""
 
     containers: tuple[Kept, ...] = ()
     networks: tuple[Kept, ...] = ()
     volumes: tuple[Kept, ...] = ()
+    images: tuple[Kept, ...] = ()
     units: tuple[UnitStatus, ...] = ()
 
 
@@ -52,24 +55,33 @@ def look_at_engines(data: DataDir) -> Harbour:
     engines = Engines(read_configuration(data.config), data)
     if not engines.drivers:
         return Harbour()
-    held, nets, kept = [], [], []
-    for region, (boxes, networks, volumes) in _apart(_ask_all(engines)).items():
+    held, nets, kept, built = [], [], [], []
+    for region, (boxes, networks, volumes, images) in _apart(_ask_all(engines)).items():
+        owner = engines.drivers[region].owner
+        built += [one for found in images for one in _named(region, found) if is_ours(owner, one.name)]
         held += [_container(region, found) for found in boxes]
         nets += [_made(region, found, "Created") for found in networks]
         kept += [_made(region, found, "CreatedAt") for found in volumes]
     # Last: what is written down after its container was made, and kept until that is gone, is then known.
     units = [unit for region in engines.drivers for unit in read_units(data.engine(region) / "journal")]
-    return Harbour(containers=tuple(held), networks=tuple(nets), volumes=tuple(kept), units=tuple(units))
+    return Harbour(
+        containers=tuple(held), networks=tuple(nets), volumes=tuple(kept), images=tuple(built), units=tuple(units)
+    )
 
 
 def remove_kept(data: DataDir, kind: str, name: str) -> None:
-    """Remove the container, network or volume of that name, wherever it is. Raises `Unavailable`."""
+    """Remove the container, network, volume or image of that name, wherever it is. Raises `Unavailable`."""
 
     async def remove() -> None:
         engines = Engines(read_configuration(data.config), data)
         for engine in engines.engines.values():
             try:
-                ways = {"container": engine.remove, "network": engine.remove_network, "volume": engine.remove_volume}
+                ways = {
+                    "container": engine.remove,
+                    "network": engine.remove_network,
+                    "volume": engine.remove_volume,
+                    "image": engine.remove_image,
+                }
                 await ways[kind](name)
             except EngineError as error:
                 raise Unavailable(error.message) from error
@@ -87,9 +99,15 @@ async def _ask_all(engines: Engines) -> dict[str, tuple[list[Json], ...]]:
             await _asked(engine, engine.containers, filters),
             await _asked(engine, engine.networks, filters),
             await _asked(engine, engine.unused_volumes, filters),
+            await _asked(engine, _images_of(engine), filters),
         )
         await engine.close()
     return found
+
+
+def _images_of(engine: Engine) -> Callable[[list[str]], Awaitable[list[Json]]]:
+    """All of them: those of ours are known by name."""
+    return lambda _: engine.images()
 
 
 async def _asked(engine: Engine, ask: Callable[[list[str]], Awaitable[list[Json]]], filters: list[str]) -> list[Json]:
@@ -115,6 +133,13 @@ def _container(region: str, found: Json) -> Kept:
         workspace=found["Labels"].get(f"{containers.LABEL}workspace", ""),
         alive=found["State"] not in ("exited", "dead", "created"),
     )
+
+
+def _named(region: str, found: Json) -> list[Kept]:
+    """An image by each of its names."""
+    age_s = max(0.0, SystemClock().now().timestamp() - found["Created"])
+    ident = image_id(found["Id"]).removeprefix("sha256:")
+    return [Kept(region=region, id=ident, name=name, age_s=age_s) for name in found.get("RepoTags") or ()]
 
 
 def _made(region: str, found: Json, when: str) -> Kept:

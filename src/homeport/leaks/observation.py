@@ -43,13 +43,15 @@ _DUMP = "/config_dump?resource="
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
-    """What the store says. routes: the names of what the gateway is to know."""
+    """What the store says. routes: the names of what the gateway is to know. brought: the images that engines have
+    because of us, which the garbage loop removes once nothing needs them."""
 
     replicas: tuple[Replica, ...] = ()
     attempts: tuple[Attempt, ...] = ()
     building: frozenset[str] = frozenset()
     workloads: frozenset[str] = frozenset()
     digests: frozenset[str] = frozenset()
+    brought: frozenset[str] = frozenset()
     routes: frozenset[str] = frozenset()
     orphans: tuple[Orphan, ...] = ()
 
@@ -209,6 +211,7 @@ def _read_rows(tx: Transaction) -> Rows:
         building=frozenset(revision.id for revision in tx.revisions.in_states([RevisionState.BUILDING])),
         workloads=frozenset(uid for kind in (Kind.AGENT, Kind.JOB, Kind.IMAGE) for uid in tx.resources.uids(kind)),
         digests=frozenset(tx.revisions.digests() | tx.images.digests()),
+        brought=frozenset(image.digest for image in tx.images.brought()),
         routes=frozenset(names),
         orphans=tuple(tx.orphans(now)),
     )

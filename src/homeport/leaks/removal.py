@@ -28,7 +28,7 @@ from homeport.supervise.supervisor import Grace, end
 
 GRACE_S = 5.0
 FILES = ("bundle", "source", "upload", "build")
-_ORDER = ("process", "unit", "container", "network", "volume", "cgroup", "socket", "directory", "file", *FILES)
+_ORDER = ("process", "unit", "container", "network", "volume", "image", "cgroup", "socket", "directory", "file", *FILES)
 
 
 def collect(data: DataDir, found: Sequence[Finding]) -> dict[tuple[str, str], str]:
@@ -63,7 +63,7 @@ def _remove(data: DataDir, finding: Finding) -> None:
         _end_process(ProcessId(pid=finding.pid, started=finding.started, boot=boot_id()), installation_name(data.root))
     elif finding.unit is not None:
         asyncio.run(_end_unit(data, UnitId(finding.unit), forget=finding.action == REMOVE))
-    elif finding.kind in ("container", "network", "volume"):
+    elif finding.kind in ("container", "network", "volume", "image"):
         remove_kept(data, finding.kind, finding.name)
     elif finding.path is not None and finding.kind == "cgroup":
         with contextlib.suppress(FileNotFoundError):  # a node that was ended has removed it

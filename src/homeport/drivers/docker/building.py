@@ -44,6 +44,11 @@ class BuildOrder:
     logins: Logins
 
 
+def is_ours(owner: Owner, reference: str) -> bool:
+    """Whether an engine has an image under this name because the installation built it."""
+    return reference.startswith(f"{_HOST}/{owner.installation}/")
+
+
 def image_name(owner: Owner, workspace: str, kind: str, name: str, revision: str) -> str:
     """What the engine calls the image of a revision."""
     return f"{_HOST}/{owner.installation}/{workspace}/{kind}/{name}:{revision}"

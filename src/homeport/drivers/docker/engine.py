@@ -171,7 +171,7 @@ class Engine:
 
     async def image_ids(self) -> frozenset[str]:
         """Of every image that it has, with a name or without."""
-        return frozenset(image_id(found["Id"]) for found in await self._json("GET", "/images/json"))
+        return frozenset(image_id(found["Id"]) for found in await self.images())
 
     async def remove_image(self, name: str) -> None:
         """Take the name from an image, and the image away where that was its last; or, by its id, one without names.
