@@ -95,8 +95,9 @@ class Garbage:
         # Not while the gateway refuses them, which it does for a while after their end.
         forgotten = now - timedelta(seconds=SKEW_S)
         await self._store.write(lambda tx: tx.identities.prune_keys(forgotten))
-        await self._retention.collect()
+        await self._retention.drop_tags()
         await self._collect_units()
+        await self._retention.clear_engines()
         digests, building = await self._store.read(_read_builds)
         for line in await self._builder.sweep(building):
             log.info("%s", line)

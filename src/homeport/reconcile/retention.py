@@ -27,11 +27,15 @@ class Retention:
         self._rule = rule
         self._engines = engines
 
-    async def collect(self) -> None:
-        """Remove what the rule says; an engine that is away keeps its images until it is back."""
+    async def drop_tags(self) -> None:
+        """Remove the tags that the rule says."""
         now = self._clock.now()
         for line in await self._store.write(lambda tx: self._drop_tags(tx, now)):
             log.info("%s", line)
+
+    async def clear_engines(self) -> None:
+        """Remove what nothing needs any more, once its containers are forgotten. An engine that is away keeps its
+        images until it is back."""
         for image in await self._store.read(unneeded):
             engine = self._engines.get(image.region)
             if engine is None:
