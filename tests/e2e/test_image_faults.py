@@ -9,18 +9,21 @@ import pytest
 
 from homeport.core.errors import DriverUnavailable
 from homeport.core.ids import UnitId
+from homeport.core.images import ImageReference, parse_reference
 from homeport.core.units import Outcome, UnitSpec, UnitState
 from homeport.drivers.docker import inside, usage
 from homeport.drivers.docker.address import EngineAddress
 from homeport.drivers.docker.containers import Owner
 from homeport.drivers.docker.driver import DockerDriver
 from homeport.drivers.docker.engine import Engine
+from homeport.drivers.docker.images import Images
 from homeport.drivers.docker.lives import ENGINE_ENDED
+from homeport.drivers.docker.refusals import ImageRefused
 from homeport.testing.driver_suite import RUN, end_of, eventually, unit_spec
 from homeport.testing.engines import EngineProcess, engine_obstacle, running_engine
 
-IMAGE = "docker.io/library/homeport-faults:1"
-WITH_VOLUME = "docker.io/library/homeport-faults:volume"
+REPOSITORY = "docker.io/library/homeport-faults"
+IMAGE, WITH_VOLUME = f"{REPOSITORY}:1", f"{REPOSITORY}:volume"
 OWNER = Owner(installation="faults", region="docker")
 
 
@@ -57,6 +60,12 @@ def container(argv: tuple[str, ...], **more: object) -> UnitSpec:
 
 def shell(script: str, **more: object) -> UnitSpec:
     return container(("/bin/sh", "-c", script), **more)
+
+
+def reference(tag: str) -> ImageReference:
+    found = parse_reference(f"{REPOSITORY}:{tag}")
+    assert found is not None
+    return found
 
 
 async def outcome_of(driver: DockerDriver, unit: UnitId) -> Outcome:
@@ -141,6 +150,48 @@ async def test_volumes_go_with_their_containers_and_those_that_others_left_are_r
         assert len(engine.volumes(OWNER.filters)) == 1
     async with opened(engine, folder):
         assert engine.volumes(OWNER.filters) == []
+
+
+async def test_an_image_for_another_machine_and_one_without_a_command_are_refused_with_what_to_do(
+    engine: EngineProcess,
+) -> None:
+    engine.load_image(f"{REPOSITORY}:arm", architecture="arm64", config={"Cmd": ["/x"]})
+    engine.load_image(f"{REPOSITORY}:mute", architecture="amd64", config={})
+    client = Engine(EngineAddress(url=engine.url))
+    images = Images(client)
+    with pytest.raises(ImageRefused, match=r"is for linux/arm64; the engine runs linux/\w+") as refused:
+        await images.resolve(reference("arm"), None)
+    assert "docker build --platform linux/" in refused.value.hint
+    with pytest.raises(ImageRefused, match="says not what to run"):
+        await images.resolve(reference("mute"), None)
+    await client.close()
+
+
+async def test_a_pull_in_which_the_engine_goes_away_is_to_be_tried_again(engine: EngineProcess) -> None:
+    if not engine.own:
+        pytest.skip("the engine is not the test's to stop")
+    asked = asyncio.Event()
+
+    async def answer_never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await reader.read()
+        writer.close()
+
+    registry = await asyncio.start_server(answer_never, "127.0.0.1", 0)
+    host = f"127.0.0.1:{registry.sockets[0].getsockname()[1]}"
+    for stop in (engine.kill, engine.stop_engine):
+        client = Engine(EngineAddress(url=engine.url))
+        wanted = parse_reference(f"{host}/slow:1")
+        assert wanted is not None
+        asked.clear()
+        pull = asyncio.ensure_future(Images(client).resolve(wanted, None))
+        await asyncio.wait_for(asked.wait(), 30)
+        await asyncio.to_thread(stop)
+        with pytest.raises(DriverUnavailable):
+            await pull
+        await asyncio.to_thread(engine.start)
+        await client.close()
+    registry.close()
 
 
 async def test_containers_that_end_with_their_engine_say_so_and_others_do_not(

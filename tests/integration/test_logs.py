@@ -149,6 +149,27 @@ async def test_a_follower_sits_out_a_driver_that_is_away(loops: Loops) -> None:
     await reader.ended()
 
 
+async def test_a_follower_is_told_of_a_driver_that_is_away_for_long_and_goes_on_when_it_is_back(loops: Loops) -> None:
+    units = await _two_units(loops)
+    reader = await follow(loops, Kind.AGENT, "echo", LogQuery(follow=True, tail=1))
+    await reader.has(loops, "line 1199")
+    loops.driver.available = False
+    loops.driver.write(units[1], "written meanwhile")
+    loops.clock.move(1000)
+
+    async def told() -> bool:
+        return len(reader.lines) > 1
+
+    await loops.until(told)
+    assert reader.lines[1].startswith("[homeport] ") and "follows when it is back" in reader.lines[1]
+    loops.clock.move(1000)
+    loops.driver.available = True
+    await reader.has(loops, "line 1199", reader.lines[1], "written meanwhile")
+    loops.driver.available = False
+    await loops.store.write(lambda tx: tx.resources.delete(created_uid(loops)))
+    await reader.ended()
+
+
 async def test_an_unknown_execution_has_no_log(loops: Loops) -> None:
     await loops.ready_job()
     with pytest.raises(NotFound):

@@ -114,7 +114,8 @@ async def test_a_revision_that_cannot_start_fails_with_the_reason_and_the_old_on
     async with fast.running():
         first = await deployed(fast)
         old = (await fast.replicas())[0]
-        fast.driver.decide = lambda _: Behaviour(outcome=Outcome(exit_code=7))
+        said = ("first", "second", "third", "no such table: users")
+        fast.driver.decide = lambda _: Behaviour(outcome=Outcome(exit_code=7), lines=said)
         second = await fast.deploy(Kind.AGENT, "echo", "two")
         await fast.has_status(Kind.AGENT, "echo", FAILED)
         await replicas_are(fast, lambda found: [one.id for one in found] == [old.id])
@@ -122,7 +123,10 @@ async def test_a_revision_that_cannot_start_fails_with_the_reason_and_the_old_on
     assert await state_of(fast, first) is RevisionState.SERVING
     assert await state_of(fast, second) is RevisionState.FAILED
     failed = (await fast.revisions(Kind.AGENT, "echo"))[0]
-    assert failed.message == "its program ended 3 times before it could serve: exit code 7"
+    words = "exit code 7. Its last lines: second ⏎ third ⏎ no such table: users"
+    assert failed.message == f"its program ended 3 times before it could serve: {words}"
+    events = await fast.store.read(lambda tx: tx.events.of(failed.resource_uid))
+    assert f"Replica 0 ended: {words}" in [event.message for event in events]
     assert sum(spec.labels["revision"] == second.id for spec in fast.driver.started) == 3
 
 

@@ -1,23 +1,23 @@
 """Deploy, update and delete agents and jobs. The commit that stores the new revision is the point of no return: before
 it nothing has happened, after it the loops carry on by themselves."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from homeport.app.context import Context, Intent
 from homeport.app.fields import ignored_fields
-from homeport.app.governance import Form, judge
+from homeport.app.governance import OTHER_SOURCES, Form, judge
 from homeport.app.own_images import without_echo
-from homeport.app.places import no_way_back
+from homeport.app.places import missing_engines, no_way_back
 from homeport.app.resources import fetch, new_resource, updated
 from homeport.app.sealing import seal_intent
 from homeport.app.sources import Source, source_of_new, source_of_update
 from homeport.core.errors import Conflict, DriverUnavailable, Invalid
 from homeport.core.fields import Ignored
 from homeport.core.ids import Kind, RevisionId, new_id
-from homeport.core.images import read_image
+from homeport.core.images import FIELD, read_image
 from homeport.core.logins import read_docker_config
 from homeport.identity.keys import UPLOAD_AUDIENCE, Claims
 from homeport.identity.principals import Principal, Role
@@ -67,12 +67,14 @@ async def create_workload(
     context.space.require()
     now = context.clock.now()
     _check(kind, intent.spec, now)
+    missing = await missing_engines(context)
     intent = replace(intent, spec=without_echo(intent.spec, kind, intent.name, built=None, upload=upload))
 
     def write(tx: Transaction) -> Deployment:
         traffic = first_traffic(intent.spec)
         resource = seal_intent(context, new_resource(principal, kind, intent, now))
         revision = _placed(context, tx, resource, lambda: source_of_new(context, tx, resource, upload=upload), traffic)
+        _refuse_missing(revision, missing)
         resource = replace(resource, status=_STATUS_OF_STATE[revision.state])
         tx.resources.insert(resource)
         tx.identities.add_account(_account_of(resource, now))
@@ -94,6 +96,7 @@ async def update_workload(
     context.space.require()
     now = context.clock.now()
     _check(kind, intent.spec, now)
+    missing = await missing_engines(context)
 
     def write(tx: Transaction) -> Deployment:
         stored = fetch(tx, principal.workspace, kind, intent.name)
@@ -108,6 +111,7 @@ async def update_workload(
         revision = _placed(
             context, tx, resource, lambda: source_of_update(context, tx, resource, before, upload=upload), traffic
         )
+        _refuse_missing(revision, missing)
         resource = replace(resource, status=_STATUS_OF_STATE[revision.state])
         if not tx.resources.replace(resource, stored.generation):
             raise Conflict(f"The {kind} {intent.name!r} was changed at the same moment.", hint="Try again.")
@@ -151,6 +155,16 @@ def _check(kind: Kind, spec: dict[str, Any], now: datetime) -> None:
         refuse_past(spec, now)
     if (spec.get("runtime") or {}).get("dockerConfig") != MASK:  # which stands for the stored one
         read_docker_config(spec)
+
+
+def _refuse_missing(revision: Revision, missing: Mapping[str, str]) -> None:
+    """Raises `Invalid` where it was placed in a region whose engine is of no use now."""
+    if (why := missing.get(revision.region)) is not None:
+        image = read_image(revision.spec)
+        rule = f"needs the engine of the region {revision.region!r}, which cannot be used: {why.removesuffix('.')}"
+        hint = f"Start it, or change [regions.{revision.region}] in config.toml. {OTHER_SOURCES}"
+        value = image.text if image else revision.region
+        raise Invalid(FIELD if image else "spec.region", rule, value=value, hint=hint)
 
 
 def _placed(

@@ -13,7 +13,7 @@ from homeport.app.placed import units_of
 from homeport.app.resources import fetch
 from homeport.core.errors import Denied, DriverUnavailable, NotFound
 from homeport.core.ids import ExecutionId, Kind, UnitId
-from homeport.core.units import UnitKind, UnitStatus
+from homeport.core.units import UnitKind, UnitState, UnitStatus
 from homeport.drivers.contract import Driver
 from homeport.identity.principals import Principal, Role
 from homeport.identity.roles import require
@@ -23,7 +23,7 @@ from homeport.workloads.states import RevisionState
 
 BATCH_LINES = 500  # lines a read: keeps one answer of the driver small
 FOLLOW_INTERVAL_S = 0.2  # how soon a new line is seen
-SILENT_DRIVER_S = 60.0  # a follower sits out a restart of the driver, which takes a second, and not more than this
+SILENT_DRIVER_S = 3.0  # a follower sits out a driver that is away, and is told of it unless that is back by then
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +89,7 @@ async def readable_workload(context: Context, principal: Principal, kind: Kind, 
 
 async def _lines(context: Context, resource_uid: str, query: LogQuery) -> AsyncIterator[Record]:
     offsets: dict[UnitId, int] = {}
-    heard = context.clock.monotonic()
+    heard, told = context.clock.monotonic(), False
     tail = query.tail
     while True:
         # Asked before the lines are read: what was written until then is in them.
@@ -104,13 +104,23 @@ async def _lines(context: Context, resource_uid: str, query: LogQuery) -> AsyncI
                 offsets[record.unit.id] = record.offset
                 yield record
             heard = context.clock.monotonic()
-        except DriverUnavailable:
-            if not query.follow or context.clock.monotonic() - heard > SILENT_DRIVER_S:
+            told = False
+        except DriverUnavailable as error:
+            if not query.follow:
                 raise
-            more = True
+            if not told and context.clock.monotonic() - heard > SILENT_DRIVER_S:
+                told = True
+                yield _notice(context, f"{error.message} What was printed since follows when it is back.")
+            more = more or await context.store.read(lambda tx: tx.resources.by_uid(resource_uid)) is not None
         if not more:
             return
         await asyncio.sleep(FOLLOW_INTERVAL_S)
+
+
+def _notice(context: Context, text: str) -> Record:
+    """A line of Homeport's own: of no unit, and no place to read on from."""
+    nobody = UnitStatus(id=UnitId(""), kind=UnitKind.REPLICA, state=UnitState.RUNNING)
+    return Record(time=context.clock.now(), stream="stderr", text=f"[homeport] {text}", unit=nobody, offset=0)
 
 
 def _may_write(resource_uid: str, query: LogQuery, tx: Transaction) -> bool:

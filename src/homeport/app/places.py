@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from homeport.app.context import Context
 from homeport.app.machines import driver_facts, one_machine
+from homeport.core.errors import DriverMissing, DriverUnavailable
 from homeport.identity.principals import Principal
 from homeport.identity.roles import require
 from homeport.policy.inventory import Region
@@ -50,6 +51,21 @@ def no_way_back(context: Context, region: str) -> str | None:
         f"Programs in the region {region!r} do not reach the gateway: they call no other workload, and tasks read no "
         f"arguments. Give [regions.{region}] a gateway_url."
     )
+
+
+async def missing_engines(context: Context) -> dict[str, str]:
+    """By region, why its engine cannot be used before somebody has seen to it. One that has just gone is no reason to
+    refuse anything: it may be back in a moment."""
+    missing = {}
+    for region in context.regions:
+        if region.runs_images and (driver := context.drivers.get(region.driver)):
+            try:
+                await driver.units()
+            except DriverMissing as error:
+                missing[region.name] = error.for_caller()
+            except DriverUnavailable:
+                continue
+    return missing
 
 
 def list_regions(context: Context, principal: Principal) -> Sequence[Region]:

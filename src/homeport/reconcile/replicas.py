@@ -7,7 +7,7 @@ import random
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from homeport.core.clock import Clock
@@ -25,6 +25,9 @@ from homeport.workloads.states import ReplicaState, RevisionState, WorkloadStatu
 log = logging.getLogger(__name__)
 
 STOP_GRACE_S = 10.0  # between SIGTERM and SIGKILL for a replica that is taken away
+LAST_LINES = 3  # of a program that ended, beside how; its log has the others
+LINE_CHARACTERS = 200
+FAR_FUTURE = datetime(9999, 1, 1, tzinfo=UTC)
 PORTS = range(20000, 30000)  # below the range from which Linux gives ports to outgoing connections
 
 
@@ -136,6 +139,7 @@ class Performer:
     async def _back_off(self, workload: Workload, action: actions.BackOff) -> None:
         replica = workload.replica(action.replica_id)
         await self._driver.stop(replica.unit, STOP_GRACE_S)
+        said = await self._last_lines(replica)
         now = self._clock.now()
         waiting = replace(
             replica, state=ReplicaState.BACKOFF, restarts=action.restarts, message=action.reason, changed_at=now
@@ -143,10 +147,19 @@ class Performer:
 
         def write(tx: Transaction) -> None:
             tx.replicas.replace(waiting)
-            message = f"Replica {replica.ordinal} ended: {action.reason}"
+            message = f"Replica {replica.ordinal} ended: {action.reason}{said}"
             tx.events.add(self._event(workload, now, message, "ReplicaEnded", replica.revision_id))
 
         await self._store.write(write)
+
+    async def _last_lines(self, replica: Replica) -> str:
+        """What its program printed last, to be put behind how it ended; nothing where that is not to be had."""
+        try:
+            lines = await self._driver.log_before(replica.unit, FAR_FUTURE, LAST_LINES)
+        except HomeportError:
+            return ""
+        texts = [line.text.strip()[:LINE_CHARACTERS] for line in lines]
+        return f". Its last lines: {' ⏎ '.join(texts)}" if any(texts) else ""
 
     async def _restart_replica(self, workload: Workload, action: actions.RestartReplica) -> None:
         """A new unit and, since somebody else may have taken it meanwhile, a new port."""
@@ -188,7 +201,9 @@ class Performer:
         await self._move(workload, action.revision_id, RevisionState.SUPERSEDED, "Superseded", action.reason)
 
     async def _fail(self, workload: Workload, action: actions.Fail) -> None:
-        await self._move(workload, action.revision_id, RevisionState.FAILED, "StartFailed", action.reason)
+        mine = [one for one in workload.replicas if one.revision_id == action.revision_id]
+        said = await self._last_lines(max(mine, key=lambda one: one.restarts)) if mine else ""
+        await self._move(workload, action.revision_id, RevisionState.FAILED, "StartFailed", f"{action.reason}{said}")
 
     async def _drain_replica(self, workload: Workload, action: actions.DrainReplica) -> None:
         replica = workload.replica(action.replica_id)

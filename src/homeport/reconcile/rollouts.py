@@ -35,6 +35,7 @@ from homeport.reconcile.observation import (
 )
 from homeport.reconcile.replicas import Performer
 from homeport.reconcile.routes import Routes
+from homeport.reconcile.silence import Silence
 from homeport.store.contract import Store, Transaction
 from homeport.store.records import Replica, Resource
 from homeport.workloads.actions import Action, MarkReady, Serve
@@ -81,6 +82,7 @@ class Rollouts:
         self._xds = xds
         self._signals = signals
         self._silent = silent
+        self._silence = Silence(store, clock)
         self._ack_timeout_s = ack_timeout_s
         self._background = Background()
         self._manifests = Manifests(bundles)
@@ -137,6 +139,7 @@ class Rollouts:
         present = [replica.id for workload in workloads for replica in workload.replicas]
         self._drains.keep(present)
         self._ages.keep(present)
+        await self._silence.tell(self._silent(), workloads)
         for workload in self._heard_of(workloads):
             uid = workload.resource.uid
             if uid in self._unrestored:

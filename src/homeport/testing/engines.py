@@ -5,6 +5,7 @@ changed on this machine put back. Needs root and Debian's `docker.io`; says what
 skip then.
 """
 
+import hashlib
 import io
 import json
 import os
@@ -155,12 +156,29 @@ class EngineProcess:
         """What somebody else builds, who gives it no name. It stays until the engine is gone."""
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w") as tar:
-            entry = tarfile.TarInfo("Dockerfile")
-            entry.size = len(dockerfile)
-            tar.addfile(entry, io.BytesIO(dockerfile.encode()))
+            _put(tar, "Dockerfile", dockerfile.encode())
         with self._client() as client:
             params = {"version": "1", "rm": "1"}
             client.post("/build", params=params, content=buffer.getvalue(), timeout=READY_S).raise_for_status()
+
+    def load_image(self, reference: str, *, architecture: str, config: dict[str, Any]) -> None:
+        """An image without a file in it that says it is for `architecture`."""
+        layer = io.BytesIO()
+        with tarfile.open(fileobj=layer, mode="w"):
+            pass
+        digest = hashlib.sha256(layer.getvalue()).hexdigest()
+        rootfs = {"type": "layers", "diff_ids": [f"sha256:{digest}"]}
+        image = {"architecture": architecture, "os": "linux", "config": config, "rootfs": rootfs, "history": [{}]}
+        manifest = [{"Config": "config.json", "RepoTags": [reference], "Layers": ["layer.tar"]}]
+        whole = io.BytesIO()
+        with tarfile.open(fileobj=whole, mode="w") as tar:
+            for name, said in (("config.json", image), ("manifest.json", manifest)):
+                _put(tar, name, json.dumps(said).encode())
+            _put(tar, "layer.tar", layer.getvalue())
+        with self._client() as client:
+            answer = client.post("/images/load", content=whole.getvalue(), timeout=READY_S)
+        assert answer.is_success and "error" not in answer.text, answer.text
+        self._images.append(reference)
 
     def remove_images(self) -> None:
         """What tests made, since the engine may be somebody's."""
@@ -301,6 +319,12 @@ def _root_tree(files: Iterable[tuple[Path, str]]) -> bytes:
         for target, source in sorted(wanted.items()):
             tar.add(source.resolve(), target.removeprefix("/"), filter=_needed)
     return buffer.getvalue()
+
+
+def _put(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size = len(content)
+    tar.addfile(entry, io.BytesIO(content))
 
 
 def _needed(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:

@@ -206,7 +206,11 @@ class _Plan:
 
 def _late(replica: ReplicaView) -> str:
     late = f"its program did not listen on its port within {START_TIMEOUT_S} s"
-    return f"{late}: {_wrong_port(replica)}" if replica.elsewhere else late
+    return (
+        f"{late}: {_wrong_port(replica)}"
+        if replica.elsewhere
+        else f"{late}: it listens on none, not on $PORT ({replica.port})"
+    )
 
 
 def _wrong_port(replica: ReplicaView) -> str:

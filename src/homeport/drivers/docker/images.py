@@ -10,18 +10,23 @@ from homeport.drivers.docker.engine import Engine, EngineError, Json, image_id
 from homeport.drivers.docker.logins import pull_header
 from homeport.drivers.docker.refusals import ImageRefused, refusal_of
 
-_NAMES = {"x86_64": "amd64", "aarch64": "arm64"}  # as the engine names its machine → as images name theirs
+_NAMES = {
+    "x86_64": "amd64",
+    "aarch64": "arm64",
+    "armv7l": "arm",
+    "i686": "386",
+}  # as the engine names its machine → as images name theirs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
     """One image as an engine has it. `id` names its content for ever; `digest` the same at its registry, or nothing.
-    What runs is `entrypoint`, then `command`. note: why it is not as new as it might be, or nothing. size: bytes.
-    brought: the name that it was pulled by, where the engine did not have it before."""
+    platform: such as `linux/amd64`. What runs is `entrypoint`, then `command`. note: why it is not as new as it might
+    be, or nothing. size: bytes. brought: the name that it was pulled by, where the engine did not have it before."""
 
     id: str
     digest: str
-    architecture: str
+    platform: str
     entrypoint: tuple[str, ...]
     command: tuple[str, ...]
     note: str = ""
@@ -51,7 +56,12 @@ class Images:
             present = replace(pulled, note=refusal.message) if refusal else pulled
             if present.id not in before:
                 present = replace(present, brought=reference.text)
-        await self._check(present, f"The image {reference.text}")
+        try:
+            await self._check(present, f"The image {reference.text}")
+        except ImageRefused:
+            if present.brought is not None:
+                await self.give_up(present.id.removeprefix("sha256:"), present.brought)
+            raise
         return present
 
     async def built(self, name: str) -> Image:
@@ -63,10 +73,12 @@ class Images:
         return image
 
     async def _check(self, image: Image, shown: str) -> None:
-        machine = str((await self._engine.info()).get("Architecture", ""))
-        wanted = _NAMES.get(machine, machine)
-        if image.architecture != wanted:
-            raise ImageRefused(f"{shown} is for {image.architecture}; the engine runs {wanted}.")
+        info = await self._engine.info()
+        machine, system = str(info.get("Architecture", "")), str(info.get("OSType") or "linux")
+        wanted = f"{system}/{_NAMES.get(machine, machine)}"
+        if image.platform != wanted:
+            hint = f"Name one that was made for it, or build it so: docker build --platform {wanted}."
+            raise ImageRefused(f"{shown} is for {image.platform}; the engine runs {wanted}.", hint=hint)
         if not (image.entrypoint or image.command):
             raise ImageRefused(f"{shown} says not what to run.", hint="Give it an ENTRYPOINT or a CMD.")
 
@@ -115,6 +127,8 @@ class Images:
         try:
             async for step in self._engine.pull(reference.name, tag, pull_header(login, reference.registry)):
                 if "error" in step:
+                    if await self._engine.is_stopping():  # and gives up its pulls
+                        raise DriverUnavailable("The engine is stopping.")
                     return refusal_of(reference, login, str(step["error"]))
         except EngineError as error:
             return refusal_of(reference, login, error.message)
@@ -133,7 +147,7 @@ def _image(found: Json, name: str) -> Image:
     return Image(
         id=image_id(str(found["Id"])),
         digest=_digest(found.get("RepoDigests") or (), name),
-        architecture=str(found.get("Architecture", "")),
+        platform=f"{found.get('Os') or 'linux'}/{found.get('Architecture') or 'nothing'}",
         entrypoint=tuple(config.get("Entrypoint") or ()),
         command=tuple(config.get("Cmd") or ()),
         size=int(found.get("Size") or 0),
