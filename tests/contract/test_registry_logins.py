@@ -214,7 +214,7 @@ async def test_a_login_is_replaced_deleted_and_had_by_its_own_workspace_only(pla
     [
         ("no registry", {"username": "a", "password": "hush"}, "registry"),
         ("-.io", {"username": "a", "password": "hush"}, "registry"),
-        ("r.io", {"username": "a:b", "password": "hush"}, "username"),
+        ("r.io", {"username": "ada:hush", "password": "hush"}, "username"),
         ("r.io", {"password": "hush"}, "username"),
         ("r.io", {"username": "a"}, "password"),
         ("r.io", {"username": "a", "password": ""}, "password"),

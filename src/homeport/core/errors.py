@@ -19,7 +19,7 @@ from typing import ClassVar
 # Below these names, and in what they name, a value may be a secret: it is never repeated, not even where it stands in
 # the wrong place, such as `KEY=VALUE` sent as a name.
 _QUIET = re.compile(
-    r"\b(body|data|env|envs|envOverride|configurations?|dockerConfig|secrets?|value|labels|tasks|client_secret|callbackSecret|password)\b"
+    r"\b(body|data|env|envs|envOverride|configurations?|dockerConfig|secrets?|value|labels|tasks|client_secret|callbackSecret|username|password)\b"
 )
 
 

@@ -3,16 +3,22 @@ comes out."""
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from homeport.core.logins import CONFIG_BYTES
 from homeport.wire.body import Body, Reply
 
 
+def _username(value: str) -> str:
+    if not 0 < len(value) <= 255 or ":" in value or not value.isprintable():  # as headers of logins have it
+        raise ValueError("must be 1 to 255 printable characters without a colon")
+    return value
+
+
 class RegistryLoginIn(Body):
     """A token stands where the password does."""
 
-    username: Annotated[str, Field(pattern=r"^[^:\x00-\x1f]{1,255}$")]  # as headers of logins have it
+    username: Annotated[str, AfterValidator(_username)]
     password: Annotated[str, Field(min_length=1, max_length=CONFIG_BYTES)]
 
 
