@@ -25,14 +25,16 @@ _POLICY = {"type": "location", "locations": [{"name": "eu", "type": "continent"}
 
 
 @contextmanager
-def installation(fill: Iterable[Resource] = ()) -> Iterator[System]:
-    """A running Homeport whose store holds `fill` from the start."""
+def installation(fill: Iterable[Resource] = (), config: str = "") -> Iterator[System]:
+    """A running Homeport whose store holds `fill` from the start. config: the lines of its config.toml."""
     with tempfile.TemporaryDirectory(prefix="homeport-bench-") as directory:
         root = Path(directory)
         root.chmod(0o711)  # the user of sandboxes passes through it
         system = System(root / "data")
         system.data.create()
         asyncio.run(_fill(system.data, [*fill]))
+        if config:
+            system.data.config.write_text(config)
         system.up()
         try:
             yield system

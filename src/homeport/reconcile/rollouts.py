@@ -45,7 +45,9 @@ from homeport.workloads.states import ReplicaState, RevisionState, WorkloadStatu
 log = logging.getLogger(__name__)
 
 PASS_INTERVAL_S = 1.0  # when nothing wakes it
-STARTING_INTERVAL_S = 0.05  # while a program starts: how much later than it listens it gets its first request
+# While a program starts: how much later than it listens it gets its first request. For each workload that is worked on,
+# so that many together are looked at as often as one.
+STARTING_INTERVAL_S = 0.005
 STARTING_INTERVAL_MAX_S = 0.5  # one that takes long is asked less often
 ACTING_STEPS = 20  # in a row for one workload: a rollout has five; more would be a circle
 WORKLOADS_AT_ONCE = 64  # worked on; more of them wait for the next pass
@@ -270,7 +272,7 @@ class Rollouts:
         if not starting:
             return None
         age_s = (self._clock.now() - max(one.changed_at for one in starting)).total_seconds()
-        return min(max(STARTING_INTERVAL_S, age_s / 20), STARTING_INTERVAL_MAX_S)
+        return min(max(STARTING_INTERVAL_S * len(self._working), age_s / 40), STARTING_INTERVAL_MAX_S)
 
     async def _units(self) -> dict[UnitId, UnitStatus]:
         return {unit.id: unit for unit in await self._driver.units() if unit.kind is UnitKind.REPLICA}

@@ -53,6 +53,7 @@ class Engine:
         self.address = address
         self._session: aiohttp.ClientSession | None = None
         self._version: str | None = None
+        self._machine: tuple[str, str] | None = None
         self._reading: set[aiohttp.ClientResponse] = set()
 
     async def close(self) -> None:
@@ -70,6 +71,14 @@ class Engine:
 
     async def info(self) -> Json:
         return await self._object("/info", total_s=ANSWER_TIMEOUT_S)
+
+    async def machine(self) -> tuple[str, str]:
+        """The system and what the engine calls its architecture, such as `linux` and `x86_64`. Asked for once: engines
+        start programs to answer `info`."""
+        if self._machine is None:
+            info = await self.info()
+            self._machine = str(info.get("OSType") or "linux"), str(info.get("Architecture", ""))
+        return self._machine
 
     async def is_stopping(self) -> bool:
         """Whether it takes no new connection. An engine that was asked to stop goes on with those that it has while it
@@ -323,7 +332,7 @@ class Engine:
         return self._version
 
     def _away(self, error: Exception) -> DriverUnavailable:
-        self._version = None  # another version may come up in its place
+        self._version = self._machine = None  # another one may come up in its place
         return DriverUnavailable(
             f"The engine at {self.address.url} does not answer{_cause(error)}.",
             detail=f"{type(error).__name__}: {error}",

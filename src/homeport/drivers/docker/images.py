@@ -73,8 +73,7 @@ class Images:
         return image
 
     async def _check(self, image: Image, shown: str) -> None:
-        info = await self._engine.info()
-        machine, system = str(info.get("Architecture", "")), str(info.get("OSType") or "linux")
+        system, machine = await self._engine.machine()
         wanted = f"{system}/{_NAMES.get(machine, machine)}"
         if image.platform != wanted:
             hint = f"Name one that was made for it, or build it so: docker build --platform {wanted}."
