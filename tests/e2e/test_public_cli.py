@@ -172,6 +172,25 @@ def test_a_job_is_deployed_run_and_its_executions_read(bl: Terminal, system: Sys
     bl("delete", "job", "bl-job")
 
 
+def test_an_image_is_pushed_listed_deployed_without_a_build_and_deleted(bl: Terminal, system: System) -> None:
+    folder = bl.project("job", "bl-pushed", JOB)
+    bl("push", "-y", cwd=folder)
+    shown = bl("get", "image", "job/bl-pushed", "-o", "json")
+    assert "bl-pushed" in shown and "bl-pushed" in bl("get", "images")
+    manifest = folder / "job.yaml"
+    manifest.write_text(
+        "apiVersion: blaxel.ai/v1alpha1\nkind: Job\nmetadata:\n  name: bl-pushed\n"
+        "spec:\n  runtime:\n    image: job/bl-pushed:latest\n    memory: 128\n"
+    )
+    bl("apply", "-f", str(manifest))
+    assert system.settled("jobs", "bl-pushed")["status"] == "DEPLOYED"
+    bl("deploy", "-y", "--skip-build", cwd=folder)
+    assert system.settled("jobs", "bl-pushed")["status"] == "DEPLOYED"
+    system.remove("jobs", "bl-pushed")
+    bl("delete", "image", "job/bl-pushed")
+    assert system.api.get("/images/job/bl-pushed").status_code == 404
+
+
 def test_a_policy_is_applied_twice_and_deleted(bl: Terminal, tmp_path: Path) -> None:
     manifest = tmp_path / "policy.yaml"
     manifest.write_text(POLICY)

@@ -73,6 +73,8 @@ def complete_get_words(ctx: typer.Context, incomplete: str) -> list[str]:
             (lambda client: _executions(client, words[0])) if words else (lambda client: _names(client, Kind.JOB, ""))
         )
         return _asked(ctx, find, incomplete) if len(words) < 2 else []
+    if plural == "images" and not words:
+        return _asked(ctx, _image_names, incomplete)
     if plural == "revisions" and not words:
         return _asked(ctx, _workloads, incomplete)
     if plural in ("accounts", "keys") and not words:
@@ -103,6 +105,11 @@ def _names(client: "Homeport", kind: Kind, incomplete: str) -> list[str]:
 
 def _executions(client: "Homeport", job: str) -> list[str]:
     return [str(item["metadata"]["id"]) for item in client.recent_executions(job)]
+
+
+def _image_names(client: "Homeport") -> list[str]:
+    found = (image["metadata"] for image in client.list_images())
+    return [f"{metadata['resourceType']}/{metadata['name']}" for metadata in found]
 
 
 def _workloads(client: "Homeport") -> list[str]:

@@ -45,7 +45,6 @@ _UNSERVED = {
         "Volumes",
         "Volume templates",
         "Drives",
-        "Images",
         "Integration connections",
         "Previews",
         "Preview tokens",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Resource = dict[str, Any]
 _PAGE = 200  # the contract's largest
+_TAGS_SHOWN = 4
 _SORTS = ("createdAt:desc", "createdAt:asc", "name:asc", "name:desc")
 
 
@@ -154,6 +155,20 @@ def _read_revisions(client: "Homeport", wanted: Wanted) -> Found:
     return Found(items=client.revisions(parse_kind(kind, (Kind.AGENT, Kind.JOB)), name)[: wanted.limit])
 
 
+def _read_images(client: "Homeport", wanted: Wanted) -> Found:
+    if wanted.words:
+        return Found(items=[client.get_image(image_name(wanted.words[0]))], one=True)
+    return Found(items=client.list_images()[: wanted.limit])
+
+
+def image_name(word: str) -> str:
+    """`word`, if it can be an image's name. Raises `Invalid`."""
+    kind, slash, name = word.partition("/")
+    if not slash or not kind or not name:
+        raise Invalid("IMAGE", "must be KIND/NAME", value=word, hint="Such as `homeport get image agent/hello-agent`.")
+    return word
+
+
 def _read_locations(client: "Homeport", wanted: Wanted) -> Found:
     return Found(items=client.list_locations()[: wanted.limit])
 
@@ -245,6 +260,18 @@ def _revision_row(item: Resource) -> Sequence[object]:
     return item.get("id", "-"), item.get("status", "-"), shown, age(item.get("createdAt")), item.get("createdBy", "-")
 
 
+def _image_row(item: Resource) -> Sequence[object]:
+    from homeport.cli.progress import human_size
+
+    metadata, spec = item.get("metadata") or {}, item.get("spec") or {}
+    newest_first = sorted(spec.get("tags") or (), key=lambda tag: str(tag.get("updatedAt")), reverse=True)
+    tags = [str(tag.get("name")) for tag in newest_first]
+    shown = ", ".join(tags[:_TAGS_SHOWN]) + (f" and {len(tags) - _TAGS_SHOWN} more" if len(tags) > _TAGS_SHOWN else "")
+    name = f"{metadata.get('resourceType')}/{metadata.get('name')}"
+    size, deployed = human_size(spec.get("size") or 0), age(metadata.get("lastDeployedAt"))
+    return name, metadata.get("status", "-"), size, shown or "-", deployed, age(metadata.get("createdAt"))
+
+
 def _location_row(item: Resource) -> Sequence[object]:
     flavors = ", ".join(f"{flavor.get('type')} {flavor.get('name')}" for flavor in item.get("flavors") or ()) or "-"
     places = (item.get(key) or "unknown" for key in ("country", "continent"))
@@ -323,6 +350,13 @@ VIEWS = (
     _REVISIONS,
     _EXECUTIONS,
     _TASKS,
+    View(
+        spellings=("images", "image"),
+        words=("[KIND/NAME]",),
+        columns=("IMAGE", "STATUS", "SIZE", "TAGS", "DEPLOYED", "AGE"),
+        row=_image_row,
+        read=_read_images,
+    ),
     View(
         spellings=("locations", "location", "regions", "region"),
         words=(),

@@ -1,4 +1,5 @@
-"""Operations about who may do what and where things run: workspaces, service accounts with their keys, locations.
+"""Operations about who may do what and where things run: workspaces, service accounts with their keys, locations,
+images.
 
 The part of the client below `Homeport`; programs use that. Their bodies are the contract's: flat, and in snake case
 for service accounts.
@@ -15,6 +16,24 @@ class AccountOperations(Transport):
 
     def get_workspace(self, name: str) -> Resource:
         return self._json("GET", f"/workspaces/{part(name)}")
+
+    def list_images(self) -> list[Resource]:
+        """What was built, all of it."""
+        return self._array("/images")
+
+    def get_image(self, name: str) -> Resource:
+        """`name` as specifications have it, `agent/hello`."""
+        kind, _, plain = name.partition("/")
+        return self._json("GET", f"/images/{part(kind)}/{part(plain)}")
+
+    def delete_image(self, name: str) -> Resource:
+        """With a tag, `agent/hello:TAG`, only that."""
+        kind, _, plain = name.partition("/")
+        return self._json("DELETE", f"/images/{part(kind)}/{part(plain)}")
+
+    def delete_unused_images(self) -> Resource:
+        """`deleted`, a number, and `message`."""
+        return self._json("DELETE", "/images")
 
     def list_locations(self) -> list[Resource]:
         """The regions, with their hardware."""

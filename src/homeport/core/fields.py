@@ -174,7 +174,11 @@ WORKLOAD = (
     acts("spec.runtime.envs[].secret", "true masks the value on read"),
     refused("spec.runtime.envs[].valueFrom", "400: there is nothing to read a value from"),
     acts("spec.runtime.generation", "mk3 is what runs here", _generation),
-    acts("spec.runtime.image", "runs this image, in a region with an engine; 400 where there is none; empty is none"),
+    acts(
+        "spec.runtime.image",
+        "runs this image: one of a registry, in a region with an engine, or one that was built here; 400 where there "
+        "is none; empty is none, and shows what the newest build is kept as",
+    ),
     acts(
         "spec.runtime.dockerConfig",
         "logins of registries, as a string of Docker's config JSON; sealed, and masked on read",

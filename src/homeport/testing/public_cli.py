@@ -23,6 +23,7 @@ RETRIED = (408, 409, 429)  # and everything from 500 on
 ATTEMPTS = 3
 FIRST_LOOK_S, LOOK_S = 1.0, 3.0  # of an interactive deployment, after its upload
 LOGS_AFTER_S, LOGS_S = 2.2, 2.0  # of its build's log, after it first saw BUILDING
+PUSH_LOOK_S = 5.0  # of a push
 ALL_LEVELS = "FATAL,ERROR,WARNING,INFO,DEBUG,TRACE,UNKNOWN"
 BUILD_LEVELS = "all,UNKNOWN,TRACE,DEBUG,INFO,WARNING,ERROR,FATAL"
 FAILURES = ("FAILED", "DEACTIVATED", "DEACTIVATING", "DELETING")
@@ -159,12 +160,41 @@ class PublicCli:
             "spec": {"runtime": {"envs": [], **runtime}},
         }
         _, answer = self.apply(kind, body, upload=True)
-        # The archive goes by Go's plain client: no workspace, no credential, and 200 is the only success.
-        headers = {"User-Agent": GO, "Content-Type": "application/zip"}
-        sent = httpx.put(answer.headers["X-Blaxel-Upload-Url"], content=packed(files), headers=headers, timeout=60)
-        if sent.status_code != 200:
-            raise CliError(sent.status_code, sent.text)
+        _put(answer.headers["X-Blaxel-Upload-Url"], files)
         return answer
+
+    def deploy_built(self, kind: str, name: str, runtime: Mapping[str, Any]) -> httpx.Response:
+        """`bl deploy --skip-build`: with the image that was read back, and without an archive."""
+        image = (self.get_one(kind, name)["spec"].get("runtime") or {}).get("image")
+        if not image:
+            raise CliError(0, f"{name} has no image")
+        spec = {"runtime": {"envs": [], **runtime, "image": image}}
+        _, answer = self.apply(kind, {"metadata": {"name": name, "labels": {}}, "spec": spec})
+        assert "X-Blaxel-Upload-Url" not in answer.headers
+        return answer
+
+    def push(self, kind: str, name: str, files: Mapping[str, str], bound_s: float) -> list[str]:
+        """`bl push` of a folder; returns what it showed of the build. Raises `CliError` where that failed."""
+        body = {"name": name, "resourceType": kind}
+        answer = self.send("POST", f"{self._api}/images", json=body, params={"upload": "true"})
+        if answer.status_code >= 400:
+            raise CliError(answer.status_code, _clean(answer))
+        _put(answer.headers["X-Blaxel-Upload-Url"], files)
+        watched, began, start = Watched(), time.monotonic(), _moment(0)
+        look_due = began + PUSH_LOOK_S
+        while time.monotonic() - began < bound_s:
+            time.sleep(LOGS_S)
+            self._read_build(f"{kind}s", name, start, watched)
+            if time.monotonic() < look_due:
+                continue
+            look_due += PUSH_LOOK_S
+            shown = self.send("GET", f"{self._api}/images/{kind}/{name}")
+            status = shown.json()["metadata"]["status"] if shown.status_code == 200 else ""
+            if status == "FAILED":
+                raise CliError(0, f"{name}: {status}")
+            if status == "BUILT":
+                return watched.log
+        raise TimeoutError(f"{name} is not built")
 
     def watch(self, kind: str, name: str, bound_s: float) -> Watched:
         """What `bl deploy` does next in a terminal. Raises `CliError` when the deployment failed, TimeoutError where
@@ -251,6 +281,14 @@ class PublicCli:
             "workspace": self._workspace,
         }
         return self.decoded("GET", "observability/logs", params={**asked, **more})
+
+
+def _put(url: str, files: Mapping[str, str]) -> None:
+    """The archive goes by Go's plain client: no workspace, no credential, and 200 is the only success."""
+    headers = {"User-Agent": GO, "Content-Type": "application/zip"}
+    sent = httpx.put(url, content=packed(files), headers=headers, timeout=60)
+    if sent.status_code != 200:
+        raise CliError(sent.status_code, sent.text)
 
 
 def fetch_token(api: str, client_id: str, secret: str) -> str:

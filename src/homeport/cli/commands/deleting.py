@@ -9,7 +9,7 @@ import typer
 
 from homeport.cli.completing import complete_kind, complete_name
 from homeport.cli.options import Data, Format, Output, Workspace, connect, parse_kind
-from homeport.cli.output import note
+from homeport.cli.output import emit, note
 from homeport.core.errors import Invalid, NotFound
 from homeport.core.ids import Kind
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from homeport.client import Homeport
 
 _INTERVAL_S = 0.2  # between two looks whether it is gone
+_IMAGES = ("image", "images")
 _LOST = {
     Kind.AGENT: "its revisions and its output",
     Kind.JOB: "its executions, their results and their output",
@@ -25,7 +26,9 @@ _LOST = {
 
 
 def delete(
-    kind: Annotated[str | None, typer.Argument(help="policy, agent or job.", autocompletion=complete_kind)] = None,
+    kind: Annotated[
+        str | None, typer.Argument(help="policy, agent, job or image.", autocompletion=complete_kind)
+    ] = None,
     names: Annotated[
         list[str] | None, typer.Argument(metavar="NAME", help="Which ones.", autocompletion=complete_name)
     ] = None,
@@ -33,6 +36,7 @@ def delete(
         list[Path] | None, typer.Option("-f", "--file", help="What the manifests in it name; as for `apply`.")
     ] = None,
     recursive: Annotated[bool, typer.Option("-R", "--recursive", help="Read the folders in a directory, too.")] = False,
+    unused: Annotated[bool, typer.Option("--unused", help="Of images: all that nothing uses.")] = False,
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until they are gone.")] = True,
     data: Data = None,
@@ -48,10 +52,15 @@ def delete(
     Examples:
       homeport delete agent hello-agent
       homeport delete policies eu-only gpu-only
+      homeport delete image agent/hello-agent:3f2a9c41d07b
+      homeport delete images --unused
       homeport delete -f manifests --yes --no-wait
     """
     from homeport.cli.commands.applying import Results
 
+    if unused:
+        _delete_unused(kind, names or [], file or [], data, workspace, output)
+        return
     documents = _documents(kind, names or [], file or [], recursive)
     results = Results(output)
     with connect(data, workspace) as client:
@@ -64,6 +73,7 @@ def delete(
 
 def _documents(kind: str | None, names: list[str], files: list[Path], recursive: bool) -> list["Document"]:
     from homeport.cli.documents import Document, read_documents
+    from homeport.cli.views import image_name
 
     if files and kind is not None:
         raise Invalid("-f", "and KIND NAME exclude each other")
@@ -72,11 +82,29 @@ def _documents(kind: str | None, names: list[str], files: list[Path], recursive:
         return read_documents(files, recursive=recursive, given={})[::-1]
     if kind is None or not names:
         raise Invalid("KIND and NAME, or -f", "must be given", hint="Such as `homeport delete agent hello-agent`.")
+    if kind.lower() in _IMAGES:
+        return [
+            Document(kind=Kind.IMAGE, written="image", name=image_name(name), resource={}, where="the command line")
+            for name in dict.fromkeys(names)
+        ]
     chosen = parse_kind(kind)
     return [
         Document(kind=chosen, written=chosen.value, name=name, resource={}, where="the command line")
         for name in dict.fromkeys(names)
     ]
+
+
+def _delete_unused(
+    kind: str | None, names: list[str], files: list[Path], data: Path | None, workspace: str | None, output: Output
+) -> None:
+    if kind is None or kind.lower() not in _IMAGES or names or files:
+        raise Invalid("--unused", "goes with images alone", hint="`homeport delete images --unused`")
+    with connect(data, workspace) as client:
+        done = client.delete_unused_images()
+    if output is Output.TEXT:
+        print(done.get("message"))
+    else:
+        emit(done, output)
 
 
 def _confirm(client: "Homeport", documents: list["Document"]) -> None:
@@ -107,6 +135,9 @@ def _delete(client: "Homeport", document: "Document", *, wait: bool) -> str:
 
     if document.kind is None:
         raise not_served(document)
+    if document.kind is Kind.IMAGE:
+        client.delete_image(document.name)
+        return "deleted"
     client.delete(document.kind, document.name)
     if document.kind is Kind.POLICY:
         return "deleted"

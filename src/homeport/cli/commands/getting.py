@@ -25,8 +25,8 @@ def get(
     kind: Annotated[
         str,
         typer.Argument(
-            help="agents, jobs, policies, revisions, executions, tasks, locations, workspaces, accounts, keys or "
-            "configuration.",
+            help="agents, jobs, policies, revisions, executions, tasks, images, locations, workspaces, accounts, keys "
+            "or configuration.",
             autocompletion=complete_get_kind,
         ),
     ],
@@ -34,7 +34,7 @@ def get(
         list[str] | None,
         typer.Argument(
             metavar="NAME",
-            help="Only this one; the job of executions; KIND/NAME of revisions.",
+            help="Only this one; the job of executions; KIND/NAME of revisions and images.",
             autocompletion=complete_get_words,
         ),
     ] = None,
