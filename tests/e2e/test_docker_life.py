@@ -260,6 +260,8 @@ async def test_listening_ports_are_those_that_can_be_reached(engine: EngineProce
             await prints(driver, spec.id, "listening")
         assert await driver.listening(specs["0.0.0.0"].id) == {8080}
         assert await driver.listening(specs["127.0.0.1"].id) == frozenset()
+        assert await driver.listening_inside(specs["127.0.0.1"].id) == {8080}
+        assert await driver.listening_inside(specs["0.0.0.0"].id) == frozenset()
         status = await driver.status(specs["0.0.0.0"].id)
         assert status is not None and status.address is not None
         reader, writer = await asyncio.wait_for(asyncio.open_connection(status.address, 8080), 10)

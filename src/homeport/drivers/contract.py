@@ -67,6 +67,10 @@ class Driver(Protocol):
         """The TCP ports on which processes of this unit, and of no other, listen now."""
         ...
 
+    async def listening_inside(self, unit: UnitId) -> frozenset[int]:
+        """Those on which it listens where nobody else can reach it: on the loopback of a network of its own."""
+        ...
+
     def exits(self, after: int) -> AsyncIterator[UnitExit]:
         """Every end with `seq` greater than `after`, then each new one as it happens; never ends by itself. An end is
         durable before it is told. A driver that has lost what `after` names tells everything that it knows."""

@@ -91,6 +91,12 @@ class Fleet:
             ports |= await driver.listening(unit)
         return ports
 
+    async def listening_inside(self, unit: UnitId) -> frozenset[int]:
+        ports: frozenset[int] = frozenset()
+        for driver in self._likely(unit):
+            ports |= await driver.listening_inside(unit)
+        return ports
+
     async def exits(self, after: int) -> AsyncIterator[UnitExit]:
         """The ends of every driver as they come. Only `after` 0 means something: their numbers are apart."""
         assert after == 0, "each driver numbers its own ends"

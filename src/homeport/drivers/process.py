@@ -52,6 +52,9 @@ class ProcessDriver:
     async def listening(self, unit: UnitId) -> frozenset[int]:
         return frozenset(await self._call("listening", unit=unit))
 
+    async def listening_inside(self, unit: UnitId) -> frozenset[int]:
+        return frozenset()  # programs share this machine's loopback
+
     async def freeze(self, unit: UnitId) -> None:
         await self._call("freeze", unit=unit)
 

@@ -21,6 +21,14 @@ from homeport.workloads.states import ReplicaState, RevisionState, WorkloadStatu
 from homeport.workloads.views import ReplicaView, ResourceView, RevisionView
 
 
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where a unit listens: `reached`, so that others reach it, and `inside`, so that none does."""
+
+    reached: frozenset[int] = frozenset()
+    inside: frozenset[int] = frozenset()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
     """One agent with its revisions and replicas as the store has them."""
@@ -139,7 +147,7 @@ def view_revision(revision: Revision, runtime: Mapping[str, Any]) -> RevisionVie
 def view_replicas(
     replicas: Iterable[Replica],
     units: Mapping[UnitId, UnitStatus],
-    ports: Mapping[ReplicaId, frozenset[int]],
+    ports: Mapping[ReplicaId, Ports],
     idle: Collection[ReplicaId],
 ) -> list[ReplicaView]:
     """Each replica with its unit's state. `ports` are those on which it listens, `idle` those without a request; both
@@ -158,8 +166,9 @@ def view_replicas(
                 restarts=replica.restarts,
                 alive=status is not None and status.state.alive,
                 port=replica.port,
-                listening=replica.port in ports.get(replica.id, ()),
-                elsewhere=tuple(sorted(ports.get(replica.id, frozenset()) - {replica.port})),
+                listening=replica.port in ports.get(replica.id, Ports()).reached,
+                elsewhere=tuple(sorted(ports.get(replica.id, Ports()).reached - {replica.port})),
+                inside=tuple(sorted(ports.get(replica.id, Ports()).inside)),
                 idle=replica.id in idle,
                 message=_ending(status) or replica.message,
             )
@@ -167,10 +176,13 @@ def view_replicas(
     return views
 
 
-async def listening_ports(driver: Driver, replicas: Iterable[Replica]) -> dict[ReplicaId, frozenset[int]]:
+async def listening_ports(driver: Driver, replicas: Iterable[Replica]) -> dict[ReplicaId, Ports]:
     """Where the starting ones listen now. Only those are asked for: it is work for the node."""
     starting = [replica for replica in replicas if replica.state is ReplicaState.STARTING]
-    return {replica.id: await driver.listening(replica.unit) for replica in starting}
+    return {
+        replica.id: Ports(await driver.listening(replica.unit), await driver.listening_inside(replica.unit))
+        for replica in starting
+    }
 
 
 def _ending(status: UnitStatus | None) -> str:

@@ -24,6 +24,7 @@ from homeport.reconcile.job_revisions import roll_out_job, unsettled_jobs
 from homeport.reconcile.observation import (
     Ages,
     Manifests,
+    Ports,
     Workload,
     listening_ports,
     read_workload,
@@ -233,7 +234,7 @@ class Rollouts:
         return actions
 
     def _decide(
-        self, workload: Workload, units: Mapping[UnitId, UnitStatus], ports: Mapping[ReplicaId, frozenset[int]]
+        self, workload: Workload, units: Mapping[UnitId, UnitStatus], ports: Mapping[ReplicaId, Ports]
     ) -> tuple[WorkloadStatus, tuple[Action, ...]]:
         resource = view_resource(workload.resource)
         revisions = [view_revision(one, self._manifests.runtime_of(one)) for one in workload.revisions]

@@ -204,6 +204,9 @@ class ScriptedDriver:
         found = self._units.get(unit)
         return found.ports if found and found.status.state is UnitState.RUNNING else frozenset()
 
+    async def listening_inside(self, unit: UnitId) -> frozenset[int]:
+        return frozenset()
+
     async def exits(self, after: int) -> AsyncIterator[UnitExit]:
         after = after if after <= self._seq else 0
         while True:

@@ -171,9 +171,10 @@ class _Plan:
             return
         self.moments.append(deadline)
         told_at = replica.changed_at + timedelta(seconds=WRONG_PORT_S)
-        if replica.elsewhere and self.now < told_at:
+        astray = replica.elsewhere or replica.inside
+        if astray and self.now < told_at:
             self.moments.append(told_at)
-        elif replica.elsewhere and replica.message != _wrong_port(replica):
+        elif astray and replica.message != _wrong_port(replica):
             self.actions.append(NoteReplica(replica_id=replica.id, reason=_wrong_port(replica)))
 
     def _back_off(self, replica: ReplicaView, reason: str) -> BackOff:
@@ -206,16 +207,15 @@ class _Plan:
 
 def _late(replica: ReplicaView) -> str:
     late = f"its program did not listen on its port within {START_TIMEOUT_S} s"
-    return (
-        f"{late}: {_wrong_port(replica)}"
-        if replica.elsewhere
-        else f"{late}: it listens on none, not on $PORT ({replica.port})"
-    )
+    return f"{late}: {_wrong_port(replica)}"
 
 
 def _wrong_port(replica: ReplicaView) -> str:
-    ports = " and ".join(str(port) for port in replica.elsewhere)
-    return f"it listens on {ports}, not on $PORT ({replica.port})"
+    ports = " and ".join(str(port) for port in replica.elsewhere or replica.inside)
+    if replica.inside and not replica.elsewhere:
+        where = "of its container's own loopback, where nobody reaches it"
+        return f"it listens on {ports} {where}, not on $HOST (0.0.0.0) and $PORT ({replica.port})"
+    return f"it listens on {ports or 'none'}, not on $PORT ({replica.port})"
 
 
 def retire(replica: ReplicaView, now: datetime, reason: str, moments: list[datetime]) -> list[Action]:

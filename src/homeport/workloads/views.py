@@ -40,7 +40,8 @@ class ReplicaView:
 
     `changed_at` is when it took its state; `ready_at` when it last became ready, None if never. `restarts` counts the
     times in a row that it ended by itself. Seen: `alive`, its unit has not ended; `listening`, its unit listens on
-    the replica's `port`; `elsewhere`, the other ports on which it listens while it starts; `idle`, no request is left
+    the replica's `port`; `elsewhere`, the other ports on which it listens while it starts; `inside`, those where nobody
+    else reaches it; `idle`, no request is left
     on it (only asked of draining ones); `message`, how its unit ended or what is odd about it.
     """
 
@@ -55,5 +56,6 @@ class ReplicaView:
     port: int = 0
     listening: bool = False
     elsewhere: tuple[int, ...] = ()
+    inside: tuple[int, ...] = ()
     idle: bool = False
     message: str = ""

@@ -146,6 +146,12 @@ def test_a_program_on_another_port_is_told_once_and_given_up_with_that_port() ->
     noted = replace(odd, message=words)
     again = step(LIVE, [rev(1, RevisionState.STARTING)], [noted], odd.changed_at + timedelta(seconds=11))
     assert again.actions == ()
+    inside = replace(odd, elsewhere=(), inside=(8000,))
+    told = step(LIVE, [rev(1, RevisionState.STARTING)], [inside], odd.changed_at + timedelta(seconds=10))
+    assert [note.reason for note in told.actions if isinstance(note, NoteReplica)] == [
+        "it listens on 8000 of its container's own loopback, where nobody reaches it, "
+        "not on $HOST (0.0.0.0) and $PORT (20123)"
+    ]
     late = step(LIVE, [rev(1, RevisionState.STARTING)], [noted], odd.changed_at + timedelta(seconds=START_TIMEOUT_S))
     assert [action.reason for action in late.actions if isinstance(action, Fail)] == [
         f"its program did not listen on its port within {START_TIMEOUT_S} s: {words}"

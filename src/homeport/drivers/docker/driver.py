@@ -198,6 +198,12 @@ class DockerDriver:
             return frozenset()
         return frozenset({port} if await outside.serves(*endpoint_of(found.status.address, port)) else ())
 
+    async def listening_inside(self, unit: UnitId) -> frozenset[int]:
+        lives = self._lives()
+        found = lives.units.get(unit)
+        pid = lives.visible_pid(found) if found else None
+        return inside.listening_ports(pid, inside.is_loopback) if pid else frozenset()
+
     async def exits(self, after: int) -> AsyncGenerator[UnitExit, None]:
         assert self._parts is not None, "the driver is not open"
         async for end in self._parts.ledger.exits(after):

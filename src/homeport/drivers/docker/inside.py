@@ -7,13 +7,15 @@ kernel, since Homeport may run in a container itself and see other pids than the
 import contextlib
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 from homeport.node import processes
 from homeport.node.cgroups import ROOT
 
+Address = IPv4Address | IPv6Address
+_NAME_SERVER = IPv4Address("127.0.0.11")  # in networks of Docker's
 _LISTEN = "0A"  # the state TCP_LISTEN in /proc/net/tcp
 
 
@@ -46,16 +48,26 @@ def readable(folders: Iterable[str]) -> tuple[Path, ...]:
     return paths if all(path.is_dir() and os.access(path, os.R_OK | os.X_OK) for path in paths) else ()
 
 
-def listening_ports(pid: int) -> frozenset[int]:
-    """The TCP ports on which something listens in the network of `pid`, which is the container's alone. Not those on
-    loopback: nothing outside reaches them, and the engine's own name server listens there."""
+def is_reachable(address: Address) -> bool:
+    """Whether somebody outside of a container's network may reach it there."""
+    return not address.is_loopback
+
+
+def is_loopback(address: Address) -> bool:
+    """Whether only its own programs do, and one of those listens: not the engine's name server, which listens there."""
+    return address.is_loopback and address != _NAME_SERVER
+
+
+def listening_ports(pid: int, where: Callable[[Address], bool] = is_reachable) -> frozenset[int]:
+    """The TCP ports on which something listens in the network of `pid`, which is the container's alone, at addresses of
+    which `where` is true."""
     ports = set()
     for table in ("tcp", "tcp6"):
         with contextlib.suppress(OSError):  # the process has gone, or the kernel has no IPv6
             for line in (processes.PROC / str(pid) / "net" / table).read_text().splitlines()[1:]:
                 fields = line.split()
                 address, _, port = fields[1].rpartition(":")
-                if fields[3] == _LISTEN and not _address(address).is_loopback:
+                if fields[3] == _LISTEN and where(_address(address)):
                     ports.add(int(port, 16))
     return frozenset(ports)
 
@@ -82,7 +94,7 @@ def signal_command(first: int, number: int) -> bool:
     return True
 
 
-def _address(text: str) -> IPv4Address | IPv6Address:
+def _address(text: str) -> Address:
     """An address as the kernel writes it: words of four bytes, each in the machine's order (little-endian)."""
     words = [bytes.fromhex(text[at : at + 8])[::-1] for at in range(0, len(text), 8)]
     found = ip_address(b"".join(words))

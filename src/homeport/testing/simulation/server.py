@@ -179,6 +179,9 @@ class _DriverOf:
     async def listening(self, unit: UnitId) -> frozenset[int]:
         return await self._call(self._node.listening, unit)
 
+    async def listening_inside(self, unit: UnitId) -> frozenset[int]:
+        return await self._call(self._node.listening_inside, unit)
+
     async def exits(self, after: int) -> AsyncIterator[UnitExit]:
         async for end in self._node.exits(after):
             await self._life.step(0.0)
