@@ -111,9 +111,11 @@ class Engines:
         images = self.images
         limits, most_bytes = configuration.limits, configuration.builds.engine_cache_mb * MIB
         yards = {}
+        folders: dict[str, Path] = {}  # regions of one engine share what is known of its layers
         for name, engine in self.engines.items():
             owner = self.drivers[name].owner
-            cache = LayerCache(engine, owner, self._data.engine(name) / "layers", most_bytes)
+            folder = folders.setdefault(engine.address.url, self._data.engine(name) / "layers")
+            cache = LayerCache(engine, owner, folder, most_bytes)
             yards[name] = Yard(engine=engine, owner=owner, images=images[name], cache=cache)
         return EngineBuilders(
             images=ImageBuilder(self._data.builds, self._data.bundles, images, clock, limits.build_timeout_s),

@@ -77,7 +77,7 @@ def harbour(engine: EngineProcess, tmp_path_factory: pytest.TempPathFactory) -> 
     running.data.root.mkdir()
     running.data.config.write_text(
         f'[regions.docks]\ndriver = "docker"\nengine = "{engine.url}"\ncountry = "NL"\n'
-        "[sources]\nallow_file_repositories = true\n[builds]\nengine_cache_mb = 1\n"
+        "[sources]\nallow_file_repositories = true\n[builds]\nengine_cache_mb = 1\n[limits]\nbuild_timeout_s = 10\n"
     )
     running.up()
     yield running
@@ -199,9 +199,29 @@ def test_a_deletion_ends_the_build_and_leaves_no_container(harbour: System, engi
     eventually(lambda: steps(engine, harbour) == [], "the step's container is gone")
 
 
+def test_a_newer_revision_ends_the_build_of_the_older_one(harbour: System, engine: EngineProcess) -> None:
+    accepted = harbour.accept("jobs", "hasty")
+    content = archive({"Dockerfile": f"FROM {BASE}\nRUN echo begun; sleep 600\n"})
+    assert httpx.put(accepted.headers["X-Blaxel-Upload-Url"], content=content, timeout=60).status_code == 200
+    eventually(lambda: "begun" in build_log(harbour, "jobs", "hasty"), "the step runs")
+    made = harbour.deploy("jobs", "hasty", {"Dockerfile": f'FROM {BASE}\nCMD ["/bin/true"]\n'})
+    assert made["status"] == "DEPLOYED" and "a newer revision is built in its place" in events(made)
+    eventually(lambda: steps(engine, harbour) == [], "the step's container is gone")
+    harbour.remove("jobs", "hasty")
+
+
+def test_a_build_beyond_its_time_is_stopped_and_says_so(harbour: System, engine: EngineProcess) -> None:
+    made = harbour.deploy("jobs", "endless", {"Dockerfile": f"FROM {BASE}\nRUN echo begun; sleep 600\n"})
+    assert made["status"] == "FAILED"
+    for part in ("took longer than 10 s", "RUN echo begun", "  begun"):
+        assert part in events(made)
+    eventually(lambda: steps(engine, harbour) == [], "the step's container is gone")
+    harbour.remove("jobs", "endless")
+
+
 def test_a_build_begins_again_when_the_server_is_killed_in_the_middle(harbour: System, engine: EngineProcess) -> None:
     accepted = harbour.accept("jobs", "patient")
-    text = f'FROM {BASE}\nRUN echo first\nRUN echo begun; sleep 4\nCMD ["/bin/true"]\n'
+    text = f'FROM {BASE}\nRUN echo first\nRUN echo begun; sleep 2\nCMD ["/bin/true"]\n'
     content = archive({"Dockerfile": text})
     assert httpx.put(accepted.headers["X-Blaxel-Upload-Url"], content=content, timeout=60).status_code == 200
     eventually(lambda: "begun" in build_log(harbour, "jobs", "patient"), "the step runs")
@@ -223,8 +243,12 @@ def test_the_cache_is_bounded_and_what_is_not_ours_stays(harbour: System, engine
         stage = f"FROM {BASE} AS left\nRUN echo {word} > /x; head -c 700000 /dev/zero > /left\n"
         last = f'FROM {BASE}\nCOPY --from=left /x /x\nCMD ["/bin/true"]\n'
         assert harbour.deploy("jobs", "leaves", {"Dockerfile": stage + last})["status"] == "DEPLOYED"
-    large = [one for one in layers(engine, harbour) if "head -c" in one]
-    assert len(large) == 1 and "echo c" in large[0]
+
+    def bounded() -> bool:
+        large = [one for one in layers(engine, harbour) if "head -c" in one]
+        return len(large) == 1 and "echo c" in large[0]
+
+    eventually(bounded, "the cache fits")
     assert theirs == {one["Id"] for one in engine.ask("/images/json", all="1")} - mine(engine, harbour)
     harbour.remove("jobs", "leaves")
 

@@ -42,20 +42,19 @@ from homeport.settings import DataDir
 STEP = "Building the image"
 SECRET_CHARACTERS = 6  # what is shorter is no secret, and is in every other word
 _HIDDEN = "[hidden]"
+_GIVE_UP_S = 5.0
 _LOG_MARGIN_S = 60.0  # the unit of the log outlives the build
 _CLASSIC = "The engine's classic builder runs Dockerfiles here; it has no RUN --mount and no here-documents."
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Yard:
-    """The engine of a region, to build on. running: builds under way there."""
+    """The engine of a region, to build on."""
 
     engine: Engine
     owner: Owner
     images: Images
     cache: LayerCache
-    running: int = 0
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +89,8 @@ class DockerfileBuilder:
         self._watch = Watch(driver, clock)
         self._timeout_s = limits.build_timeout_s
         self._unpacked = UnpackLimits.of(limits)
+        self._running = 0  # on any engine: several regions may stand for one
+        self._turn = asyncio.Lock()
 
     async def build(self, request: BuildRequest, region: str, logins: Logins) -> Bundle:
         """Build the source in `region`, with `logins` for its base images. Cancelling ends the build.
@@ -184,8 +185,9 @@ class DockerfileBuilder:
                 place_image, self._data.builds, self._data.bundles, request.revision, described
             )
         except BaseException:  # if it has come to an image, nobody will know of that one
-            with contextlib.suppress(Unavailable, EngineError):
-                await yard.engine.remove_image(tag)
+            with contextlib.suppress(Unavailable, EngineError, TimeoutError):
+                async with asyncio.timeout(_GIVE_UP_S):  # whoever cancels waits
+                    await yard.engine.remove_image(tag)
             raise
         return replace(bundle, size=image.size, brought=tag)
 
@@ -207,24 +209,22 @@ class DockerfileBuilder:
         raise await self._failure(request, telling, source, log)
 
     async def _run(self, yard: Yard, order: BuildOrder, telling: Telling, source: _Source, log: BuildLog) -> None:
-        async with yard.turn:
-            yard.running += 1
+        async with self._turn:
+            self._running += 1
         try:
             async with contextlib.aclosing(build_image(yard.engine, order, telling)) as told:
                 async for lines in told:
                     await log.say(*(_masked(line, source.secrets) for line in lines))
         finally:
-            yard.running -= 1
+            self._running -= 1
             yard.cache.used(telling.layers)
 
-    async def bound_cache(self, region: str) -> None:
-        """Let go of layers that are too many, unless a build runs. Raises `DriverUnavailable`."""
-        yard = self._yards.get(region)
-        if yard is None:
-            return
-        async with yard.turn:
-            if not yard.running:
-                await yard.cache.bound()
+    async def bound_caches(self) -> None:
+        """Let go of layers that are too many, unless a build runs; of an engine that is away, the next time."""
+        async with self._turn:
+            for yard in () if self._running else self._yards.values():
+                with contextlib.suppress(Unavailable):
+                    await yard.cache.bound()
 
     async def _failure(self, request: BuildRequest, telling: Telling, source: _Source, log: BuildLog) -> BuildFailed:
         said = _masked(source.dockerfile.as_written(telling.failure or "it ended without a word"), source.secrets)

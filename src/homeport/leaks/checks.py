@@ -243,6 +243,14 @@ def containers_of_no_unit(seen: Observation) -> Iterator[Finding]:
         yield Finding(kind="container", name=box.name, why=why, action=action, age_s=box.age_s)
 
 
+def steps_of_no_build(seen: Observation) -> Iterator[Finding]:
+    """Engines remove them when a build ends, unless they were killed; then the next build does."""
+    for step in seen.harbour.steps:
+        waits = seen.rows is not None and bool(seen.rows.building)
+        why = "no build runs"
+        yield Finding(kind="container", name=step.name, why=why, action=REMOVE, age_s=step.age_s, pending=waits)
+
+
 def networks_of_no_unit(seen: Observation) -> Iterator[Finding]:
     """Their driver removes them when it looks next."""
     workspaces = {box.workspace for box in seen.harbour.containers}
@@ -305,6 +313,7 @@ CHECKS: tuple[Check, ...] = (
     uploads,
     builds,
     containers_of_no_unit,
+    steps_of_no_build,
     networks_of_no_unit,
     volumes_of_no_container,
     images_of_nothing,

@@ -16,7 +16,7 @@ from homeport.core.clock import SystemClock
 from homeport.core.errors import Unavailable
 from homeport.core.units import UnitStatus
 from homeport.drivers.docker import containers
-from homeport.drivers.docker.building import is_ours
+from homeport.drivers.docker.building import builder_filters, is_ours, is_step
 from homeport.drivers.docker.engine import Engine, EngineError, Json, image_id
 from homeport.engines import Engines
 from homeport.node.journal import read_units
@@ -41,10 +41,11 @@ class Kept:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Harbour:
-    """Everything. volumes: those that no container has. images: those that we built, once for each name. units: what
-    the drivers have written down of their own."""
+    """Everything. steps: containers that run a step of a build of ours. volumes: those that no container has. images:
+    those that we built, once for each name. units: what the drivers have written down of their own."""
 
     containers: tuple[Kept, ...] = ()
+    steps: tuple[Kept, ...] = ()
     networks: tuple[Kept, ...] = ()
     volumes: tuple[Kept, ...] = ()
     images: tuple[Kept, ...] = ()
@@ -55,17 +56,23 @@ def look_at_engines(data: DataDir) -> Harbour:
     engines = Engines(read_configuration(data.config), data)
     if not engines.drivers:
         return Harbour()
-    held, nets, kept, built = [], [], [], []
-    for region, (boxes, networks, volumes, images) in _apart(_ask_all(engines)).items():
+    held, nets, kept, built, steps = [], [], [], [], []
+    for region, (boxes, networks, volumes, images, builds) in _apart(_ask_all(engines)).items():
         owner = engines.drivers[region].owner
         built += [one for found in images for one in _named(region, found) if is_ours(owner, one.name)]
+        steps += [_container(region, found) for found in builds if is_step(found["Labels"])]
         held += [_container(region, found) for found in boxes]
         nets += [_made(region, found, "Created") for found in networks]
         kept += [_made(region, found, "CreatedAt") for found in volumes]
     # Last: what is written down after its container was made, and kept until that is gone, is then known.
     units = [unit for region in engines.drivers for unit in read_units(data.engine(region) / "journal")]
     return Harbour(
-        containers=tuple(held), networks=tuple(nets), volumes=tuple(kept), images=tuple(built), units=tuple(units)
+        containers=tuple(held),
+        steps=tuple(steps),
+        networks=tuple(nets),
+        volumes=tuple(kept),
+        images=tuple(built),
+        units=tuple(units),
     )
 
 
@@ -100,6 +107,7 @@ async def _ask_all(engines: Engines) -> dict[str, tuple[list[Json], ...]]:
             await _asked(engine, engine.networks, filters),
             await _asked(engine, engine.unused_volumes, filters),
             await _asked(engine, _images_of(engine), filters),
+            await _asked(engine, engine.containers, builder_filters(engines.drivers[region].owner)),
         )
         await engine.close()
     return found

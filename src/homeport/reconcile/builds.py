@@ -5,7 +5,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -62,6 +62,7 @@ class Builds:
         if self._background.active:
             return
         self._background.spawn("builds", self._loop())
+        self._background.spawn("builds.caches", self._fetches.bound_caches())
 
     async def stop(self) -> None:
         await self._background.stop()
@@ -78,6 +79,8 @@ class Builds:
 
     async def _pass(self) -> None:
         waiting = await self._store.read(lambda tx: tx.revisions.in_states([RevisionState.BUILDING]))
+        if given_up := overtaken(waiting):
+            waiting = await self._store.write(partial(self._give_up, given_up))
         wanted = {revision.id for revision in waiting}
         self._told &= wanted
         for revision_id in [known for known in self._building if known not in wanted]:
@@ -89,8 +92,18 @@ class Builds:
                 work = self._build(revision)
                 self._building[revision.id] = self._background.spawn(f"build.{revision.id}", work)
 
+    def _give_up(self, overtaken: Sequence[Revision], tx: Transaction) -> list[Revision]:
+        """Let these not be built, and return what is still to be."""
+        for revision in overtaken:
+            now, text = self._clock.now(), "a newer revision is built in its place"
+            passed = replace(revision, state=RevisionState.SUPERSEDED, message=text, updated_at=now)
+            if tx.revisions.replace_if_state(passed, RevisionState.BUILDING):
+                message = f"Revision {revision.id} is not built: {text}"
+                self._tell(tx, passed, WorkloadStatus.BUILDING, "Superseded", message)
+        return [*tx.revisions.in_states([RevisionState.BUILDING])]
+
     async def _abandon(self, revision_id: RevisionId) -> None:
-        """End the build of a revision that went away with its workload: it would only keep others from theirs."""
+        """End the build of a revision that is not wanted any more: it would only keep others from theirs."""
         task = self._building[revision_id]
         task.cancel()
         await asyncio.wait([task])
@@ -107,6 +120,8 @@ class Builds:
             log.warning("the build of %s is not recorded yet: %s", revision.id, error.message)
         finally:
             self._building.pop(revision.id, None)
+            if revision.region != LOCAL:
+                self._background.spawn(f"build.caches.{revision.id}", self._fetches.bound_caches())
 
     async def _outcome(self, revision: Revision) -> Callable[[Transaction], None] | None:
         """Fetch the source where it is not here, build, and return what records how it went; None where it is to be
@@ -243,3 +258,13 @@ class Builds:
                 revision=revision.id,
             )
         )
+
+
+def overtaken(waiting: Sequence[Revision]) -> list[Revision]:
+    """Those of them that an engine builds or pulls, for which a newer one of the same workload waits as well: it would
+    take their turn, and an engine has better to do. Revisions that are only to be kept stand apart."""
+    serving = [one for one in waiting if not is_held(one.spec)]
+    newest: dict[str, int] = {}
+    for one in serving:
+        newest[one.resource_uid] = max(one.generation, newest.get(one.resource_uid, 0))
+    return [one for one in serving if one.region != LOCAL and one.generation < newest[one.resource_uid]]

@@ -1,7 +1,6 @@
 """The source of a revision that is elsewhere: a repository, which is fetched, or an image, which is resolved. Reads
 what is wanted and opens the secrets for it. Called by the loop of builds."""
 
-import contextlib
 from collections.abc import Callable
 
 from homeport.build.builder import BuildRequest
@@ -14,7 +13,7 @@ from homeport.build.fetch import Fetched, Fetcher, FetchRequest
 from homeport.build.git import STEP
 from homeport.build.repository import FIELD, Repository, read_repository
 from homeport.configuration import Sources
-from homeport.core.errors import Internal, Unavailable
+from homeport.core.errors import Internal
 from homeport.core.images import read_image
 from homeport.reconcile.logins import RevisionLogins
 from homeport.sealing.keys import SealingKeys
@@ -77,11 +76,12 @@ class Fetches:
         if self._engines is None:
             raise BuildFailed(IMAGE_STEP, f"failed: the region {revision.region!r} has no engine any more")
         logins = await self._logins.of(revision)
-        try:
-            return await self._engines.dockerfiles.build(request, revision.region, logins)
-        finally:
-            with contextlib.suppress(Unavailable):  # the next build does it
-                await self._engines.dockerfiles.bound_cache(revision.region)
+        return await self._engines.dockerfiles.build(request, revision.region, logins)
+
+    async def bound_caches(self) -> None:
+        """Let builds leave no more on engines than they may."""
+        if self._engines is not None:
+            await self._engines.dockerfiles.bound_caches()
 
     async def _secret(self, revision: Revision, repository: Repository) -> str | None:
         name = repository.secret

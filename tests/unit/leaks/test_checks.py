@@ -154,6 +154,7 @@ KEPT = Kept(region="docks", id="1", name="kept", age_s=10_000.0)
         ("upload", "on its way in", {"uploads": (entry("/data/uploads/rev-1.part"),)}),
         ("build", "not being built", {"builds": (entry("/data/builds/rev-9"),)}),
         ("image", "no revision and no tag", {"harbour": Harbour(images=(KEPT,))}),
+        ("container", "no build runs", {"harbour": Harbour(steps=(KEPT,))}),
         ("volume", "no container has it", {"harbour": Harbour(volumes=(KEPT,))}),
         ("network", "no container is in it", {"harbour": Harbour(networks=(replace(KEPT, workspace="w"),))}),
         ("container", "no driver knows", {"harbour": Harbour(containers=(replace(KEPT, unit="u9"),))}),
@@ -187,6 +188,7 @@ def test_an_up_whose_directory_was_removed_is_found_with_what_it_starts() -> Non
         {"processes": (process(9, "python", "remove.py", "/data/node/trash"),)},
         rows(replicas=(replica(ReplicaState.DRAINING, 10.0),)),
         rows(attempts=(attempt(1.0),)),
+        {"harbour": Harbour(steps=(KEPT,)), **rows(building=frozenset({"rev-1"}))},
         {"harbour": Harbour(images=(KEPT,)), **rows(brought=frozenset({KEPT.id}))},
     ],
 )
@@ -236,4 +238,4 @@ def test_a_look_at_the_machine_by_doctor_is_no_leak() -> None:
 
 
 def test_every_check_is_registered_once() -> None:
-    assert len({one.__name__ for one in CHECKS}) == len(CHECKS) == 24
+    assert len({one.__name__ for one in CHECKS}) == len(CHECKS) == 25

@@ -64,6 +64,11 @@ def image_labels(kind: str, name: str, revision: str) -> dict[str, str]:
     return {f"{LABEL}kind": kind, f"{LABEL}name": name, REVISION: revision}
 
 
+def builder_filters(owner: Owner) -> list[str]:
+    """What has the label of our builds, as the engine's filters write it."""
+    return [f"{BUILDER}={owner.installation}"]
+
+
 def is_step(labels: Mapping[str, str]) -> bool:
     """Whether a container of our builder's runs a step: it has the labels of a layer and none of what stands above."""
     return unit_of(labels) is None and REVISION not in labels

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from homeport.drivers.docker.building import BUILDER, is_step
+from homeport.drivers.docker.building import BUILDER, builder_filters, is_step
 from homeport.drivers.docker.containers import Owner
 from homeport.drivers.docker.engine import Engine, EngineError, Json
 
@@ -65,7 +65,7 @@ class LayerCache:
                 (self._folder / gone).unlink()
 
     async def _remove_steps(self) -> None:
-        for found in await self._engine.containers([f"{BUILDER}={self._owner.installation}"]):
+        for found in await self._engine.containers(builder_filters(self._owner)):
             if is_step(found["Labels"]):
                 log.warning("container %s of a build was left behind; removing it", found["Id"][:SHORT])
                 await self._engine.remove(found["Id"])
