@@ -4,11 +4,13 @@ removed by us only where we brought them. On a real engine, with a real registry
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 
+from homeport.engines import installation_name
 from homeport.testing.engines import EngineProcess, engine_obstacle, running_engine
 from homeport.testing.registries import Registry, is_podman, registry_obstacle, remove_image, running_registry
-from homeport.testing.system import System, eventually
+from homeport.testing.system import System, archive, eventually
 
 LOCAL = "docker.io/library/homeport-kept"
 RULE = "[images]\nunused_days = 0\nunused_tags = 0\n"  # what nothing uses goes at once
@@ -54,6 +56,12 @@ def deploy(system: System, name: str, image: str, registry: Registry | None = No
     made = system.settled("jobs", name)
     assert made["status"] == "DEPLOYED", made["events"]
     return made
+
+
+def built(system: System, name: str) -> dict[str, Any] | None:
+    """The image once its push has ended, one way or the other."""
+    found: dict[str, Any] = system.api.get(f"/images/job/{name}").json()
+    return found if found["metadata"]["status"] in ("BUILT", "FAILED") else None
 
 
 def printed(system: System, name: str) -> str:
@@ -107,6 +115,25 @@ def test_an_image_that_comes_from_nowhere_is_missed_in_words_and_one_of_somebody
     assert engine.image_names("homeport-kept"), "it was there before us"
 
 
+def test_a_folder_with_a_dockerfile_is_pushed_run_by_name_and_leaves_nothing_on_the_engine(
+    harbour: System, engine: EngineProcess
+) -> None:
+    files = {"Dockerfile": f'FROM {LOCAL}:1\nCMD ["/bin/echo", "from a Dockerfile"]\n'}
+    answer = harbour.api.post("/images", params={"upload": "true"}, json={"name": "made", "resourceType": "job"})
+    sent = httpx.put(answer.headers["X-Blaxel-Upload-Url"], content=archive(files), timeout=60)
+    assert sent.status_code == 200, sent.text
+    deployable = eventually(lambda: built(harbour, "made"), "it is built")
+    assert deployable["metadata"]["status"] == "BUILT", deployable["metadata"]["events"]
+    found = harbour.api.get("/observability/logs", params={"resourceType": "jobs", "workloadIds": "made"}).json()
+    assert any("CMD" in line["message"] for line in found["made"]["logs"])
+    deploy(harbour, "other", "job/made")
+    assert printed(harbour, "other") == "from a Dockerfile"
+    owned = f"homeport.internal/{installation_name(harbour.data.root)}/"
+    assert len(engine.image_names(owned)) == 1
+    harbour.remove("jobs", "other")
+    eventually(lambda: not engine.image_names(owned), "the image is removed")
+
+
 def test_an_image_of_a_registry_is_pushed_without_a_workload(
     harbour: System, engine: EngineProcess, registry: Registry
 ) -> None:
@@ -115,6 +142,6 @@ def test_an_image_of_a_registry_is_pushed_without_a_workload(
     body = {"name": "pushed", "resourceType": "job", **order}
     answer = harbour.api.post("/images", json=body)
     assert answer.status_code == 200 and answer.json()["build"] is True, answer.text
-    status = lambda: harbour.api.get("/images/job/pushed").json()["metadata"]["status"]  # noqa: E731
-    assert eventually(lambda: status() in ("BUILT", "FAILED") and status(), "it has ended") == "BUILT"
+    pushed = eventually(lambda: built(harbour, "pushed"), "it has ended")
+    assert pushed["metadata"]["status"] == "BUILT", pushed["metadata"]["events"]
     assert harbour.api.delete("/images").json()["deleted"] == 1

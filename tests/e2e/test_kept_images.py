@@ -42,7 +42,6 @@ def test_a_folder_is_pushed_and_a_manifest_that_names_it_runs_it(system: System,
     assert len(images(system)["job/pushed"]) == 2
     refused = system.command("delete", "image", "job/pushed")
     assert refused.returncode != 0 and "job from-push (revision rev-" in refused.stderr
-    cli.delete("jobs", "from-push")
     system.remove("jobs", "from-push")
     assert cli.decoded("DELETE", "images/job/pushed:latest")["metadata"]["name"] == "pushed"
     assert system.command("delete", "image", "job/pushed").returncode == 0

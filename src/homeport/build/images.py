@@ -34,6 +34,11 @@ class ImageBuilder:
         self._clock = clock
         self._timeout_s = timeout_s
 
+    async def lacks(self, region: str, reference: ImageReference) -> bool:
+        """Whether the engine of the region has no image of that name. Raises `DriverUnavailable`."""
+        engine = self._engines.get(region)
+        return engine is not None and await engine.named(reference.text) is None
+
     async def build(self, revision: RevisionId, region: str, reference: ImageReference, logins: Logins) -> Bundle:
         """Raises `BuildFailed` with the engine's reason, `DriverUnavailable` while the engine is away."""
         engine = self._engines.get(region)

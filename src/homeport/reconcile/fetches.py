@@ -2,6 +2,7 @@
 what is wanted and opens the secrets for it. Called by the loop of builds."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from homeport.build.builder import BuildRequest
 from homeport.build.bundle import Bundle
@@ -15,6 +16,7 @@ from homeport.build.repository import FIELD, Repository, read_repository
 from homeport.configuration import Sources
 from homeport.core.errors import Internal
 from homeport.core.images import read_image
+from homeport.reconcile.images import begin_pull
 from homeport.reconcile.logins import RevisionLogins
 from homeport.sealing.keys import SealingKeys
 from homeport.store.contract import Store, Transaction
@@ -69,7 +71,9 @@ class Fetches:
         if image is None or self._engines is None:
             raise Internal(detail=f"revision {revision.id} has no image, or there is no engine")
         logins = await self._logins.of(revision)
-        return await self._engines.images.build(revision.id, revision.region, image, logins)
+        ours = await begin_pull(self._store, self._engines.images, revision, image)
+        bundle = await self._engines.images.build(revision.id, revision.region, image, logins)
+        return replace(bundle, brought=image.text) if ours else bundle
 
     async def build_image(self, revision: Revision, request: BuildRequest) -> Bundle:
         """The image that the revision's Dockerfile says, as a bundle. Raises as `DockerfileBuilder.build`."""

@@ -6,12 +6,14 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from homeport.build.bundle import Bundle
+from homeport.build.images import ImageBuilder
 from homeport.core.ids import Kind, new_id
-from homeport.core.images import LATEST, OwnImage, read_image, read_own_image, tag_of
-from homeport.store.contract import Transaction
+from homeport.core.images import LATEST, ImageReference, OwnImage, read_image, read_own_image, tag_of
+from homeport.store.contract import Store, Transaction
 from homeport.store.records import BroughtImage, ImageTag, Resource, Revision
 from homeport.workloads.states import RevisionState, WorkloadStatus
 
+PULLING = "pulling:"  # begins the digest of what is being pulled, which is not known yet
 PUSHING = (WorkloadStatus.UPLOADING, WorkloadStatus.BUILDING)
 
 
@@ -39,12 +41,27 @@ def register(tx: Transaction, revision: Revision, bundle: Bundle, now: datetime)
         )
         tx.images.put(tag)
     if bundle.brought is not None:
+        tx.images.forget_brought(revision.region, PULLING + bundle.brought)
         tx.images.bring(
             BroughtImage(region=revision.region, digest=bundle.digest, reference=bundle.brought, created_at=now)
         )
     if owner is not None and not pushed and read_image(revision.spec) is None:
         tx.resources.replace(replace(owner, image=str(built_as)), owner.generation)
     return built_as
+
+
+async def begin_pull(store: Store, images: ImageBuilder, revision: Revision, image: ImageReference) -> bool:
+    """Write down, before an image is pulled, that the engine will have it because of us: a server that is killed
+    meanwhile leaves nothing that nobody knows. Returns whether it will, or does because of a server that did not come
+    to record it. Raises `DriverUnavailable`."""
+    begun = BroughtImage(
+        region=revision.region, digest=PULLING + image.text, reference=image.text, created_at=revision.created_at
+    )
+    if await images.lacks(revision.region, image):
+        await store.write(lambda tx: tx.images.bring(begun))
+        return True
+    brought = await store.read(lambda tx: tx.images.brought())
+    return any((one.region, one.digest) == (begun.region, begun.digest) for one in brought)
 
 
 def note_deployed(tx: Transaction, tag: ImageTag, now: datetime) -> None:

@@ -93,6 +93,22 @@ class Images:
             raise refusal or ImageRefused(f"The image {source} was pulled, and is gone again.")
         return found.id
 
+    async def named(self, name: str) -> str | None:
+        """The id of the image that the engine has under that name."""
+        found = await self._find(name)
+        return found.id if found else None
+
+    async def give_up_name(self, name: str) -> bool:
+        """Take the name off, and the image away where it has no other. False where a container needs it. Raises
+        `DriverUnavailable`."""
+        try:
+            await self._engine.remove_image(name)
+        except EngineError as error:
+            if error.status == 409:
+                return False
+            raise DriverUnavailable(f"The engine does not remove the image {name}: {error.message}") from error
+        return True
+
     async def give_up(self, digest: str, reference: str) -> bool:
         """Take the image that we brought as `reference` away; it stays with whoever gave it another name. False where a
         container needs it. Raises `DriverUnavailable`."""
