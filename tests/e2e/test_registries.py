@@ -171,22 +171,27 @@ def test_a_digest_runs_what_it_named_after_its_tag_has_moved_and_the_engine_forg
             remove_image(engine, reference)
 
 
-def test_an_image_that_was_removed_is_pulled_again_by_its_content_with_its_revisions_login(
+def test_a_rollback_is_exact_after_the_tag_moved_and_the_engine_forgot_what_it_was(
     harbour: System, engine: EngineProcess, registry: Registry
 ) -> None:
     engine.vary_image(f"{LOCAL}:3", f"{LOCAL}:1", config=('CMD ["/bin/echo", "this is 3"]',))
-    tag = f"{registry.host}/team/pruned:now"
-    content = f"{registry.host}/team/pruned@{registry.push(engine, f'{LOCAL}:3', 'team/pruned:now')}"
+    tag, config = f"{registry.host}/team/rolled:now", registry.config()
+    content = f"{registry.host}/team/rolled@{registry.push(engine, f'{LOCAL}:3', 'team/rolled:now')}"
     remove_image(engine, f"{LOCAL}:3")
-    made = deploy(harbour, tag, "pruned", dockerConfig=registry.config())
-    assert made["status"] == "DEPLOYED", made["events"]
-    registry.push(engine, f"{LOCAL}:2", "team/pruned:now")  # the tag moves, and is taken off the engine
+    assert deploy(harbour, tag, "rolled", dockerConfig=config)["status"] == "DEPLOYED"
+    tags = harbour.api.get("/images/job/rolled").json()["spec"]["tags"]
+    (first,) = {one["name"] for one in tags} - {"latest"}
+    registry.push(engine, f"{LOCAL}:2", "team/rolled:now")  # the tag moves, and is taken off the engine
+    assert deploy(harbour, tag, "rolled", dockerConfig=config)["status"] == "DEPLOYED"
+    assert printed(harbour, "rolled") == "this is 2"
     remove_image(engine, content)
-    assert printed(harbour, "pruned") == "this is 3"
-    events = harbour.api.get("/jobs/pruned").json()["events"]
-    assert any("pulled again" in event["message"] and content in event["message"] for event in events), events
-    harbour.remove("jobs", "pruned")
-    remove_image(engine, content)
+    assert content not in engine.image_names("team/rolled")
+    back = deploy(harbour, f"job/rolled:{first}", "rolled", dockerConfig="********")
+    assert back["status"] == "DEPLOYED", back["events"]
+    assert printed(harbour, "rolled") == "this is 3"
+    harbour.remove("jobs", "rolled")
+    for reference in (tag, content):
+        remove_image(engine, reference)
 
 
 def test_logins_in_an_upload_open_the_base_of_its_dockerfile_and_get_into_no_image(
