@@ -200,6 +200,14 @@ async def test_frozen_containers_are_removed_like_others(engine: EngineProcess, 
         assert not (await outcome_of(driver, spec.id)).succeeded
 
 
+async def test_what_has_ended_unseen_is_not_frozen(engine: EngineProcess, folder: Path, way: str) -> None:
+    async with opened(engine, folder) as driver:
+        spec = await started(driver, RUN)
+        await asyncio.to_thread(docker, engine, f"/containers/{OWNER.container_name(spec.id)}/kill")
+        with pytest.raises(Conflict):
+            await driver.freeze(spec.id)
+
+
 async def test_freezing_and_stopping_at_once_end_the_unit(engine: EngineProcess, folder: Path, way: str) -> None:
     async with opened(engine, folder) as driver:
         for _ in range(5):

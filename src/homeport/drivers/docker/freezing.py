@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from homeport.core.errors import Conflict, DriverUnavailable, Unsupported
-from homeport.drivers.docker.containers import facts
+from homeport.drivers.docker.containers import Facts, Phase, facts
 from homeport.drivers.docker.engine import Engine, EngineError
 from homeport.drivers.docker.unit import Unit
 from homeport.node.cgroups import ROOT, freezer_of
@@ -30,7 +30,8 @@ class Freezing:
     @property
     def method(self) -> str:
         """For `homeport status`: by what, in general."""
-        direct = self._engine.address.local and any(os.access(base, os.W_OK) for base in (ROOT / "freezer", ROOT))
+        tops = (ROOT / "freezer" / "cgroup.procs", ROOT / "cgroup.procs")
+        direct = self._engine.address.local and any(os.access(top, os.W_OK) for top in tops)
         return "control group" if direct else "engine's pause"
 
     def look(self, unit: Unit) -> None:
@@ -47,8 +48,6 @@ class Freezing:
         """Raises as `homeport.drivers.contract` says."""
         if unit.intent is not None:
             raise Conflict(f"The unit {unit.spec.id} is being ended.")
-        if unit.status.frozen:
-            return
         unit.status = replace(unit.status, frozen=True)
         try:
             still = await self._freeze_group(unit, group) if (group := self._group(unit)) else await self._pause(unit)
@@ -88,7 +87,10 @@ class Freezing:
         except EngineError as error:
             if any(words in error.message.lower() for words in _NEVER):
                 raise Unsupported(f"The engine freezes no containers: {error.message}") from error
-            if not await self._is_paused(unit):
+            found = await self._facts(unit)
+            if found is None or found.phase is not Phase.ALIVE:
+                raise Conflict(f"The unit {unit.spec.id} has ended.") from error
+            if not found.paused:
                 raise DriverUnavailable(f"The engine did not freeze the container: {error.message}") from error
         unit.paused = True
         return True
@@ -97,14 +99,15 @@ class Freezing:
         try:
             await self._engine.unpause(unit.container)
         except EngineError as error:
-            if await self._is_paused(unit):
+            found = await self._facts(unit)
+            if found is not None and found.paused:
                 raise DriverUnavailable(f"The engine did not thaw the container: {error.message}") from error
         unit.paused = False
 
-    async def _is_paused(self, unit: Unit) -> bool:
+    async def _facts(self, unit: Unit) -> Facts | None:
         """What a refusal means is seen from how the container is: engines have their own words for it."""
         inspected = await self._engine.inspect(unit.container)
-        return inspected is not None and facts(inspected).paused
+        return facts(inspected) if inspected else None
 
     def _group(self, unit: Unit) -> Freezer | None:
         """The freezer of the container's control group, if this machine may write it."""
