@@ -114,7 +114,6 @@ for _path, _scope in {
     "egressips": "egressips:list",
     "features": "featureFlags:list",
     "functions": "functions:list",
-    "images": "images:list",
     "integrations/connections": "integrations:list",
     "mcp/hub": "mcphub:list",
     "models": "models:list",
@@ -130,7 +129,21 @@ for _path, _scope in {
     NEEDS[("GET", f"/v0/{_path}")] = [_scope]
     ANY_KEY |= {(method, f"/v0/{_path}") for method in ("POST", "PUT", "DELETE")}
     ANY_KEY |= {(method, f"/v0/{_path}/{{rest:path}}") for method in ("GET", "POST", "PUT", "DELETE")}
-ANY_KEY |= {("GET", "/v0/integrations/{name}")}
+_image = "/v0/images/{resourceType}/{imageName}"
+NEEDS |= {
+    ("GET", "/v0/images"): ["images:list"],
+    ("POST", "/v0/images"): ["images:create"],
+    ("DELETE", "/v0/images"): ["images:delete"],
+    ("GET", _image): ["images:get"],
+    ("DELETE", _image): ["images:delete"],
+    ("DELETE", f"{_image}/tags/{{tagName}}"): ["images:delete"],
+}
+ANY_KEY |= {
+    ("GET", "/v0/integrations/{name}"),
+    ("GET", f"{_image}/share"),
+    ("POST", f"{_image}/share"),
+    ("DELETE", f"{_image}/share/{{target}}"),
+}
 
 VALUES = {
     "name": "one",
@@ -142,6 +155,10 @@ VALUES = {
     "ws": HOME,
     "rest:path": "one",
     "registry": "r.io",
+    "resourceType": "agent",
+    "imageName": "one",
+    "tagName": "one",
+    "target": "one",
 }
 VALUES |= {"workspaceName": HOME, "clientId": "sa-one", "apiKeyId": "ak_one"}
 QUERIES = {"/v0/observability/logs": {"resourceType": "agents", "workloadIds": "one"}}
@@ -156,6 +173,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "service_accounts": {"name": "one"},
     "api_keys": {"name": "one"},
     "secrets": {"value": "one"},
+    "images": {"name": "one", "resourceType": "agent"},
     "registries": {"username": "me", "password": "one"},
 }
 
