@@ -140,6 +140,8 @@ async def test_several_jobs_run_one_image_and_one_that_is_not_there_is_refused(y
         assert (await yard.api.post("/v0/jobs", json=body)).status_code == 200
         await yard.loops.has_status(Kind.JOB, name, WorkloadStatus.DEPLOYED)
     assert len(yard.loops.builder.built) == 1
+    explained = await yard.get("/homeport/explain/jobs/large")
+    assert explained["outcome"] == "allowed" and explained["plan"]["region"] == "local"
     tag = image.rpartition(":")[2]
     for kind, asked, said in (
         ("jobs", "job/sums:none", f"job/sums has the tags {', '.join(sorted([tag, 'latest']))}"),

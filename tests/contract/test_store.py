@@ -12,6 +12,7 @@ from homeport.testing import (
     store_suite,
     store_suite_executions,
     store_suite_history,
+    store_suite_images,
     store_suite_loops,
     store_suite_secrets,
 )
@@ -46,6 +47,10 @@ class TestTombstones(store_suite.TombstoneSuite):
 
 
 class TestSecrets(store_suite_secrets.SecretSuite):
+    pass
+
+
+class TestImages(store_suite_images.ImageSuite):
     pass
 
 
