@@ -126,6 +126,24 @@ async def test_what_was_read_is_sent_back_and_runs_without_a_build(yard: Yard) -
     assert again != image and (await yard.get("/jobs/sums"))["spec"]["runtime"]["image"] == again
 
 
+async def test_a_workload_that_names_no_image_any_more_runs_its_own_newest_build(yard: Yard) -> None:
+    own = await yard.built(Kind.JOB, "sums", "one")
+    other = await yard.built(Kind.JOB, "other", "two")
+    named = {"metadata": {"name": "sums"}, "spec": {"runtime": {"image": other}}}
+    plain = {"metadata": {"name": "sums"}, "spec": {"runtime": {}}}
+    for rounds in (1, 6):  # after the second no revision of its own build is left
+        for _ in range(rounds):
+            assert (await yard.api.put("/v0/jobs/sums", json=named)).status_code == 200
+            await yard.loops.has_status(Kind.JOB, "sums", WorkloadStatus.DEPLOYED)
+        assert (await yard.get("/jobs/sums"))["spec"]["runtime"]["image"] == other
+        assert (await yard.api.put("/v0/jobs/sums", json=plain)).status_code == 200
+        await yard.loops.has_status(Kind.JOB, "sums", WorkloadStatus.DEPLOYED)
+        assert (await yard.get("/jobs/sums"))["spec"]["runtime"]["image"] == own
+        newest = (await yard.loops.revisions(Kind.JOB, "sums"))[0]
+        assert tag_of(newest.bundle_digest or "") == own.rpartition(":")[2]
+    assert len(yard.loops.builder.built) == 2
+
+
 async def test_an_upload_beside_the_image_that_was_read_is_built(yard: Yard) -> None:
     await yard.built(Kind.JOB, "sums")
     read = await yard.get("/jobs/sums")

@@ -42,7 +42,7 @@ class Source:
         """What the revision will be run as, as far as that can be known before its source is here."""
         if names_image(spec) or self.region is not None:
             return Form.IMAGE
-        return Form.OPEN if self.source_digest is None else Form.PROGRAM
+        return Form.OPEN if self.source_digest is None and self.bundle_digest is None else Form.PROGRAM
 
     def placed(self, region: str) -> "Source":
         """The same for a revision in `region`: an image that another region's engine has is built there."""
@@ -80,9 +80,11 @@ def source_of_update(
     and where the repository only came along with what was read (`before` is the stored specification) while the program
     is an upload."""
     revisions = tx.revisions.of(resource.uid)
-    sources = (one for one in revisions if _is_program(context, one))
+    sources = (one for one in revisions if not names_image(one.spec))
     known = next((one for one in sources if one.bundle_digest or one.source_digest), None)
     repository = _repository(context, tx, resource)
+    if known is None and resource.image and not (upload or repository or names_image(resource.spec)):
+        return _kept(tx, resource, resource.image)
     if upload or known is None or names_image(resource.spec):
         return source_of_new(context, tx, resource, upload=upload)
     if repository is not None:
@@ -93,10 +95,12 @@ def source_of_update(
     return _again(known)
 
 
-def _is_program(context: Context, revision: Revision) -> bool:
-    """Whether a revision runs what was built from its source, and no image of an engine."""
-    on_engines = {region.name for region in context.regions if region.runs_images}
-    return revision.region not in on_engines or not names_image(revision.spec)
+def _kept(tx: Transaction, resource: Resource, image: str) -> Source:
+    """What the newest build is kept as, where images have been named so often since that no revision is left of it."""
+    tag = named_tag(tx, resource.workspace, resource.kind, {"runtime": {"image": image}})
+    if tag is None or tag.region:  # that of an engine has to be named, so that it is placed there
+        raise Invalid("spec", "names no source to run", hint=SOURCES)
+    return Source(state=RevisionState.BUILT, source_digest=None, bundle_digest=tag.digest, entrypoint=tag.entrypoint)
 
 
 def _again(revision: Revision) -> Source:
