@@ -28,7 +28,7 @@ def test_what_an_engine_says_becomes_lines_and_the_reason_of_a_failure() -> None
     ]
     assert (telling.step, telling.code) == ("RUN make", 7)
     assert telling.failure == "The command returned a non-zero code: 7"
-    assert telling.layers == {"81bee23b4029", "ce5804746b47", "0a8847f00987"}
+    assert telling.layers == {"81bee23b402", "ce5804746b4", "0a8847f0098"}
 
 
 def test_podman_is_understood() -> None:

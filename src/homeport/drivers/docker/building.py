@@ -22,12 +22,13 @@ REVISION = f"{LABEL}revision"  # whose image it is; on no layer below that
 _HOST = "homeport.internal"  # no registry is called so: nobody pulls what is only here
 
 _STEP = re.compile(r"(?P<stage>\[\d+/\d+\] )?step (?P<at>\d+)(?:/(?P<of>\d+))? ?: ?(?P<what>.*)", re.IGNORECASE)
-_LAYER = re.compile(r"\s*-{2,3}> (Using cache ?)?([0-9a-f]{11,12})?[0-9a-f]*\s*")
+_LAYER = re.compile(r"\s*-{2,3}> (Using cache ?)?([0-9a-f]{11,})?[0-9a-f]*\s*")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _NOISE = re.compile(
     r"\s*-{2,3}> ?(Running in [0-9a-f]*)?\s*|Removing intermediate container [0-9a-f]+|Successfully (built|tagged) .*"
     r"|COMMIT( .*)?|[0-9a-f]{64}"
 )
+SHORT = 11  # characters of a layer's id that every engine tells at least
 _LINE_CHARACTERS = 16 * 1024  # a longer one is cut into several
 
 
@@ -118,7 +119,7 @@ class Telling:
         """The lines that are complete by now."""
         if "error" in said or "errorDetail" in said:
             detail = said.get("errorDetail") or {}
-            self.failure = str(detail.get("message") or said.get("error"))
+            self.failure = str(detail.get("message") or said.get("error")).strip()
             self.code = detail.get("code") or None
             return []
         if "stream" in said:
@@ -142,7 +143,7 @@ class Telling:
             return self._begun(found)
         if layer := _LAYER.fullmatch(text):
             if layer[2]:
-                self.layers.add(layer[2])
+                self.layers.add(layer[2][:SHORT])
             return "(from the cache)" if layer[1] and not self._hidden else None
         if self._hidden or not text or _NOISE.fullmatch(text):
             return None

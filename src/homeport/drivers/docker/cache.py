@@ -13,13 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from homeport.drivers.docker.building import BUILDER, builder_filters, is_step
+from homeport.drivers.docker.building import BUILDER, SHORT, builder_filters, is_step
 from homeport.drivers.docker.containers import Owner
 from homeport.drivers.docker.engine import Engine, EngineError, Json
 
 log = logging.getLogger(__name__)
-
-SHORT = 12  # characters of an id in what builds say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
