@@ -120,7 +120,7 @@ class Builds:
             log.warning("the build of %s is not recorded yet: %s", revision.id, error.message)
         finally:
             self._building.pop(revision.id, None)
-            if revision.region != LOCAL:
+            if revision.region != LOCAL and read_image(revision.spec) is None:  # what is only resolved leaves no layers
                 self._background.spawn(f"build.caches.{revision.id}", self._fetches.bound_caches())
 
     async def _outcome(self, revision: Revision) -> Callable[[Transaction], None] | None:
