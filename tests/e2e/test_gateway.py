@@ -27,6 +27,7 @@ from homeport.core.clock import SystemClock
 from homeport.core.ids import Kind, RevisionId
 from homeport.dataplane.activator import Activator
 from homeport.dataplane.bootstrap import EnvoySockets, bootstrap, envoy_command
+from homeport.dataplane.resources import FAILED_CONNECTIONS
 from homeport.dataplane.routes import Door, Endpoint, Gateway, RevisionRoute, WorkloadRoute
 from homeport.dataplane.snapshot import Authority
 from homeport.dataplane.xds import XdsServer
@@ -241,6 +242,16 @@ class System:
         program = await Program(name).start()
         self.programs.append(program)
         return program
+
+    async def left_alone(self, cluster: str) -> list[bool]:
+        """Of each endpoint, whether Envoy lets it be because connections failed."""
+        connector = aiohttp.UnixConnector(path=str(self.socket("admin")))
+        async with aiohttp.ClientSession(connector=connector) as client:
+            async with client.get("http://admin/clusters?format=json") as answer:
+                found = json.loads(await answer.text())["cluster_statuses"]
+        (hosts,) = (one["host_statuses"] for one in found if one["name"] == cluster)
+        states = [host["health_status"] for host in sorted(hosts, key=lambda host: host.get("priority", 0))]
+        return [state.get("failed_outlier_check", False) for state in states]
 
     async def publish(self, *routes: WorkloadRoute, **changed: Any) -> int:
         self.gateway = replace(self.gateway, routes=routes, **changed)
@@ -818,3 +829,18 @@ async def test_a_door_waits_for_its_address_and_one_that_is_taken_is_told_and_st
         await system.publish(agent("a1", revision("r1", program)))
         assert await one.get("/acme/agents/a1") == 200
     assert await system.xds.open_doors(frozenset({one.door}), WAIT_S) and system.xds.rejected == {}
+
+
+async def test_a_replica_in_a_container_that_cannot_be_reached_is_left_alone_and_one_that_fails_is_not(
+    system: System,
+) -> None:
+    program, alive = await system.program("one"), await system.program("alive")
+    await system.publish(agent("a1", replace(revision("r1", program), in_containers=True)))
+    for _ in range(10):
+        assert (await system.get("/acme/agents/a1?status=503")).json == {"mine": True}
+    assert await system.left_alone("acme/agents/a1/r1") == [False, False]
+    await program.stop()
+    system.activate = lambda: web.json_response({"address": "127.0.0.1", "port": alive.port})
+    for _ in range(FAILED_CONNECTIONS + 1):
+        assert (await system.get("/acme/agents/a1")).json["program"] == "alive"
+    assert await system.left_alone("acme/agents/a1/r1") == [True, False]  # the activator never is

@@ -7,13 +7,14 @@ import socket
 import socketserver
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
 
 import httpx
 import pytest
 
+from homeport.app.activation import WAIT_S
 from homeport.core.ids import UnitId
 from homeport.core.machine import this_machine
 from homeport.core.units import endpoint_of
@@ -154,6 +155,16 @@ def listeners() -> set[tuple[str, int]]:
     return {(address, port) for address, port in found if not address.startswith("127.")}
 
 
+def processes_of(name: str) -> list[int]:
+    """The processes of an agent's container, as this machine sees them."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended meanwhile
+            if f"BL_NAME={name}".encode() in (folder / "environ").read_bytes().split(b"\0"):
+                found.append(int(folder.name))
+    return found
+
+
 def notes(system: System) -> str:
     """What `homeport status` tells the operator."""
     return "\n".join(system.api.get("/homeport/status").json()["notes"])
@@ -192,6 +203,30 @@ def test_a_container_reaches_the_next_envoy_and_the_gateway_after_a_stop(harbour
     harbour.down()
     assert not {address for address, port in listeners() if port == harbour.port}
     harbour.up()
+    eventually(lambda: _answers(harbour), "the agent is back")
+    assert called(harbour, "sailor", key=harbour.key) == 200
+
+
+def test_without_its_engine_an_agent_answers_and_once_it_ended_requests_fail_soon_with_the_reason(
+    harbour: System, engine: EngineProcess
+) -> None:
+    if not engine.own:
+        pytest.skip("the engine is not the test's to kill")
+    engine.kill()
+    eventually(lambda: "docker.docks does not answer" in notes(harbour), "the engine is missed")
+    assert called(harbour, "sailor", key=harbour.key) == 200
+    for process in processes_of("sailor"):
+        os.kill(process, signal.SIGKILL)
+    eventually(lambda: not processes_of("sailor"), "it has ended")
+
+    def answers() -> httpx.Response | None:
+        answer = harbour.gateway.get("/agents/sailor", timeout=WAIT_S / 2)
+        return answer if answer.status_code != 502 else None  # over a connection that it left behind
+
+    answer = eventually(answers, "requests go to the activator")
+    assert answer.status_code == 503 and answer.headers["Retry-After"], answer.text
+    assert "the engine of region 'docks' does not answer" in answer.json()["error"]["message"]
+    engine.start()
     eventually(lambda: _answers(harbour), "the agent is back")
     assert called(harbour, "sailor", key=harbour.key) == 200
 

@@ -11,20 +11,25 @@ from homeport.store.records import Replica
 from homeport.workloads.states import ReplicaState, RevisionState
 
 WAIT_S = 30.0  # the edge holds its request no longer than this
+AWAY_S = 1.0  # and than this for an engine that does not answer: it may take minutes
 POLL_S = 0.05  # adds at most this to a cold start
 
 
 async def activate_replica(context: Context, workspace: str, kind: str, name: str) -> tuple[str, int]:
     """The address and port of a ready replica of the serving revision. Raises `NotFound` for a workload that does not
-    exist or does not serve, `NoCapacity` with the state it is in when none is ready in time."""
+    exist or does not serve, `NoCapacity` with the state it is in when none is ready in time, or with the engine that
+    does not answer."""
     context.signals.rollouts.wake()
-    deadline = context.clock.monotonic() + WAIT_S
+    began = context.clock.monotonic()
     while True:
-        replicas = await context.store.read(lambda tx: _replicas(tx, workspace, kind, name))
+        region, replicas = await context.store.read(lambda tx: _serving(tx, workspace, kind, name))
         for replica in replicas:
             if replica.state is ReplicaState.READY and await _answers(context, replica):
                 return replica.endpoint
-        if context.clock.monotonic() > deadline:
+        waited_s = context.clock.monotonic() - began
+        if waited_s > AWAY_S and await _is_away(context, region):
+            raise NoCapacity(f"No replica of {name!r} can be reached: the engine of region {region!r} does not answer.")
+        if waited_s > WAIT_S:
             states = ", ".join(f"{replica.state} {replica.message}".strip() for replica in replicas) or "none started"
             raise NoCapacity(f"No replica of {name!r} became ready within {WAIT_S:.0f} s ({states}).")
         await asyncio.sleep(POLL_S)
@@ -39,11 +44,25 @@ async def _answers(context: Context, replica: Replica) -> bool:
     return False
 
 
-def _replicas(tx: Transaction, workspace: str, kind: str, name: str) -> list[Replica]:
+async def _is_away(context: Context, name: str) -> bool:
+    """Whether the region's engine does not answer. The node, which is this machine's, is back in a moment."""
+    region = next((region for region in context.regions if region.name == name), None)
+    if region is None or not region.runs_images:
+        return False
+    try:
+        await context.drivers[region.driver].units()
+    except DriverUnavailable:
+        return True
+    return False
+
+
+def _serving(tx: Transaction, workspace: str, kind: str, name: str) -> tuple[str, list[Replica]]:
+    """The region of what serves, and its replicas."""
     agent = tx.resources.get(workspace, Kind.AGENT, name) if kind == Kind.AGENT else None
     if agent is None or agent.deleting or agent.spec.get("enabled") is False:
         raise NotFound(f"The workload {name!r} does not serve.")
-    serving = {known.id for known in tx.revisions.of(agent.uid) if known.state is RevisionState.SERVING}
+    serving = {known.id: known.region for known in tx.revisions.of(agent.uid) if known.state is RevisionState.SERVING}
     if not serving:
         raise NotFound(f"The workload {name!r} has no revision that serves.")
-    return [replica for replica in tx.replicas.of(agent.uid) if replica.revision_id in serving]
+    replicas = [replica for replica in tx.replicas.of(agent.uid) if replica.revision_id in serving]
+    return next(iter(serving.values())), replicas

@@ -7,7 +7,7 @@ retries, rewriting, what programs may see) is here; who may pass is in `credenti
 from dataclasses import dataclass
 from typing import Any
 
-from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2
+from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2, outlier_detection_pb2
 from envoy.config.core.v3 import address_pb2, base_pb2, config_source_pb2, health_check_pb2, protocol_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 from envoy.config.route.v3 import route_components_pb2 as route_pb2
@@ -41,6 +41,9 @@ IN_FLIGHT = 100_000  # for each cluster; Envoy's default of 1024 would refuse a 
 OVERPROVISIONING = 100_000
 # How the public command line and the SDK that it is made with name themselves: they repeat a POST that failed.
 REPEATERS = "blaxel/"
+FAILED_CONNECTIONS = 2  # in a row, to a replica in a container that is then left alone
+LEFT_ALONE_S = 5  # and longer each time
+LEFT_ALONE_MOST_S = 30
 SERVER_CLUSTER = "server"
 EDGE_CLUSTER = "edge"
 
@@ -64,7 +67,7 @@ def workload_resources(route: WorkloadRoute, edge_socket: str) -> WorkloadResour
     found: list[tuple[str, Packed]] = []
     for revision in route.revisions:
         name = route.revision_key(revision.revision)
-        found.append((CLUSTERS, pack(name, _cluster(name))))
+        found.append((CLUSTERS, pack(name, _cluster(name, revision.in_containers))))
         found.append((ENDPOINTS, pack(name, _endpoints(name, revision.endpoints, edge_socket))))
     found.append((ROUTES, pack(route.key, _table(route))))
     found.append((SCOPES, pack(route.key, _scope(route.key, (route.workspace, route.kind.plural, route.name)))))
@@ -108,7 +111,7 @@ def _task_data(action: Any) -> Any:
     return route_pb2.Route(match=route_pb2.RouteMatch(prefix=f"{TASK_DATA}/"), route=patient)
 
 
-def _cluster(name: str) -> Any:
+def _cluster(name: str, in_containers: bool) -> Any:
     options = http_protocol_options_pb2.HttpProtocolOptions(
         common_http_protocol_options=protocol_pb2.HttpProtocolOptions(idle_timeout=seconds(UPSTREAM_IDLE_S))
     )
@@ -130,6 +133,26 @@ def _cluster(name: str) -> Any:
         # Without panic mode a draining replica never gets a request, not even when all of them drain.
         common_lb_config=cluster_pb2.Cluster.CommonLbConfig(healthy_panic_threshold=percent_pb2.Percent(value=0)),
         typed_extension_protocol_options={_OPTIONS: any_of(options)},
+        outlier_detection=_unreachable() if in_containers else None,
+    )
+
+
+def _unreachable() -> Any:
+    """Where connections come to nothing in seconds, not at once, only the first requests wait for that: the next ones
+    go to the activator, which knows more. What programs answer has no part in it."""
+    never, always = wrappers_pb2.UInt32Value(value=0), wrappers_pb2.UInt32Value(value=100)
+    return outlier_detection_pb2.OutlierDetection(
+        split_external_local_origin_errors=True,
+        consecutive_local_origin_failure=wrappers_pb2.UInt32Value(value=FAILED_CONNECTIONS),
+        enforcing_consecutive_local_origin_failure=always,
+        enforcing_local_origin_success_rate=never,
+        enforcing_consecutive_5xx=never,
+        enforcing_consecutive_gateway_failure=never,
+        enforcing_success_rate=never,
+        interval=seconds(1),
+        base_ejection_time=seconds(LEFT_ALONE_S),
+        max_ejection_time=seconds(LEFT_ALONE_MOST_S),
+        max_ejection_percent=always,
     )
 
 

@@ -23,12 +23,14 @@ class Endpoint:
 class RevisionRoute:
     """A revision's share of the requests, in percent. Weight 0 keeps a revision that only finishes what it has.
 
-    No endpoint that takes requests means that the activator gets them.
+    No endpoint that takes requests means that the activator gets them. `in_containers`: the replicas have addresses of
+    their own, which may go with nobody left to refuse a connection.
     """
 
     revision: RevisionId
     weight: int
     endpoints: tuple[Endpoint, ...] = ()
+    in_containers: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from datetime import timedelta
 
+from homeport.configuration import LOCAL
 from homeport.core.clock import Clock
 from homeport.core.ids import RevisionId
 from homeport.dataplane.routes import Endpoint, Gateway, RevisionRoute, WorkloadRoute
@@ -58,7 +59,9 @@ def route_of(agent: Resource, revisions: Iterable[Revision], replicas: Iterable[
     others appear only while they finish their requests."""
     if agent.deleting or agent.spec.get("enabled") is False:
         return None
+    revisions = [*revisions]
     states = {known.id: known.state for known in revisions}
+    in_containers = {known.id for known in revisions if known.region != LOCAL}
     serving = next((known for known, state in states.items() if state is RevisionState.SERVING), None)
     if serving is None:
         return None
@@ -69,7 +72,12 @@ def route_of(agent: Resource, revisions: Iterable[Revision], replicas: Iterable[
             address, port = replica.endpoint
             endpoints[replica.revision_id].append(Endpoint(address=address, port=port, draining=draining))
     shares = tuple(
-        RevisionRoute(revision=revision, weight=100 if revision == serving else 0, endpoints=tuple(at))
+        RevisionRoute(
+            revision=revision,
+            weight=100 if revision == serving else 0,
+            endpoints=tuple(at),
+            in_containers=revision in in_containers,
+        )
         for revision, at in sorted(endpoints.items())
     )
     public = agent.spec.get("public") is True
