@@ -32,6 +32,7 @@ class SmallEngine:
 
     def __init__(self, socket: Path) -> None:
         self.url = f"unix://{socket}"
+        self.begins_events = True
         self.goes_on = asyncio.Event()
         self.goes_on.set()
         self.says: dict[str, Any] = {"/version": {"ApiVersion": "1.41", "Version": "x"}, "/containers/json": []}
@@ -60,7 +61,8 @@ class SmallEngine:
         await self.goes_on.wait()
         if path == "/events" and path not in self.says:
             response = web.StreamResponse()
-            await response.prepare(request)
+            if self.begins_events:
+                await response.prepare(request)
             await asyncio.sleep(3600)
             return response
         said = self.says.get(path, (404, {"message": f"no {path}"}))
@@ -181,6 +183,15 @@ async def test_an_engine_that_is_away_for_long_is_missing_and_one_that_restarts_
     async with opened(small, tmp_path) as driver:
         with pytest.raises(DriverMissing, match="nobody listens there"):
             await driver.units()
+
+
+async def test_an_engine_that_answers_for_events_with_the_first_one_only_is_used_before_that(
+    small: SmallEngine, tmp_path: Path
+) -> None:
+    """As Podman does."""
+    small.begins_events = False
+    async with opened(small, tmp_path) as driver:
+        assert await driver.units() == []
 
 
 async def test_a_refused_start_leaves_no_unit_and_what_the_engine_says_is_told(

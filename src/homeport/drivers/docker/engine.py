@@ -8,9 +8,9 @@ answer, or not as an engine does, is `DriverUnavailable`. The calls are the same
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import aiohttp
 
@@ -19,6 +19,7 @@ from homeport.drivers.docker.address import EngineAddress
 
 OLDEST_API = (1, 40)
 CALL_TIMEOUT_S = 60.0  # a create or start on a machine in great trouble; ordinarily 0.1 s
+SILENT_S = 0.3  # until an engine that has not begun to tell its events is asked for all containers
 ANSWER_TIMEOUT_S = 10.0  # for what costs the engine nothing: one that takes longer hangs
 CONNECT_TIMEOUT_S = 15.0  # ssh needs a second or two
 EVENT_BYTES = 1024 * 1024  # of one event: its attributes hold every label
@@ -34,16 +35,6 @@ class EngineError(Exception):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(f"{status}: {message}")
         self.status, self.message = status, message
-
-
-class _Wait(NamedTuple):
-    """Seconds: for all of a call, and for what comes before the body of the answer; None for no bound."""
-
-    total_s: float | None = CALL_TIMEOUT_S
-    answer_s: float | None = None
-
-
-_ORDINARY = _Wait()
 
 
 class Engine:
@@ -94,11 +85,21 @@ class Engine:
 
     async def events(self, labels: Iterable[str]) -> AsyncGenerator[Json, None]:
         """What happens to containers with all these labels from now on. The first thing that comes is `{}`: from then
-        on nothing is missed. Raises `DriverUnavailable` when the engine goes away."""
+        on nothing is missed, unless it is Podman, which begins its answer with the first event. Raises
+        `DriverUnavailable` when the engine goes away."""
         filters = {"type": ["container"], "label": [*labels]}
         params = {"filters": json.dumps(filters)}
-        async with self._open("GET", "/events", params=params, wait=_Wait(None, ANSWER_TIMEOUT_S)) as response:
-            yield {}
+        async with AsyncExitStack() as stack:
+            call = self._open("GET", "/events", params=params, total_s=None)
+            opening = asyncio.ensure_future(stack.enter_async_context(call))
+            try:
+                await asyncio.wait([opening], timeout=SILENT_S)
+                if opening.done():
+                    opening.result()
+                yield {}
+                response = await opening
+            finally:
+                opening.cancel()
             async for line in _lines(response):
                 yield self._parsed(line)
         raise self._away(EOFError("it closed the stream of events"))
@@ -194,7 +195,7 @@ class Engine:
     async def pull(self, name: str, tag: str, headers: dict[str, str]) -> AsyncIterator[Json]:
         """Pull `name` at `tag`, which may be a digest; what the engine says on the way, with `error` where it fails."""
         params = {"fromImage": name, "tag": tag}
-        async with self._open("POST", "/images/create", params=params, headers=headers, wait=_Wait(None)) as response:
+        async with self._open("POST", "/images/create", params=params, headers=headers, total_s=None) as response:
             async for line in _lines(response):
                 yield self._parsed(line)
 
@@ -208,7 +209,7 @@ class Engine:
         headers = {"Content-Type": "application/x-tar", **headers}
         # Of a known length: an engine that waits for the end of the request does not see that nobody listens any more.
         with context.open("rb") as body:
-            sent = self._open("POST", "/build", params=params, body=body, headers=headers, wait=_Wait(None))
+            sent = self._open("POST", "/build", params=params, body=body, headers=headers, total_s=None)
             async with sent as response:
                 async for line in _lines(response):
                     yield self._parsed(line)
@@ -272,7 +273,7 @@ class Engine:
         body: Json | None = None,
         total_s: float = CALL_TIMEOUT_S,
     ) -> Any:
-        async with self._open(method, path, params=params, body=body, wait=_Wait(total_s)) as response:
+        async with self._open(method, path, params=params, body=body, total_s=total_s) as response:
             text = await response.read()
             return self._parsed(text) if text else None
 
@@ -291,26 +292,24 @@ class Engine:
         params: dict[str, str] | None = None,
         body: Json | IO[bytes] | None = None,
         headers: dict[str, str] | None = None,
-        wait: _Wait = _ORDINARY,
+        total_s: float | None = CALL_TIMEOUT_S,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """A response whose status says yes; its body is still to be read."""
         prefix = "" if path == _VERSION else f"/v{await self._api_version()}"
-        timeout = aiohttp.ClientTimeout(total=wait.total_s, connect=CONNECT_TIMEOUT_S)
+        timeout = aiohttp.ClientTimeout(total=total_s, connect=CONNECT_TIMEOUT_S)
         url = f"{self.address.base}{prefix}{path}"
         try:
             session = self._open_session()
             sent: dict[str, Any] = {"json": body} if body is None or isinstance(body, dict) else {"data": body}
-            async with asyncio.timeout(wait.answer_s) as answering:
-                request = session.request(method, url, params=params, headers=headers, timeout=timeout, **sent)
-                async with request as response:
-                    answering.reschedule(None)
-                    self._reading.add(response)
-                    try:
-                        if response.status >= 400:
-                            raise EngineError(response.status, _message(await response.read()))
-                        yield response
-                    finally:
-                        self._reading.discard(response)
+            request = session.request(method, url, params=params, headers=headers, timeout=timeout, **sent)
+            async with request as response:
+                self._reading.add(response)
+                try:
+                    if response.status >= 400:
+                        raise EngineError(response.status, _message(await response.read()))
+                    yield response
+                finally:
+                    self._reading.discard(response)
         except (aiohttp.ClientError, OSError, ValueError) as error:  # TimeoutError is an OSError
             raise self._away(error) from error
 
