@@ -14,10 +14,11 @@ from homeport.app.places import missing_engines, no_way_back
 from homeport.app.resources import fetch, new_resource, updated
 from homeport.app.sealing import seal_intent
 from homeport.app.sources import Source, source_of_new, source_of_update
+from homeport.configuration import LOCAL
 from homeport.core.errors import Conflict, DriverUnavailable, Invalid
 from homeport.core.fields import Ignored
 from homeport.core.ids import Kind, RevisionId, new_id
-from homeport.core.images import FIELD, read_image
+from homeport.core.images import FIELD, names_image, read_image
 from homeport.core.logins import read_docker_config
 from homeport.identity.keys import UPLOAD_AUDIENCE, Claims
 from homeport.identity.principals import Principal, Role
@@ -244,6 +245,8 @@ def _record(context: Context, tx: Transaction, resource: Resource, revision: Rev
     tx.revisions.insert(revision)
     status = _STATUS_OF_STATE[revision.state]
     message = f"Revision {revision.id} accepted; placed in region {revision.region} on {revision.flavor}"
+    if _is_open(context, revision):
+        message += ", unless its source has a Dockerfile"
     tx.events.add(_event(resource, revision.created_at, status, message, "Accepted", revision.id))
     if traffic.held:
         message = f"Revision {revision.id} is built and kept, and does not serve: {traffic.held}"
@@ -254,6 +257,12 @@ def _record(context: Context, tx: Transaction, resource: Resource, revision: Rev
     if revision.state is RevisionState.UPLOADING:
         token = upload_token(context, revision)
     return Deployment(resource=resource, events=tx.events.of(resource.uid), upload_token=token)
+
+
+def _is_open(context: Context, revision: Revision) -> bool:
+    """Whether its source may place it elsewhere."""
+    to_come = revision.source_digest is None and revision.bundle_digest is None and not names_image(revision.spec)
+    return to_come and revision.region == LOCAL and any(region.runs_images for region in context.regions)
 
 
 async def _unlimited_cpu(context: Context, spec: dict[str, Any]) -> tuple[Ignored, ...]:

@@ -128,6 +128,7 @@ class Rollouts:
         for uid in await self._store.read(unsettled_jobs):
             if await self._store.write(partial(roll_out_job, uid, self._clock.now())):
                 self._signals.garbage.wake()
+                self._signals.builds.wake()  # one that it had under way is to end
 
     async def _roll_out_agents(self) -> None:
         if not self._restored:
@@ -205,6 +206,7 @@ class Rollouts:
             if workload is None:
                 await self._publish()
                 self._signals.garbage.wake()
+                self._signals.builds.wake()  # one that it had under way is to end
                 return
             actions = await self._next_actions(workload)
             if actions:

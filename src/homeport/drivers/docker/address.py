@@ -9,6 +9,7 @@ Plain tcp is refused: whoever reaches such a port is root on that machine.
 
 import os
 import ssl
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -84,7 +85,14 @@ def usual_engine() -> str | None:
     places = [Path("/run/docker.sock"), Path("/run/podman/podman.sock"), *below]
     if named.startswith("unix://"):
         places.insert(0, Path(named.removeprefix("unix://")))
-    return next((f"unix://{place}" for place in places if place.is_socket()), None)
+    return next((f"unix://{place}" for place in places if _is_socket(place)), None)
+
+
+def _is_socket(place: Path) -> bool:
+    try:
+        return stat.S_ISSOCK(place.stat().st_mode)
+    except OSError:  # nothing there, or in a directory that is another user's
+        return False
 
 
 def _has_port(url: str) -> bool:
