@@ -152,7 +152,7 @@ async def test_a_frozen_unit_that_is_overdue_after_a_restart_is_ended(
     engine: EngineProcess, folder: Path, way: str
 ) -> None:
     async with opened(engine, folder) as driver:
-        spec = await started(driver, RUN, timeout_s=2.0)
+        spec = await started(driver, RUN, timeout_s=1.0)
         await driver.freeze(spec.id)
     async with opened(engine, folder) as driver:
         assert (await outcome_of(driver, spec.id)).timed_out
