@@ -88,7 +88,7 @@ class Engines:
     def __init__(self, configuration: Configuration, data: DataDir, gateway: GatewayAt | None = None) -> None:
         self._data = data
         self.engines = {
-            name: Engine(_address(table)) for name, table in configuration.regions.items() if table.driver == DOCKER
+            name: engine_of(table) for name, table in configuration.regions.items() if table.driver == DOCKER
         }
         self.images = {name: Images(engine) for name, engine in self.engines.items()}
         installation = installation_name(data.root)
@@ -132,11 +132,12 @@ def installation_name(root: Path) -> str:
     return hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:12]
 
 
-def _address(table: RegionTable) -> EngineAddress:
+def engine_of(table: RegionTable) -> Engine:
+    """The engine that a region stands for."""
     tls = None
     if table.engine_ca and table.engine_cert and table.engine_key:
         tls = TlsFiles(ca=Path(table.engine_ca), cert=Path(table.engine_cert), key=Path(table.engine_key))
-    return EngineAddress(url=table.engine or "", tls=tls)
+    return Engine(EngineAddress(url=table.engine or "", tls=tls))
 
 
 def _remote(table: RegionTable) -> Remote | None:

@@ -5,20 +5,24 @@ trials belong in a process of their own. Finds out and explains; changes nothing
 """
 
 import argparse
+import asyncio
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from homeport.build.node import find_node
-from homeport.configuration import DOCKER, read_configuration
-from homeport.core.errors import Invalid, Unavailable
+from homeport.configuration import DOCKER, RegionTable, read_configuration
+from homeport.core.errors import HomeportError, Invalid, Unavailable
 from homeport.core.open_files import LOW, connections, hard_limit, is_low
 from homeport.dataplane.bootstrap import envoy_binary
 from homeport.drivers.docker.address import usual_engine
+from homeport.drivers.docker.engine import EngineError
+from homeport.engines import engine_of
 from homeport.node import host
 from homeport.settings import DataDir
 from homeport.supervise.state import read_state
@@ -107,17 +111,41 @@ def _builders() -> list[Finding]:
 
 
 def _engine(data: DataDir) -> Finding:
-    """Whether a region stands for an engine, which this does not ask; else whether there is one to name."""
+    """Whether the engines that regions stand for answer; where there are none, whether there is one to name."""
     try:
         regions = read_configuration(data.config).regions
     except Unavailable as error:
         return _finding("engine", False, error.message, error.hint, needed=False)
-    if named := [f"{name}: {table.engine}" for name, table in regions.items() if table.engine]:
-        return _finding("engine", True, ", ".join(named), "", needed=False)
+    named = {name: table for name, table in regions.items() if table.driver == DOCKER}
+    if named:
+        asked = asyncio.run(_ask_engines(named))
+        silent = [f"[regions.{name}]" for name, (ok, _) in asked.items() if not ok]
+        mend = f"Start it, or change {', '.join(silent)} in {data.config} and start Homeport again."
+        found = ", ".join(f"{name}: {said}" for name, (_, said) in asked.items())
+        return _finding("engine", not silent, found, mend, needed=False)
     if (there := usual_engine()) is None:
         return _finding("engine", True, "none", "", needed=False)
     mend = f'Add to {data.config}, and start again:\n[regions.docks]\ndriver = "{DOCKER}"\nengine = "{there}"'
     return _finding("engine", False, f"one at {there}, in no region", mend, needed=False)
+
+
+async def _ask_engines(regions: Mapping[str, RegionTable]) -> dict[str, tuple[bool, str]]:
+    """Of each region, whether its engine can be used, and where it is or why not."""
+
+    async def ask(table: RegionTable) -> tuple[bool, str]:
+        try:
+            engine = engine_of(table)
+            try:
+                await engine.info()
+            finally:
+                await engine.close()
+        except HomeportError as error:
+            return False, error.for_caller().rstrip(".")
+        except EngineError as error:
+            return False, f"{table.engine} refuses: {error.message}"
+        return True, table.engine or ""
+
+    return dict(zip(regions, await asyncio.gather(*map(ask, regions.values())), strict=True))
 
 
 def _directory(data: DataDir) -> Finding:

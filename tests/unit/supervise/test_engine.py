@@ -1,7 +1,10 @@
 """The container engine, as `doctor` tells of it."""
 
 import socket
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from socketserver import UnixStreamServer
+from threading import Thread
 
 import pytest
 
@@ -23,8 +26,37 @@ def test_doctor_says_the_lines_that_make_a_region_of_an_engine_that_is_there(
         found = engine(tmp_path)
         assert not found.ok and not found.needed and str(place) in found.found
         assert f'[regions.docks]\ndriver = "docker"\nengine = "unix://{place}"' in found.mend
-        (tmp_path / "config.toml").write_text(found.mend.partition("\n")[2])
-        assert engine(tmp_path).ok and f"docks: unix://{place}" in engine(tmp_path).found
+    (tmp_path / "config.toml").write_text(found.mend.partition("\n")[2])
+    silent = engine(tmp_path)
+    assert not silent.ok and not silent.needed
+    assert f"docks: The engine at unix://{place} does not answer" in silent.found and "[regions.docks]" in silent.mend
+
+
+class _Answers(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"ApiVersion": "1.41"}')
+
+    def address_string(self) -> str:
+        return "a unix socket"
+
+    def log_message(self, *_: object) -> None:
+        """Nothing: the terminal is pytest's."""
+
+
+def test_doctor_is_content_with_an_engine_that_answers(tmp_path: Path) -> None:
+    place = tmp_path / "docker.sock"
+    (tmp_path / "config.toml").write_text(f'[regions.docks]\ndriver = "docker"\nengine = "unix://{place}"\n')
+    with UnixStreamServer(str(place), _Answers) as server:
+        answering = Thread(target=server.serve_forever)
+        answering.start()
+        try:
+            found = engine(tmp_path)
+        finally:
+            server.shutdown()
+            answering.join()
+    assert found.ok and found.found == f"docks: unix://{place}"
 
 
 def test_doctor_is_content_without_an_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
