@@ -156,6 +156,14 @@ def test_a_whole_commit_is_that_commit_whatever_a_branch_or_a_tag_is_called(
     home.remove("agents", "pinned")
 
 
+def test_a_repository_with_a_dockerfile_fails_where_there_is_no_engine(home: System, repository: Repository) -> None:
+    repository.commit({"Dockerfile": "FROM scratch\n"})
+    said = failure_of(deploy(home, "whale", f"file://{repository.path}"))
+    assert "the Dockerfile at the top of the source: needs a region with a container engine" in said
+    assert "[regions.NAME]" in said
+    home.remove("agents", "whale")
+
+
 def test_the_same_files_build_once_and_a_fixed_commit_is_not_fetched_again(
     home: System, repository: Repository
 ) -> None:
