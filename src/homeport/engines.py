@@ -57,7 +57,7 @@ class GatewayAt:
     refused: Callable[[], Mapping[str, str]]
 
 
-class _Doors:
+class RegionDoors:
     """Has the gateway listen at the bridges of one region, besides those of all others, which are in `bridges`."""
 
     def __init__(self, gateway: GatewayAt, region: str, bridges: dict[str, Collection[Bridge]]) -> None:
@@ -98,7 +98,7 @@ class Engines:
                 engine,
                 Owner(installation=installation, region=name),
                 data.engine(name),
-                doors=_Doors(gateway, name, bridges) if gateway and engine.address.local else None,
+                doors=RegionDoors(gateway, name, bridges) if gateway and engine.address.local else None,
                 remote=_remote(configuration.regions[name]),
             )
             for name, engine in self.engines.items()

@@ -6,10 +6,11 @@ import signal
 import socket
 import socketserver
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import httpx
 import pytest
@@ -22,6 +23,7 @@ from homeport.drivers.docker.address import EngineAddress, TlsFiles
 from homeport.drivers.docker.containers import Owner
 from homeport.drivers.docker.driver import DockerDriver
 from homeport.drivers.docker.engine import Engine
+from homeport.drivers.docker.networks import Bridge
 from homeport.drivers.docker.outside import Remote
 from homeport.supervise.state import read_state
 from homeport.testing.driver_suite import end_of, unit_spec
@@ -265,13 +267,57 @@ def test_regions_that_are_one_machine_are_told_wherever_places_are_shown(harbour
     assert told in harbour.command("explain", "agent", "walker").stdout
 
 
+@asynccontextmanager
+async def opened(address: EngineAddress, folder: Path, **more: Any) -> AsyncIterator[DockerDriver]:
+    """A driver without a server around it."""
+    driver = DockerDriver(Engine(address), Owner(installation="reach", region="near"), folder, **more)
+    await driver.open()
+    try:
+        yield driver
+    finally:
+        await driver.close()
+
+
+async def forgotten(driver: DockerDriver, unit: UnitId) -> None:
+    await end_of(driver, unit)
+    await driver.forget(unit)
+
+
+class Opened:
+    """Doors that only remember."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[Bridge]] = []
+
+    async def open(self, bridges: Collection[Bridge]) -> None:
+        self.calls.append([*bridges])
+
+    def trouble(self) -> str | None:
+        return None
+
+
+async def test_where_the_gateway_listens_is_known_while_the_engine_is_away_and_forgotten_with_the_network(
+    engine: EngineProcess, tmp_path: Path
+) -> None:
+    address, folder, doors = EngineAddress(url=engine.url), tmp_path / "driver", Opened()
+    async with opened(address, folder, doors=doors) as driver:
+        unit = await driver.start(unit_spec(("/bin/true",), image=IMAGE, network="acme", workdir=""))
+        (bridge,) = doors.calls[-1]
+        assert bridge.subnet.endswith("/16") and bridge.address.startswith(bridge.subnet.split(".0.0/")[0])
+        await forgotten(driver, unit.id)
+    later = Opened()
+    async with opened(EngineAddress(url=f"unix://{tmp_path}/none"), folder, doors=later):
+        assert later.calls == [[bridge]]
+    last = Opened()
+    async with opened(address, folder, doors=last):
+        assert last.calls == [[bridge], []]
+
+
 async def test_a_proxy_of_the_engines_is_not_taken_for_a_program(engine: EngineProcess, tmp_path: Path) -> None:
     """On loopback Docker's own proxy takes every connection to a published port, whether somebody listens or not."""
     tls = TlsFiles(**{name: engine.folder / file for name, file in TLS.items()})
-    address, owner = EngineAddress(url=engine.tls_url, tls=tls), Owner(installation="reach", region="near")
-    driver = DockerDriver(Engine(address), owner, tmp_path / "driver", remote=Remote(programs_at="127.0.0.1"))
-    await driver.open()
-    try:
+    address = EngineAddress(url=engine.tls_url, tls=tls)
+    async with opened(address, tmp_path / "driver", remote=Remote(programs_at="127.0.0.1")) as driver:
         assert (await driver.info())["machine"] == this_machine()
         env = {"HOST": "0.0.0.0", "PORT": "8000", "BL_RUN_URL": ""}
         for unit, argv, expected in (("silent", ("/bin/sleep", "60"), set()), ("serves", (), {8000})):
@@ -287,10 +333,7 @@ async def test_a_proxy_of_the_engines_is_not_taken_for_a_program(engine: EngineP
 
             await came_about(seen)
             await driver.stop(status.id, 0)
-            await end_of(driver, status.id)
-            await driver.forget(status.id)
-    finally:
-        await driver.close()
+            await forgotten(driver, status.id)
 
 
 def _answers(system: System) -> bool:

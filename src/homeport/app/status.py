@@ -122,7 +122,9 @@ async def read_status(context: Context, principal: Principal) -> Status:
 def _engine_note(driver: str, facts: dict[str, Any]) -> str:
     """How the containers of a region are contained."""
     users = "their users are mapped to others of the host" if facts["user_namespace"] else "their users are the host's"
-    published = f", ports published at {facts['programs_at']}" if facts.get("programs_at") else ""
+    published = ""
+    if address := facts.get("programs_at"):
+        published = f", ports published at {address} (whoever reaches it needs no key, containers there included)"
     return (
         f"Driver {driver}: {facts['sandbox']} at {facts['engine']}, runtime {facts['runtime']}, as {facts['runs_as']}; "
         f"{users}; a network for each workspace{published}; what they write is {facts['disk_limit']}."
