@@ -9,7 +9,15 @@ import pytest
 
 from homeport.engines import installation_name
 from homeport.testing.engines import EngineProcess, engine_obstacle, running_engine
-from homeport.testing.registries import Registry, is_podman, registry_obstacle, remove_image, running_registry
+from homeport.testing.registries import (
+    PASSWORD,
+    USER,
+    Registry,
+    is_podman,
+    registry_obstacle,
+    remove_image,
+    running_registry,
+)
 from homeport.testing.system import System, archive, eventually
 
 LOCAL = "docker.io/library/homeport-kept"
@@ -58,6 +66,18 @@ def deploy(system: System, name: str, image: str, registry: Registry | None = No
     return made
 
 
+def forget(engine: EngineProcess, *parts: str) -> None:
+    """Remove what has one of these in its names, by whatever name."""
+
+    def gone() -> bool:
+        names = [name for part in parts for name in engine.image_names(part)]
+        for name in names:
+            remove_image(engine, name)
+        return not names
+
+    eventually(gone, "the engine has it no more")
+
+
 def built(system: System, name: str) -> dict[str, Any] | None:
     """The image once its push has ended, one way or the other."""
     found: dict[str, Any] = system.api.get(f"/images/job/{name}").json()
@@ -82,8 +102,7 @@ def test_an_image_that_somebody_removed_is_pulled_again_by_its_content_though_it
     registry.push(engine, f"{LOCAL}:3", "kept/tool:1")  # the tag moves; the engine's name goes with it
     (image,) = (one for one in harbour.api.get("/images").json() if one["metadata"]["name"] == "tool")
     assert image["spec"]["size"] > 0 and "lastDeployedAt" in image["metadata"]
-    for name in engine.image_names("kept/tool"):
-        remove_image(engine, name)
+    forget(engine, "kept/tool")
     assert printed(harbour, "tool") == "this is 2"
     events = harbour.api.get("/jobs/tool").json()["events"]
     assert any(f"pulled again from {registry.host}/kept/tool@sha256:" in event["message"] for event in events)
@@ -113,6 +132,25 @@ def test_an_image_that_comes_from_nowhere_is_missed_in_words_and_one_of_somebody
     harbour.remove("jobs", "local")
     eventually(lambda: harbour.api.get("/images").json() == [], "the image is kept by nobody")
     assert engine.image_names("homeport-kept"), "it was there before us"
+
+
+def test_an_image_that_cannot_be_pulled_again_says_why_and_what_to_do(
+    harbour: System, engine: EngineProcess, registry: Registry
+) -> None:
+    reference = f"{registry.host}/kept/lost:1"
+    engine.vary_image(f"{LOCAL}:lost", f"{LOCAL}:1", config=('CMD ["/bin/echo", "lost"]',))
+    digest = registry.push(engine, f"{LOCAL}:lost", "kept/lost:1")
+    remove_image(engine, f"{LOCAL}:lost")
+    deploy(harbour, "lost", reference, registry)
+    gone = httpx.delete(f"http://{registry.host}/v2/kept/lost/manifests/{digest}", auth=(USER, PASSWORD))
+    assert gone.is_success, gone.text
+    forget(engine, "kept/lost", "kept:lost")
+    execution = harbour.execute("lost", [{}])
+    assert execution["status"] == "failed", (execution, harbour.api.get("/jobs/lost").json()["events"])
+    said = execution["tasks"][0]["conditions"][-1]["message"]
+    assert f"cannot be pulled again from {registry.host}/kept/lost@{digest}" in said
+    assert said.count("sha256:") >= 2 and f"bring {reference} back to the engine, or deploy again" in said
+    harbour.remove("jobs", "lost")
 
 
 def test_a_folder_with_a_dockerfile_is_pushed_run_by_name_and_leaves_nothing_on_the_engine(

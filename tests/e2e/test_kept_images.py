@@ -66,7 +66,7 @@ def test_what_is_deployed_is_deployed_again_by_each_way_back(system: System, cli
     builds = [event for event in system.api.get("/jobs/again").json()["events"] if event["type"] == "build"]
     assert builds == [], "nothing was built again"
     assert system.execute("again", [{"name": "one"}])["status"] == "succeeded"
-    cli.deploy("jobs", "again", JOB | {"note": "changed"}, {"memory": 128})
+    cli.deploy("jobs", "again", JOB | {"changed.txt": "yes"}, {"memory": 128})
     assert system.settled("jobs", "again")["spec"]["runtime"]["image"] != image
     system.remove("jobs", "again")
     assert "job/again" in system.command("delete", "images", "--unused").stdout
