@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -61,7 +61,11 @@ async def _run(rounds: int, samples: int) -> Outcome:
         )
         for name, values in thawed.items()
     ]
-    figures += [Figure(name=f"freeze, p50, {name}", unit="ms", rounds=values) for name, values in froze.items()]
+    figures += [
+        Figure(name=f"freeze, p50, {name}", unit="ms", rounds=values)
+        for name, values in froze.items()
+        if name != PAUSED
+    ]
     return Outcome(figures=figures, notes=[f"{samples} samples of each a round"])
 
 
@@ -92,8 +96,11 @@ class _Target:
 async def _targets(running: EngineProcess) -> AsyncIterator[dict[str, _Target]]:
     with tempfile.TemporaryDirectory(prefix="homeport-bench-") as folder:
         docker, engine = engines.docker_driver(running, Path(folder)), Engine(EngineAddress(url=running.url))
-        await docker.open()
-        async with running_node() as node:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(engine.close)
+            await docker.open()
+            stack.push_async_callback(docker.close)
+            node = await stack.enter_async_context(running_node())
             python = f"{node.interpreter.target}/bin/{Path(os.path.realpath(sys.executable)).name}"
             port, unit = free_port(), UnitId(new_id("unit"))
             spec = UnitSpec(
@@ -110,14 +117,24 @@ async def _targets(running: EngineProcess) -> AsyncIterator[dict[str, _Target]]:
             yield {
                 PROCESS: _through(node.driver, unit, process),
                 CONTAINER: _through(docker, container.id, addresses[0]),
-                PAUSED: _Target(addresses[1], lambda: engine.pause(name), lambda: engine.unpause(name)),
+                PAUSED: _Target(addresses[1], lambda: _pause(engine, name), lambda: engine.unpause(name)),
             }
-        await engine.close()
-        await docker.close()
 
 
 def _through(driver: Driver, unit: UnitId, address: tuple[str, int]) -> _Target:
     return _Target(address, lambda: driver.freeze(unit), lambda: driver.thaw(unit))
+
+
+async def _pause(engine: Engine, name: str) -> None:
+    """Once the engine has noted the unpause before, and until it has noted this pause."""
+
+    async def is_paused(wanted: bool) -> bool:
+        inspected = await engine.inspect(name)
+        return inspected is not None and inspected["State"]["Paused"] is wanted
+
+    await eventually(lambda: is_paused(False))
+    await engine.pause(name)
+    await eventually(lambda: is_paused(True))
 
 
 async def _serving(driver: Driver, spec: UnitSpec, port: int) -> tuple[str, int]:

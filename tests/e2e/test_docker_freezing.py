@@ -200,6 +200,16 @@ async def test_frozen_containers_are_removed_like_others(engine: EngineProcess, 
         assert not (await outcome_of(driver, spec.id)).succeeded
 
 
+async def test_a_container_is_frozen_and_thawed_again_and_again(engine: EngineProcess, folder: Path, way: str) -> None:
+    async with opened(engine, folder) as driver:
+        spec = await started(driver, TIDY)
+        for _ in range(10):
+            await driver.freeze(spec.id)
+            await driver.thaw(spec.id)
+        await driver.signal(spec.id, signal.SIGUSR1)
+        await prints(driver, spec.id, "heard")
+
+
 async def test_what_has_ended_unseen_is_not_frozen(engine: EngineProcess, folder: Path, way: str) -> None:
     async with opened(engine, folder) as driver:
         spec = await started(driver, RUN)

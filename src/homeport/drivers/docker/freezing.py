@@ -5,10 +5,12 @@ The engine does not know of what is frozen past it, so its own `stop` gets no an
 container stands still is asked of the kernel where that can be, so one that somebody paused is known, too.
 """
 
+import asyncio
 import os
 from collections.abc import Callable
 from dataclasses import replace
 
+from homeport.core.clock import SystemClock
 from homeport.core.errors import Conflict, DriverUnavailable, Unsupported
 from homeport.drivers.docker.containers import Facts, Phase, facts
 from homeport.drivers.docker.engine import Engine, EngineError
@@ -16,6 +18,8 @@ from homeport.drivers.docker.unit import Unit
 from homeport.node.cgroups import ROOT, freezer_of
 from homeport.node.freezer import Freezer
 
+NOTED_S = 5.0  # it takes Docker some milliseconds
+_POLL_S = 0.005
 _NEVER = ("not supported", "unsupported", "rootless")  # how engines say that they cannot pause at all
 
 
@@ -93,6 +97,7 @@ class Freezing:
             if not found.paused:
                 raise DriverUnavailable(f"The engine did not freeze the container: {error.message}") from error
         unit.paused = True
+        await self._noted(unit, paused=True)
         return True
 
     async def _unpause(self, unit: Unit) -> None:
@@ -102,7 +107,16 @@ class Freezing:
             found = await self._facts(unit)
             if found is not None and found.paused:
                 raise DriverUnavailable(f"The engine did not thaw the container: {error.message}") from error
+        await self._noted(unit, paused=False)
         unit.paused = False
+
+    async def _noted(self, unit: Unit, *, paused: bool) -> None:
+        """Some engines note what they did a moment after they answered, and refuse the opposite until then."""
+        deadline = SystemClock().monotonic() + NOTED_S
+        while (found := await self._facts(unit)) and found.phase is Phase.ALIVE and found.paused is not paused:
+            if SystemClock().monotonic() > deadline:
+                raise DriverUnavailable("The engine does not say that it has frozen or thawed the container.")
+            await asyncio.sleep(_POLL_S)
 
     async def _facts(self, unit: Unit) -> Facts | None:
         """What a refusal means is seen from how the container is: engines have their own words for it."""
