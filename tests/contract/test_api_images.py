@@ -167,6 +167,7 @@ async def test_several_jobs_run_one_image_and_one_that_is_not_there_is_refused(y
         ("agents", image, "is a program that was built as a job"),
         ("agents", "sandbox/x:1", "kind that this version does not serve"),
         ("agents", "agent/x:", "must be KIND/NAME[:TAG]"),
+        ("agents", "Homeport.internal/installation/other/agent/x:rev-1", "must be KIND/NAME[:TAG]"),
     ):
         body = {"metadata": {"name": "bad"}, "spec": {"runtime": {"image": asked}}}
         answer = await yard.api.post(f"/v0/{kind}", json=body)

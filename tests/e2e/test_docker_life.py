@@ -23,6 +23,7 @@ from homeport.drivers.docker.address import EngineAddress, TlsFiles
 from homeport.drivers.docker.containers import Owner
 from homeport.drivers.docker.driver import DockerDriver
 from homeport.drivers.docker.engine import Engine
+from homeport.drivers.docker.images import Images
 from homeport.node import processes
 from homeport.testing.driver_suite import PRINT, RUN, STUBBORN, end_of, eventually, unit_spec
 from homeport.testing.engines import EngineProcess, engine_obstacle, running_engine
@@ -94,6 +95,34 @@ async def prints(driver: DockerDriver, unit: UnitId, text: str) -> None:
     await eventually(printed)
 
 
+async def test_labels_alone_make_no_container_ours(engine: EngineProcess, folder: Path) -> None:
+    living = container(RUN)
+    async with opened(engine, folder) as driver:
+        await driver.start(living)
+        labels = engine.ask(f"/containers/{OWNER.container_name(living.id)}/json")["Config"]["Labels"]
+        forged = {**labels, "homeport.unit": "other", "homeport.spec": json.dumps({"id": "../../x", "kind": "task"})}
+        engine.run_container(IMAGE, forged, "homeport-forged", Entrypoint=[*RUN])
+        engine.run_container(IMAGE, labels, "homeport-twin", Entrypoint=["/bin/sh", "-c", "exit 3"])
+    async with opened(engine, folder) as driver:  # which compares all that the engine has
+        assert [unit.id for unit in await driver.units()] == [living.id]
+        status = await driver.status(living.id)
+        assert status is not None and status.state is UnitState.RUNNING
+    assert {"homeport-forged", "homeport-twin"} <= {*engine.names()}
+
+
+async def test_the_begin_of_an_id_names_no_image(engine: EngineProcess) -> None:
+    asked = Engine(EngineAddress(url=engine.url))
+    try:
+        found = await asked.image(IMAGE)
+        assert found is not None
+        begin = found["Id"].removeprefix("sha256:")[:6]
+        assert await asked.image(begin) == found
+        assert await Images(asked).named(begin) is None and await Images(asked).named(found["Id"]) is None
+        assert await Images(asked).named(IMAGE) == found["Id"]
+    finally:
+        await asked.close()
+
+
 async def test_a_new_driver_knows_every_unit_and_every_end_and_numbers_none_anew(
     engine: EngineProcess, folder: Path
 ) -> None:
@@ -150,6 +179,7 @@ from homeport.drivers.docker.address import EngineAddress, TlsFiles
 from homeport.drivers.docker.containers import Owner
 from homeport.drivers.docker.driver import DockerDriver
 from homeport.drivers.docker.engine import Engine
+from homeport.drivers.docker.images import Images
 import json
 
 async def main():

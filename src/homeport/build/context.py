@@ -67,14 +67,18 @@ def _add(tar: tarfile.TarFile, name: str, text: str) -> None:
     tar.addfile(entry, io.BytesIO(content))
 
 
-def _entries(directory: Path, prefix: str, ignore: Ignore) -> Iterator[tuple[Path, str]]:
+def _entries(
+    directory: Path, prefix: str, ignore: Ignore, above: frozenset[int] = frozenset()
+) -> Iterator[tuple[Path, str]]:
     """Directories and files in a fixed order. A directory that is left out is searched where a rule may take back what
-    is in it."""
+    is in it. above: the rules that fit the directory."""
     for entry in sorted(os.scandir(directory), key=lambda one: one.name):
         name = prefix + entry.name
-        out = ignore.excludes(name) and name != DOCKERFILE
+        fitting = ignore.fitting(name, above)
+        out = ignore.excludes(fitting) and name != DOCKERFILE
         if entry.is_dir(follow_symlinks=False):
-            inside = _entries(Path(entry.path), f"{name}/", ignore) if ignore.takes_back or not out else iter(())
+            searched = ignore.takes_back or not out
+            inside = _entries(Path(entry.path), f"{name}/", ignore, fitting) if searched else iter(())
             first = next(inside, None)
             if not out or first is not None:
                 yield Path(entry.path), name

@@ -22,6 +22,7 @@ _OWN = re.compile(r"(?P<kind>agent|function|job|sandbox|application|blaxel)(e?s)
 _TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
 LATEST = "latest"  # the tag that each build moves
 _TAG_DIGITS = 12  # of a digest: what the contract's own tags have
+BUILT_HERE = "homeport.internal"  # what engines call the registry of images that were built here; none is called so
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +93,8 @@ def read_image(spec: Mapping[str, Any]) -> ImageReference | None:
     found = parse_reference(text)
     if found is None:
         raise Invalid(FIELD, "must be [registry/]name[:tag][@sha256:digest], the name in lower case", value=text)
+    if found.registry.partition(":")[0] == BUILT_HERE:  # where those of every workspace are
+        raise Invalid(FIELD, "must be KIND/NAME[:TAG] to name an image that was built here", value=text)
     return found
 
 

@@ -199,11 +199,11 @@ class EngineProcess:
         names = [name for one in found for name in (*(one["RepoTags"] or ()), *(one["RepoDigests"] or ()))]
         return sorted(name for name in names if part in name)
 
-    def run_container(self, image: str, labels: dict[str, str]) -> None:
+    def run_container(self, image: str, labels: dict[str, str], name: str = "homeport-stray", **more: Any) -> None:
         """Start one behind everybody's back."""
         with self._client() as client:
-            body = {"Image": image, "Labels": labels}
-            made = client.post("/containers/create", params={"name": "homeport-stray"}, json=body, timeout=READY_S)
+            body = {"Image": image, "Labels": labels, **more}
+            made = client.post("/containers/create", params={"name": name}, json=body, timeout=READY_S)
             client.post(f"/containers/{made.json()['Id']}/start", timeout=READY_S).raise_for_status()
 
     def remove_container(self, name: str) -> None:

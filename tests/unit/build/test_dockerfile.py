@@ -8,6 +8,7 @@ import pytest
 from homeport.build.context import RUN, pack_context
 from homeport.build.dockerfile import labelled
 from homeport.build.dockerignore import read_ignore
+from homeport.core.clock import SystemClock
 from homeport.core.errors import Invalid
 
 LAYER, IMAGE = {"homeport.builder": "abc"}, {"homeport.name": 'say "x"'}
@@ -49,6 +50,14 @@ def test_lines_in_messages_are_those_that_people_wrote() -> None:
     assert found.as_written("parse error line 5: unknown") == "parse error line 3: unknown"
 
 
+def is_left_out(rules: str, path: str) -> bool:
+    ignore, fitting = read_ignore(rules), frozenset[int]()
+    parts = path.split("/")
+    for count in range(1, len(parts) + 1):
+        fitting = ignore.fitting("/".join(parts[:count]), fitting)
+    return ignore.excludes(fitting)
+
+
 @pytest.mark.parametrize(
     ("rules", "path", "excluded"),
     [
@@ -70,6 +79,16 @@ def test_lines_in_messages_are_those_that_people_wrote() -> None:
         ("docs/**/*.txt", "docs/a/b/c.txt", True),
         ("docs/**", "docs/a", True),
         ("docs/**", "docs", False),
+        ("**", "a/b", True),
+        ("**.pyc", "a/.pyc", True),
+        ("**.pyc", "a/b.pyc", False),
+        ("a/**/b*c/**/d", "a/x/bxxc/d", True),
+        ("a/**/b*c/**/d", "a/x/bxx/c/d", False),
+        ("a/lo**", "a/log/x", True),
+        ("*a*b*", "xaxb", True),
+        ("*a*b*", "xbxa", False),
+        ("*a*a", "aba", True),
+        ("*.tar.gz", "a.tar.tar.gz", True),
         ("*", "x/y", True),
         ("*\n!src", "src/main.py", False),
         ("a\\*b", "a*b", True),
@@ -79,10 +98,22 @@ def test_lines_in_messages_are_those_that_people_wrote() -> None:
     ],
 )
 def test_dockerignore_follows_the_rules_of_dockers_clients(rules: str, path: str, excluded: bool) -> None:
-    assert read_ignore(rules).excludes(path) is excluded
+    assert is_left_out(rules, path) is excluded
 
 
-@pytest.mark.parametrize(("rules", "line"), [("a\n!", "line 2"), ("[a", "line 1"), ("[z-a]", "line 1")])
+@pytest.mark.parametrize(
+    ("rules", "path"),
+    [("**/" * 200 + "x", "a/" * 60 + "b"), ("*a" * 80 + "*b", "a" * 255), ("**/*a/" * 15 + "*b/x", "a/" * 60 + "a")],
+)
+def test_no_pattern_takes_long(rules: str, path: str) -> None:
+    began = SystemClock().monotonic()
+    assert not is_left_out(rules, path)
+    assert SystemClock().monotonic() - began < 2
+
+
+@pytest.mark.parametrize(
+    ("rules", "line"), [("a\n!", "line 2"), ("[a", "line 1"), ("[z-a]", "line 1"), ("a**b", "line 1")]
+)
 def test_a_line_that_is_no_pattern_is_named(rules: str, line: str) -> None:
     with pytest.raises(Invalid, match=f"dockerignore.*{line}"):
         read_ignore(rules)

@@ -12,6 +12,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from homeport.core.images import BUILT_HERE
 from homeport.core.logins import Logins
 from homeport.drivers.docker.containers import LABEL, Owner, unit_of
 from homeport.drivers.docker.engine import Engine, EngineError, Json
@@ -19,7 +20,6 @@ from homeport.drivers.docker.logins import build_header
 
 BUILDER = f"{LABEL}builder"  # the installation whose build made a layer
 REVISION = f"{LABEL}revision"  # whose image it is; on no layer below that
-_HOST = "homeport.internal"  # no registry is called so: nobody pulls what is only here
 
 _STEP = re.compile(r"(?P<stage>\[\d+/\d+\] )?step (?P<at>\d+)(?:/(?P<of>\d+))? ?: ?(?P<what>.*)", re.IGNORECASE)
 _LAYER = re.compile(r"\s*-{2,3}> (Using cache ?)?([0-9a-f]{11,})?[0-9a-f]*\s*")
@@ -47,12 +47,12 @@ class BuildOrder:
 
 def is_ours(owner: Owner, reference: str) -> bool:
     """Whether an engine has an image under this name because the installation built it."""
-    return reference.startswith(f"{_HOST}/{owner.installation}/")
+    return reference.startswith(f"{BUILT_HERE}/{owner.installation}/")
 
 
 def image_name(owner: Owner, workspace: str, kind: str, name: str, revision: str) -> str:
     """What the engine calls the image of a revision."""
-    return f"{_HOST}/{owner.installation}/{workspace}/{kind}/{name}:{revision}"
+    return f"{BUILT_HERE}/{owner.installation}/{workspace}/{kind}/{name}:{revision}"
 
 
 def layer_labels(owner: Owner, workspace: str) -> dict[str, str]:

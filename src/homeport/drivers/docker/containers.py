@@ -44,6 +44,12 @@ class Owner:
     def container_name(self, unit: str) -> str:
         return f"homeport-{self.installation}-{unit}"
 
+    def unit_in(self, name: str, labels: Mapping[str, str]) -> str | None:
+        """The unit in the container that the engine calls `name`; None for one that is not ours. The labels alone do
+        not tell: a Dockerfile may claim any, and then the containers of its steps have them."""
+        unit = unit_of(labels)
+        return unit if unit and name.removeprefix("/") == self.container_name(unit) else None
+
     def network_name(self, network: str) -> str:
         return f"homeport-{self.installation}-{self.region}-{network}"
 

@@ -134,7 +134,7 @@ class Images:
             found = await self._engine.image(name)
         except EngineError as error:
             raise ImageRefused(f"The engine refuses the image {name}: {error.message}") from error
-        return None if found is None else _image(found, name)
+        return None if found is None or _is_by_id(found, name) else _image(found, name)
 
     async def _pull(self, reference: ImageReference, login: Login | None) -> ImageRefused | None:
         """Pull it; returns why that failed, or None."""
@@ -148,6 +148,12 @@ class Images:
         except EngineError as error:
             return refusal_of(reference, login, error.message)
         return None
+
+
+def _is_by_id(found: Json, name: str) -> bool:
+    """Whether the engine took a name that it does not know for the begin of an id, which may be anybody's."""
+    named = any(_same(one, name) for one in found.get("RepoTags") or ())
+    return not named and image_id(str(found["Id"])).startswith(image_id(name))
 
 
 def _digest(known: Sequence[str], name: str) -> str:

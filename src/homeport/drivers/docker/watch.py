@@ -12,7 +12,6 @@ from homeport.core.errors import DriverMissing, DriverUnavailable, Unavailable
 from homeport.core.ids import UnitId
 from homeport.core.service import Background
 from homeport.core.units import UnitState
-from homeport.drivers.docker import containers
 from homeport.drivers.docker.containers import Owner
 from homeport.drivers.docker.engine import Engine, EngineError, Json
 from homeport.drivers.docker.lives import Lives
@@ -101,7 +100,7 @@ class Watch:
 
     def _told(self, event: Json) -> None:
         labels = event.get("Actor", {}).get("Attributes", {})
-        unit = self._lives.units.get(UnitId(containers.unit_of(labels) or ""))
+        unit = self._lives.units.get(UnitId(self._owner.unit_in(labels.get("name", ""), labels) or ""))
         if unit is None or not unit.lives:
             return
         action = event.get("Action") or event.get("status")
@@ -121,7 +120,10 @@ class Watch:
         """Everything we know with everything that the engine has of ours. back: it was away."""
         states: dict[str, str] = {}
         for found in await self._engine.containers(self._owner.filters):
-            unit_id = UnitId(containers.unit_of(found["Labels"]) or "")
+            named = self._owner.unit_in(next(iter(found.get("Names") or ()), ""), found["Labels"])
+            if named is None:
+                continue
+            unit_id = UnitId(named)
             states[unit_id] = found["State"]
             if unit_id not in self._lives.units:
                 await self._lives.adopt(unit_id, found)
