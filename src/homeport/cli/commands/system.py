@@ -243,8 +243,8 @@ def gc(
     """Find what nobody owns any more, and remove what is safe.
 
     Processes, control groups, directories, sockets, files, routes and rows of this data directory's installation, and
-    its containers, networks, volumes and images on engines, whether it runs or not. What a running part is about to remove by itself is no finding; `-o json` shows it as
-    pending.
+    its containers, networks, volumes and images on engines, whether it runs or not. What a running part is about to
+    remove by itself is no finding; `-o json` shows it as pending.
 
     Exit code 1 when something was found (--dry-run), or when something of it stays.
 
