@@ -21,7 +21,7 @@ from homeport.supervise.progress import Progress
 from homeport.supervise.takeover import NODE, end_component
 
 _START_BOUND_S = 30.0
-_END_BOUND_S = 90.0  # engines are ended within thirty seconds; what is slower is in great trouble
+END_BOUND_S = 90.0  # engines are ended within thirty seconds; what is slower is in great trouble
 _TURN_S = 0.05
 
 
@@ -31,20 +31,29 @@ def node_command(data: DataDir, *, sandboxed: bool) -> Sequence[str]:
     return [sys.executable, "-m", "homeport.node", "--data", str(data.root), "--socket", socket, *insecure]
 
 
-def end_containers(data: DataDir, progress: Progress) -> None:
+def end_containers(data: DataDir, progress: Progress, *, end_bound_s: float = END_BOUND_S) -> None:
     """End what runs on the engines of the operator's configuration, if it names any; the server has stopped. The
     caller holds the lock."""
     try:
         regions = tomllib.loads(data.config.read_text(encoding="utf-8")).get("regions", {})
-    except (OSError, ValueError):
-        return  # none, or one with which no server has started
-    if all(isinstance(table, dict) and "engine" not in table for table in regions.values()):
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:  # it was changed since the server's start
+        progress.warn(f"containers may still run, since {data.config} cannot be read: {error}")
+        return
+    if not isinstance(regions, dict) or not any(
+        isinstance(table, dict) and "engine" in table for table in regions.values()
+    ):
         return
     progress.step("stopping containers")
     command = [sys.executable, "-m", "homeport.engines", "--data", str(data.root)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_END_BOUND_S)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=end_bound_s)
+    except subprocess.TimeoutExpired:  # what is still to be stopped here does not wait for it
+        progress.warn(f"containers may still run: engines took longer than {end_bound_s:g} s")
+        return
     if done.returncode != 0:
-        progress.warn(f"containers may still run: {done.stderr.strip().splitlines()[-1:]}")
+        progress.warn(f"containers may still run: {''.join(done.stderr.strip().splitlines()[-1:])}")
 
 
 def end_programs(

@@ -10,6 +10,8 @@ import pytest
 
 from homeport.settings import DataDir
 from homeport.supervise.host import Finding, examine
+from homeport.supervise.programs import end_containers
+from homeport.supervise.progress import PlainProgress
 
 
 def engine(data: Path) -> Finding:
@@ -62,3 +64,21 @@ def test_doctor_is_content_with_an_engine_that_answers(tmp_path: Path) -> None:
 def test_doctor_is_content_without_an_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("homeport.supervise.host.usual_engine", lambda: None)
     assert engine(tmp_path).ok and engine(tmp_path).found == "none"
+
+
+def test_a_stop_goes_on_whatever_becomes_of_engines_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, place = DataDir(tmp_path), tmp_path / "docker.sock"
+    region = f'[regions.docks]\ndriver = "docker"\nengine = "unix://{place}"\n'
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(place))
+        silent.listen()
+        for text in ("", "regions = 3", '[regions.local]\nname = "x"'):
+            data.config.write_text(text)
+            end_containers(data, PlainProgress())
+            assert "containers" not in capsys.readouterr().out, text
+        for text, said in (("regions = [", "cannot be read"), (region, "longer than 0.2 s")):
+            data.config.write_text(text)
+            end_containers(data, PlainProgress(), end_bound_s=0.2)
+            assert said in capsys.readouterr().out
