@@ -212,3 +212,25 @@ async def test_containers_that_end_with_their_engine_say_so_and_others_do_not(
             assert not outcome.succeeded and ENGINE_ENDED in outcome.reason, outcome
             await eventually(lambda: answers(driver))
             assert (await driver.start(container(RUN, network="acme"))).state is UnitState.RUNNING
+
+
+async def test_containers_of_an_engine_that_leaves_them_go_on_through_its_restart(
+    engine: EngineProcess, folder: Path
+) -> None:
+    if not engine.own:
+        pytest.skip("the engine is not the test's to stop")
+    await asyncio.to_thread(engine.stop_engine)
+    await asyncio.to_thread(engine.start, "--live-restore")
+    async with opened(engine, folder) as driver:
+        spec = shell("while [ ! -e /tmp/end ]; do echo on; sleep 0.1; done", network="acme")
+        before = await driver.start(spec)
+        for stop in (engine.kill, engine.stop_engine):
+            await asyncio.to_thread(stop)
+            await eventually(lambda: answers(driver, False))
+            await asyncio.to_thread(engine.start, "--live-restore")
+            await eventually(lambda: answers(driver))
+            assert await driver.status(spec.id) == before
+        await driver.stop(spec.id, 0)
+        assert (await outcome_of(driver, spec.id)).stopped
+    await asyncio.to_thread(engine.stop_engine)
+    await asyncio.to_thread(engine.start)

@@ -81,8 +81,8 @@ class EngineProcess:
         """Whether tests may kill it."""
         return self._process is not None
 
-    def start(self) -> None:
-        """Start the engine and wait until it answers."""
+    def start(self, *flags: str) -> None:
+        """Start the engine, with more `flags` of dockerd's, and wait until it answers."""
         if os.environ.get(GIVEN):
             return
         folder = self.folder
@@ -92,7 +92,7 @@ class EngineProcess:
             self._containerd = self._run("containerd", *paths)
         paths = ("--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/pid")
         crun = ("--add-runtime", f"crun={self.crun}") if self.crun else ()
-        self._process = self._run("dockerd", *paths, *crun, "--containerd", below, "-H", self.url, *self._tls())
+        self._process = self._run("dockerd", *paths, *crun, "--containerd", below, "-H", self.url, *self._tls(), *flags)
         deadline = SystemClock().monotonic() + READY_S
         while not self.answers():
             if self._process.poll() is not None or SystemClock().monotonic() > deadline:
