@@ -130,6 +130,17 @@ async def test_a_revision_that_cannot_start_fails_with_the_reason_and_the_old_on
     assert sum(spec.labels["revision"] == second.id for spec in fast.driver.started) == 3
 
 
+async def test_a_last_line_that_says_how_it_ended_is_said_once(fast: Loops) -> None:
+    async with fast.running():
+        await deployed(fast)
+        outcome = Outcome(exit_code=127, reason="exit code 127: no such command")
+        fast.driver.decide = lambda _: Behaviour(outcome=outcome, lines=("no such command",))
+        await fast.deploy(Kind.AGENT, "echo", "two")
+        await fast.has_status(Kind.AGENT, "echo", FAILED)
+    failed = (await fast.revisions(Kind.AGENT, "echo"))[0]
+    assert failed.message == "its program ended 3 times before it could serve: exit code 127: no such command"
+
+
 async def test_a_replica_that_cannot_be_started_at_all_says_why(fast: Loops) -> None:
     async with fast.running():
         first = await deployed(fast)

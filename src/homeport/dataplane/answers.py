@@ -88,8 +88,8 @@ FORBIDDEN = Answer(
 WORKLOAD_NOT_FOUND = Answer(
     status=404,
     code="WORKLOAD_NOT_FOUND",
-    message="There is no such workload in this workspace.",
-    action="Check the workspace, the kind and the name, or deploy the workload.",
+    message="No such workload serves in this workspace.",
+    action="Check the workspace, the kind and the name, and whether it is deployed.",
     do_not=_SAME,
 )
 ROUTE_NOT_FOUND = Answer(

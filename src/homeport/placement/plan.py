@@ -109,7 +109,7 @@ def _how_to_alias(inventory: Sequence[Region], pin: str) -> str:
     first = inventory[0]
     aliases = ", ".join(toml_text(alias) for alias in (*first.aliases, name))
     return (
-        f"To let {name} mean this machine, write in DATA/config.toml, and start again:\n"
+        f"To let {name} mean {first.name}, write in DATA/config.toml, and start again:\n"
         f"[regions.{first.name}]\naliases = [{aliases}]"
     )
 

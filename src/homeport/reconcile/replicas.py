@@ -139,7 +139,7 @@ class Performer:
     async def _back_off(self, workload: Workload, action: actions.BackOff) -> None:
         replica = workload.replica(action.replica_id)
         await self._driver.stop(replica.unit, STOP_GRACE_S)
-        said = await self._last_lines(replica)
+        said = await self._last_lines(replica, action.reason)
         now = self._clock.now()
         waiting = replace(
             replica, state=ReplicaState.BACKOFF, restarts=action.restarts, message=action.reason, changed_at=now
@@ -152,14 +152,17 @@ class Performer:
 
         await self._store.write(write)
 
-    async def _last_lines(self, replica: Replica) -> str:
-        """What its program printed last, to be put behind how it ended; nothing where that is not to be had."""
+    async def _last_lines(self, replica: Replica, reason: str) -> str:
+        """What its program printed last, to be put behind `reason`, how it ended; nothing where that is not to be had,
+        or says it already."""
         try:
             lines = await self._driver.log_before(replica.unit, FAR_FUTURE, LAST_LINES)
         except HomeportError:
             return ""
         texts = [line.text.strip()[:LINE_CHARACTERS] for line in lines]
-        return f". Its last lines: {' ⏎ '.join(texts)}" if any(texts) else ""
+        if not any(texts) or reason.endswith(f": {''.join(texts)}"):
+            return ""
+        return f". Its last lines: {' ⏎ '.join(texts)}"
 
     async def _restart_replica(self, workload: Workload, action: actions.RestartReplica) -> None:
         """A new unit and, since somebody else may have taken it meanwhile, a new port."""
@@ -202,7 +205,7 @@ class Performer:
 
     async def _fail(self, workload: Workload, action: actions.Fail) -> None:
         mine = [one for one in workload.replicas if one.revision_id == action.revision_id]
-        said = await self._last_lines(max(mine, key=lambda one: one.restarts)) if mine else ""
+        said = await self._last_lines(max(mine, key=lambda one: one.restarts), action.reason) if mine else ""
         await self._move(workload, action.revision_id, RevisionState.FAILED, "StartFailed", f"{action.reason}{said}")
 
     async def _drain_replica(self, workload: Workload, action: actions.DrainReplica) -> None:

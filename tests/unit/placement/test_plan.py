@@ -54,9 +54,13 @@ def test_an_unknown_region_is_a_mistake_of_the_request() -> None:
         caught.value.message == "spec.region: must be a region of this installation: local, or auto (got 'us-pdx-1')."
     )
     line = '[regions.local]\naliases = ["us-pdx-1"]'
-    assert (
-        caught.value.hint == f"To let us-pdx-1 mean this machine, write in DATA/config.toml, and start again:\n{line}"
-    )
+    assert caught.value.hint == f"To let us-pdx-1 mean local, write in DATA/config.toml, and start again:\n{line}"
+
+
+def test_an_unknown_region_may_be_meant_to_be_another_than_this_machine() -> None:
+    with pytest.raises(Invalid) as caught:
+        placed(inventory=(PARIS,), pin="us-pdx-1")
+    assert caught.value.hint.startswith("To let us-pdx-1 mean paris, ") and "[regions.paris]" in caught.value.hint
 
 
 def test_an_unknown_flavor_is_a_mistake_of_the_request() -> None:
