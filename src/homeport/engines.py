@@ -159,14 +159,14 @@ async def end_all(driver: DockerDriver) -> bool:
                     living.discard((await anext(ends)).status.id)
         return True
     except (TimeoutError, Unavailable) as error:
-        log.error("containers of the region %s may still run: %s", driver.name, error or "they do not end")
+        print(f"in region {driver.owner.region}: {str(error) or 'they do not end'}".rstrip("."), flush=True)
         return False
     finally:
         await driver.close()
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """The exit code is 1 where containers may still run, with the reason in the log."""
+    """The exit code is 1 where containers may still run; why, each region says in a line."""
     parser = argparse.ArgumentParser(prog="python -m homeport.engines", description="Ends every container.")
     parser.add_argument("--data", type=Path, required=True, help="the data directory")
     data = DataDir(parser.parse_args(words).data)
@@ -179,7 +179,7 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         return 0 if all(asyncio.run(run())) else 1
     except HomeportError as error:
-        log.error("%s", error.for_caller())
+        print(error.for_caller().rstrip("."), flush=True)
         return 1
 
 

@@ -17,6 +17,7 @@ _REFERENCE = re.compile(
     r"(?::(?P<tag>\w[\w.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
 _LENGTH = 512
+_NAME_LENGTH = 255  # of the name with its registry: no engine takes a longer one
 # The contract's own images, such as `agent/name:latest`. Nobody's on the public hub shall be taken for one.
 _OWN = re.compile(r"(?P<kind>agent|function|job|sandbox|application|blaxel)(e?s)?/(?P<name>[^:@]*)(?::(?P<tag>[^@]*))?")
 _TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
@@ -92,7 +93,8 @@ def read_image(spec: Mapping[str, Any]) -> ImageReference | None:
         return None
     found = parse_reference(text)
     if found is None:
-        raise Invalid(FIELD, "must be [registry/]name[:tag][@sha256:digest], the name in lower case", value=text)
+        rule = "must be [registry/]name[:tag][@sha256:digest], the name in lower case"
+        raise Invalid(FIELD, f"{rule} and of {_NAME_LENGTH} characters at most, the tag of 128", value=text)
     if found.registry.partition(":")[0] == BUILT_HERE:  # where those of every workspace are
         raise Invalid(FIELD, "must be KIND/NAME[:TAG] to name an image that was built here", value=text)
     return found
@@ -101,7 +103,7 @@ def read_image(spec: Mapping[str, Any]) -> ImageReference | None:
 def parse_reference(text: str) -> ImageReference | None:
     """None for what is no image's name."""
     found = _REFERENCE.fullmatch(text) if len(text) <= _LENGTH else None
-    if found is None:
+    if found is None or len(found["name"]) > _NAME_LENGTH:
         return None
     return ImageReference(text=text, name=found["name"], tag=found["tag"], digest=found["digest"])
 

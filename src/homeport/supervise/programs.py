@@ -53,7 +53,8 @@ def end_containers(data: DataDir, progress: Progress, *, end_bound_s: float = EN
         progress.warn(f"containers may still run: engines took longer than {end_bound_s:g} s")
         return
     if done.returncode != 0:
-        progress.warn(f"containers may still run: {''.join(done.stderr.strip().splitlines()[-1:])}")
+        said = done.stdout.splitlines() or done.stderr.splitlines()[-1:]
+        progress.warn(f"containers may still run, {'; '.join(said)}. Mend that and `homeport down` again ends them")
 
 
 def end_programs(

@@ -82,3 +82,7 @@ def test_a_stop_goes_on_whatever_becomes_of_engines_and_says_so(
             data.config.write_text(text)
             end_containers(data, PlainProgress(), end_bound_s=0.2)
             assert said in capsys.readouterr().out
+    end_containers(data, PlainProgress())
+    said = capsys.readouterr().out
+    assert f"containers may still run, in region docks: The engine at unix://{place} does not answer" in said
+    assert "Mend that and `homeport down` again" in said and "ERROR" not in said
