@@ -9,7 +9,7 @@ from homeport.app.context import Intent
 from homeport.app.deployments import create_workload, delete_workload
 from homeport.app.logs import LogQuery, Record, read_logs
 from homeport.build.builder import unit_of
-from homeport.core.errors import NotFound
+from homeport.core.errors import DriverUnavailable, NotFound
 from homeport.core.ids import Kind, RevisionId, UnitId
 from homeport.core.units import Outcome, UnitKind
 from homeport.jobs.states import ExecutionStatus
@@ -168,6 +168,19 @@ async def test_a_follower_is_told_of_a_driver_that_is_away_for_long_and_goes_on_
     loops.driver.available = False
     await loops.store.write(lambda tx: tx.resources.delete(created_uid(loops)))
     await reader.ended()
+
+
+async def test_what_cannot_be_read_at_all_is_an_error_and_what_breaks_off_says_so(loops: Loops) -> None:
+    await _two_units(loops)
+    loops.driver.available = False
+    with pytest.raises(DriverUnavailable):
+        await read_logs(loops.context, ADMIN, Kind.AGENT, "echo", LogQuery())
+    loops.driver.available = True
+    records = await read_logs(loops.context, ADMIN, Kind.AGENT, "echo", LogQuery())
+    assert (await anext(records)).text == "line 0"
+    loops.driver.available = False
+    texts = [record.text async for record in records]
+    assert len(texts) < 1199 and texts[-1].startswith("[homeport] ") and texts[-1].endswith("There may be more.")
 
 
 async def test_an_unknown_execution_has_no_log(loops: Loops) -> None:

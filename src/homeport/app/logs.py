@@ -54,13 +54,22 @@ class Record:
 async def read_logs(
     context: Context, principal: Principal, kind: Kind, name: str, query: LogQuery
 ) -> AsyncIterator[Record]:
-    """Lines of the workload's units. Raises `NotFound` before the first line."""
+    """Lines of the workload's units. Raises before the first line: `NotFound`, and `DriverUnavailable` unless they are
+    followed."""
     resource = await readable_workload(context, principal, kind, name)
     if query.execution is not None:
         execution = await context.store.read(lambda tx: tx.executions.get(ExecutionId(query.execution or "")))
         if execution is None or execution.job_uid != resource.uid:
             raise NotFound(f"There is no execution {query.execution!r} of job {name!r}.")
-    return _lines(context, resource.uid, query)
+    lines = _lines(context, resource.uid, query)
+    return lines if query.follow else _from_first(await anext(lines, None), lines)
+
+
+async def _from_first(first: Record | None, others: AsyncIterator[Record]) -> AsyncIterator[Record]:
+    if first is not None:
+        yield first
+    async for record in others:
+        yield record
 
 
 async def readable_owners(context: Context, principal: Principal, kind: Kind, name: str) -> list[str]:
@@ -107,7 +116,10 @@ async def _lines(context: Context, resource_uid: str, query: LogQuery) -> AsyncI
             told = False
         except DriverUnavailable as error:
             if not query.follow:
-                raise
+                if not offsets:
+                    raise
+                yield _notice(context, f"{error.message} There may be more.")
+                return
             if not told and context.clock.monotonic() - heard > SILENT_DRIVER_S:
                 told = True
                 yield _notice(context, f"{error.message} What was printed since follows when it is back.")
