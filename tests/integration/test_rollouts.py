@@ -9,7 +9,7 @@ import pytest
 from homeport.app.context import Intent
 from homeport.app.deployments import create_workload, delete_workload, update_workload
 from homeport.core.errors import StoreUnavailable
-from homeport.core.ids import Kind
+from homeport.core.ids import Kind, UnitId
 from homeport.core.limits import DRAIN_TIMEOUT_S
 from homeport.core.units import Outcome, UnitKind, UnitSpec, UnitStatus
 from homeport.dataplane.routes import Gateway
@@ -139,6 +139,23 @@ async def test_a_last_line_that_says_how_it_ended_is_said_once(fast: Loops) -> N
         await fast.has_status(Kind.AGENT, "echo", FAILED)
     failed = (await fast.revisions(Kind.AGENT, "echo"))[0]
     assert failed.message == "its program ended 3 times before it could serve: exit code 127: no such command"
+
+
+async def test_a_program_that_ends_as_it_is_seen_to_listen_is_not_ready(
+    still: Loops, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listening = still.driver.listening
+
+    async def look_and_end(unit: UnitId) -> frozenset[int]:
+        ports = await listening(unit)
+        still.driver.finish(unit, CRASH)
+        return ports
+
+    monkeypatch.setattr(still.driver, "listening", look_and_end)
+    async with still.running():
+        await still.deploy(Kind.AGENT, "echo", "one")
+        (waiting,) = await replicas_are(still, lambda found: [one.state for one in found] == [ReplicaState.BACKOFF])
+    assert waiting.ready_at is None and waiting.message == "exit code 1"
 
 
 async def test_a_replica_that_cannot_be_started_at_all_says_why(fast: Loops) -> None:

@@ -19,6 +19,7 @@ _DIRECTIVE = re.compile(r"#\s*[A-Za-z][A-Za-z0-9]*\s*=")
 _HEREDOC = re.compile(r"<<(-?)([\"']?)([A-Za-z_][A-Za-z0-9_]*)\2")
 _TAKES_HEREDOC = re.compile(r"\s*(ONBUILD\s+)?(RUN|COPY|ADD)\s", re.IGNORECASE)
 _FROM = re.compile(r"\s*FROM\s", re.IGNORECASE)
+_END = re.compile(r"[\\`][ \t]*$")  # of a line that is continued: the word itself may be
 _LINE = re.compile(r"\bline (\d+)\b")
 
 
@@ -54,7 +55,7 @@ def labelled(text: str, layers: Mapping[str, str], image: Mapping[str, str]) -> 
 
     for instruction in _instructions(text.removeprefix("\ufeff").splitlines()):
         lines += instruction
-        if any(_FROM.match(line) for line in instruction[:1]):
+        if _FROM.match("".join(_END.sub("", line) for line in instruction if not _is_idle(line))):
             add(layers)
     if not added:
         raise Invalid(NAME, "must hold an instruction FROM")

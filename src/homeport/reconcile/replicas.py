@@ -120,8 +120,16 @@ class Performer:
         now = self._clock.now()
         starting = workload.replica(action.replica_id)
         status = await self._driver.status(starting.unit)
-        address = status.address if status and status.address else ""
-        ready = replace(starting, state=ReplicaState.READY, message="", ready_at=now, changed_at=now, address=address)
+        if status is None or not status.state.alive:
+            return  # it has ended since, and has no address any more: nobody shall be sent to this machine's instead
+        ready = replace(
+            starting,
+            state=ReplicaState.READY,
+            message="",
+            ready_at=now,
+            changed_at=now,
+            address=status.address or "",
+        )
         await self._store.write(lambda tx: tx.replicas.replace(ready))
 
     async def _note_replica(self, workload: Workload, action: actions.NoteReplica) -> None:

@@ -23,6 +23,7 @@ OURS, LAST = 'LABEL homeport.builder="abc"', 'LABEL homeport.name="say \\"x\\""'
          ["ARG B=c", "from $B as one", OURS, "", "# FROM no", "FROM d", OURS, LAST]),
         ("FROM \\\n  a \\\n# between\n\n  AS b\nRUN y",
          ["FROM \\", "  a \\", "# between", "", "  AS b", OURS, "RUN y", LAST]),
+        ("FR\\\n# between\nOM\\\n a\nRUN y", ["FR\\", "# between", "OM\\", " a", OURS, "RUN y", LAST]),
         ("FROM a\nRUN x \\\nFROM y\n", ["FROM a", OURS, "RUN x \\", "FROM y", LAST]),
         ("FROM a\nRUN <<EOF\nFROM t\nEOF\nRUN z", ["FROM a", OURS, "RUN <<EOF", "FROM t", "EOF", "RUN z", LAST]),
         ("# escape=`\nFROM a\nRUN c:\\\nRUN x `\n  y\n",

@@ -3,7 +3,6 @@ the docker driver.
 """
 
 import asyncio
-import contextlib
 import logging
 from contextlib import aclosing
 
@@ -113,8 +112,12 @@ class Watch:
         while True:
             await asyncio.sleep(COMPARE_S)
             if self._away is None:
-                with contextlib.suppress(Unavailable, EngineError):
+                try:
                     await self._compare()
+                except (Unavailable, EngineError) as error:
+                    log.info("engine %s is compared later: %s", self._engine.address.url, error)
+                except Exception:  # else nobody would compare until the server's next start
+                    log.exception("engine %s says what is not understood", self._engine.address.url)
 
     async def _compare(self, *, back: bool = False) -> None:
         """Everything we know with everything that the engine has of ours. back: it was away."""
