@@ -53,7 +53,7 @@ def labelled(text: str, layers: Mapping[str, str], image: Mapping[str, str]) -> 
         lines.append(f"LABEL {words}")
         added.append(len(lines))
 
-    for instruction in _instructions(text.removeprefix("\ufeff").splitlines()):
+    for instruction in _instructions(_lines_of(text)):
         lines += instruction
         if _FROM.match("".join(_END.sub("", line) for line in instruction if not _is_idle(line))):
             add(layers)
@@ -61,6 +61,11 @@ def labelled(text: str, layers: Mapping[str, str], image: Mapping[str, str]) -> 
         raise Invalid(NAME, "must hold an instruction FROM")
     add(image)
     return Labelled(text="\n".join(lines) + "\n", added=tuple(added))
+
+
+def _lines_of(text: str) -> list[str]:
+    """As engines see them, who know no other ends of lines than these two."""
+    return [line.removesuffix("\r") for line in text.removeprefix("\ufeff").removesuffix("\n").split("\n")]
 
 
 def _instructions(lines: list[str]) -> Iterator[list[str]]:

@@ -24,6 +24,7 @@ OURS, LAST = 'LABEL homeport.builder="abc"', 'LABEL homeport.name="say \\"x\\""'
         ("FROM \\\n  a \\\n# between\n\n  AS b\nRUN y",
          ["FROM \\", "  a \\", "# between", "", "  AS b", OURS, "RUN y", LAST]),
         ("FR\\\n# between\nOM\\\n a\nRUN y", ["FR\\", "# between", "OM\\", " a", OURS, "RUN y", LAST]),
+        ("FROM a\nRUN x\u2028FROM y\fz\n", ["FROM a", OURS, "RUN x\u2028FROM y\fz", LAST]),
         ("FROM a\nRUN x \\\nFROM y\n", ["FROM a", OURS, "RUN x \\", "FROM y", LAST]),
         ("FROM a\nRUN <<EOF\nFROM t\nEOF\nRUN z", ["FROM a", OURS, "RUN <<EOF", "FROM t", "EOF", "RUN z", LAST]),
         ("# escape=`\nFROM a\nRUN c:\\\nRUN x `\n  y\n",
@@ -34,10 +35,9 @@ OURS, LAST = 'LABEL homeport.builder="abc"', 'LABEL homeport.name="say \\"x\\""'
 )  # fmt: skip
 def test_labels_follow_each_from_and_the_end_and_nothing_else_changes(text: str, expected: list[str]) -> None:
     found = labelled(text, LAYER, IMAGE)
-    assert found.text.splitlines() == expected
-    assert [found.text.splitlines()[line - 1] for line in found.added] == [
-        line for line in expected if line in (OURS, LAST)
-    ]
+    lines = found.text.removesuffix("\n").split("\n")
+    assert lines == expected
+    assert [lines[line - 1] for line in found.added] == [line for line in expected if line in (OURS, LAST)]
 
 
 def test_a_dockerfile_without_from_is_refused() -> None:
