@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from homeport.build.archive import keep_archive
-from homeport.build.bundle import place
+from homeport.build.bundle import SYNCED_EACH, place
 from homeport.core.ids import ExecutionId
 from homeport.core.private import write_once
 from homeport.store.sqlite import SqliteStore
@@ -119,7 +119,15 @@ def test_a_name_is_durable_before_anything_refers_to_it(tmp_path: Path, monkeypa
     keep_archive(part, sources, "digest")
     assert done == [str(part), str(sources)]
     done.clear()
+    (work / "app").mkdir()
+    (work / "app" / "one").touch()
     place(work, bundles / "digest")
+    assert done == [str(work / "app" / "one"), str(work / "app"), str(work), str(bundles)]
+    done.clear()
+    work.mkdir()
+    for number in range(SYNCED_EACH):
+        (work / f"{number}").touch()
+    place(work, bundles / "larger")
     assert done == ["everything", str(bundles)]
 
 
