@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from homeport.client import Homeport
 
 _INTERVAL_S = 0.2  # between two looks whether it is gone
+_SLOW_S = 5.0  # a program ends sooner, unless it uses the whole grace; then it is said where to look
 _IMAGES = ("image", "images")
 _LOST = {
     Kind.AGENT: "its revisions and its output",
@@ -145,13 +146,19 @@ def _delete(client: "Homeport", document: "Document", *, wait: bool) -> str:
 
 
 def _wait(client: "Homeport", kind: Kind, name: str) -> str:
-    """Wait until it is gone. The server bounds every step of a deletion, so this ends."""
+    """Wait until it is gone. The server bounds every step of a deletion, but waits for an engine that is away."""
     from homeport.cli.progress import progress
 
+    slow_at: float | None = time.monotonic() + _SLOW_S
     try:
-        with progress(f"deleting {kind} {name}"):
+        with progress(f"deleting {kind} {name}") as shown:
             while True:
                 client.get(kind, name)
+                if slow_at is not None and time.monotonic() > slow_at:
+                    shown.say(
+                        f"{kind} {name} is still there; `homeport get {kind} {name}` and `homeport status` say why."
+                    )
+                    slow_at = None
                 time.sleep(_INTERVAL_S)
     except NotFound:
         return "deleted"
