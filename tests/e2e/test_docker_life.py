@@ -168,7 +168,7 @@ async def test_another_installation_and_another_region_on_the_same_engine_are_le
             await other.open()
             assert await other.units() == []
             await other.close()
-        assert len(engine.names()) == 1 and engine.names("networks") == ["homeport-life-docker-acme"]
+        assert len(engine.names()) == 1 and engine.names("networks") == ["homeport-life-docker.acme"]
 
 
 _SERVER = """

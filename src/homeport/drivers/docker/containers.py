@@ -51,7 +51,7 @@ class Owner:
         return unit if unit and name.removeprefix("/") == self.container_name(unit) else None
 
     def network_name(self, network: str) -> str:
-        return f"homeport-{self.installation}-{self.region}-{network}"
+        return f"homeport-{self.installation}-{self.region}.{network}"  # a dot is in neither of the two
 
 
 class Phase(StrEnum):
