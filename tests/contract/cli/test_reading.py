@@ -26,6 +26,7 @@ def names_of(done: Any) -> list[str]:
 
 
 def test_a_list_is_cut_sorted_and_narrowed_as_asked(cli: Cli, served: Served) -> None:
+    assert cli("get", "policies").err == "There are no policies.\n"
     make_policies(served, "b-two", "a-one", "c-three")
     assert names_of(cli("get", "policies", "--sort", "name:asc", "-o", "json")) == ["a-one", "b-two", "c-three"]
     cut = cli("get", "policies", "--sort", "name:desc", "--limit", "2", "-o", "json")

@@ -82,14 +82,14 @@ def show(
         if watch:
             _watch(client, view, wanted, output)
         else:
-            _show(view, view.read(client, wanted), output)
+            _show(view, wanted, view.read(client, wanted), output)
 
 
-def _show(view: View, found: Found, output: Output) -> None:
+def _show(view: View, wanted: Wanted, found: Found, output: Output) -> None:
     if output is not Output.TEXT:
         emit(found.items[0] if found.one else found.items, output)
     elif not found.items:
-        note(_none(view))
+        note(_none(view, wanted))
     else:
         for line in _lines(view, found):
             print(line)
@@ -97,8 +97,8 @@ def _show(view: View, found: Found, output: Output) -> None:
         note(f"{len(found.items)} of {found.total} {view.spellings[0]} are shown; without --limit all are.")
 
 
-def _none(view: View) -> str:
-    return f"There are no {view.spellings[0]} that match." if view.filters else f"There are no {view.spellings[0]}."
+def _none(view: View, wanted: Wanted) -> str:
+    return f"There are no {view.spellings[0]}{' that match' if wanted.q or wanted.status else ''}."
 
 
 def _lines(view: View, found: Found) -> list[str]:
@@ -119,7 +119,7 @@ def _watch(client: "Homeport", view: View, wanted: Wanted, output: Output) -> No
         found = view.read(client, wanted)
         if found.items != last:
             last = found.items
-            _show(view, found, output)
+            _show(view, wanted, found, output)
             sys.stdout.flush()
         time.sleep(_WATCH_INTERVAL_S)
 
@@ -133,6 +133,6 @@ def _watch_terminal(client: "Homeport", view: View, wanted: Wanted) -> None:
     with hold_terminal(), Live(auto_refresh=False) as live:
         while True:
             found = view.read(client, wanted)
-            lines = _lines(view, found) if found.items else [_none(view)]
+            lines = _lines(view, found) if found.items else [_none(view, wanted)]
             live.update(Text.from_ansi("\n".join(lines)), refresh=True)
             time.sleep(_WATCH_INTERVAL_S)
