@@ -233,7 +233,7 @@ class DockerfileBuilder:
         unit = unit_of(request.revision)
         await self._watch.over(unit, _LOG_MARGIN_S)  # until all is printed
         lines = await last_lines(self._driver, unit)
-        hint = f" {_CLASSIC}" if "BuildKit" in said or "unknown instruction" in said else ""
+        hint = f". {_CLASSIC}" if "BuildKit" in said or "unknown instruction" in said else ""
         return BuildFailed(
             STEP,
             f"failed: {said}{hint}",

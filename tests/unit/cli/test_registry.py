@@ -52,3 +52,13 @@ def test_without_a_terminal_nothing_is_taken_for_a_password_by_chance(client: Cl
 def test_a_password_among_the_words_is_refused(client: Client) -> None:
     assert run("login", "r.io", "-u", "ada", "hush", stdin="").exit_code == 2
     assert client.sent == []
+
+
+def test_a_registry_may_be_written_as_its_address_and_what_is_none_is_refused(client: Client) -> None:
+    for written, meant in (("https://index.docker.io/v1/", "docker.io"), ("http://R.io:5/v2/", "r.io:5")):
+        assert run("login", written, "-u", "ada", "--password-stdin", stdin="hush\n").exit_code == 0
+        assert client.sent[-1][0] == meant
+    sent = len(client.sent)
+    done = run("login", "r io", "-u", "ada", "--password-stdin", stdin="hush\n")
+    assert isinstance(done.exception, Invalid) and "such as ghcr.io" in done.exception.rule
+    assert len(client.sent) == sent

@@ -13,6 +13,7 @@ from homeport.cli.commands.secrets import typed_value
 from homeport.cli.options import Data, Format, Output, Workspace, connect
 from homeport.cli.output import age, emit, note, table
 from homeport.core.errors import Invalid
+from homeport.core.logins import registry_host
 
 app = typer.Typer(no_args_is_help=True, help="Keep logins for private registries, for the images of a workspace.")
 
@@ -42,6 +43,7 @@ def login(
     """
     if not password_stdin and not sys.stdin.isatty():
         raise Invalid("--password-stdin", "must be given where there is no terminal to ask at")
+    registry = _host(registry)
     password = typed_value(f"Password of {username} at {registry}: ")
     with connect(data, workspace) as client:
         stored = client.put_registry_login(registry, {"username": username, "password": password})
@@ -80,11 +82,19 @@ def logout(registry: _Registry, data: Data = None, workspace: Workspace = None, 
       homeport registry logout ghcr.io
     """
     with connect(data, workspace) as client:
-        gone = client.delete_registry_login(registry)
+        gone = client.delete_registry_login(_host(registry))
     if output is not Output.TEXT:
         emit(gone, output)
     else:
         print(f"login for {gone['registry']} deleted")
+
+
+def _host(text: str) -> str:
+    """The plain name of a registry, which may be written as an address: a path would be none of the API's."""
+    host = registry_host(text)
+    if host is None:
+        raise Invalid("HOST[:PORT]", "must be a registry such as ghcr.io or 10.0.0.7:5000", value=text)
+    return host
 
 
 def _row(item: dict[str, Any]) -> tuple[object, ...]:
