@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _INTERVAL_S = 0.3  # between two looks at the status: soon enough for people, little work for the server
 _DONE = (WorkloadStatus.DEPLOYED, WorkloadStatus.BUILT)
+_TOLD = ("WrongPort", "RegionSilent")  # reasons of events that say why it takes long
 _FAILED = (WorkloadStatus.FAILED, WorkloadStatus.DEACTIVATED, WorkloadStatus.DELETING)
 
 
@@ -44,6 +45,7 @@ class Follower:
                     seen = status
                     self._view.say(f"{self._name}: {status.lower()}")
                     self._view.update(f"{self._name}: {status.lower()}")
+                self._tell_delays(resource)
                 if status in (WorkloadStatus.BUILDING, WorkloadStatus.DEPLOYING, *_FAILED, *_DONE):
                     self._build_log(live=status == WorkloadStatus.BUILDING)
                 if status in _DONE:
@@ -52,6 +54,13 @@ class Follower:
                     self.failure = _reason(resource)
                     return resource
                 time.sleep(_INTERVAL_S)
+
+    def _tell_delays(self, resource: dict[str, Any]) -> None:
+        for event in resource.get("events") or ():
+            key = (str(event.get("time")), str(event.get("message")))
+            if event.get("reason") in _TOLD and key not in self._shown and not self._older(event):
+                self._shown.add(key)
+                self._view.say(f"{self._name}: {event.get('message')}")
 
     def _build_log(self, *, live: bool) -> None:
         """Print new lines of the build; while it runs, until it ends."""
