@@ -88,7 +88,7 @@ class Lives:
     async def _create(self, spec: UnitSpec, gateway: str | None) -> Unit:
         accepted = SystemClock().now()
         name = self._owner.container_name(spec.id)
-        volumes = await self._volumes_of(spec.image or "")
+        volumes = await self._volumes_of(spec)
         body = containers.creation(
             spec, self._owner, accepted, gateway=gateway, publish_at=self._publish_at, volumes=volumes
         )
@@ -111,10 +111,14 @@ class Lives:
         self.units[spec.id] = unit
         return unit
 
-    async def _volumes_of(self, image: str) -> tuple[str, ...]:
+    async def _volumes_of(self, spec: UnitSpec) -> tuple[str, ...]:
         """The paths for which the image wants volumes. They are made with our labels, so that none is ever nobody's."""
+        image = spec.image or ""
         if image not in self._volumes:
-            found = await self._engine.image(image)
+            try:
+                found = await self._engine.image(image)
+            except EngineError as error:
+                raise _refused(error, spec) from error
             if found is None:
                 raise ImageGone("image", "must be an image that the engine has", value=image)
             self._volumes[image] = tuple((found.get("Config") or {}).get("Volumes") or ())
