@@ -59,10 +59,9 @@ async def create_image_route(
 @router.delete("", operation_id="CleanupImages", responses={200: {"model": ImagesCleaned}})
 async def clean_up_images_route(ctx: Ctx, caller: Caller) -> Any:
     went = await clean_up(ctx, caller)
+    told = "1 image that nothing uses was" if len(went) == 1 else f"{len(went)} images that nothing uses were"
     shown = f": {', '.join(went)}" if went else ""
-    return ImagesCleaned(
-        deleted=len(went), message=f"{len(went)} images that nothing uses were deleted{shown}"
-    ).to_json()
+    return ImagesCleaned(deleted=len(went), message=f"{told} deleted{shown}").to_json()
 
 
 @router.get("/{resourceType}/{imageName}", operation_id="GetImage", responses=SHAPE)
