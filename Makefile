@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test check contract bench fuzz simulate kill chaos lock clean
+.PHONY: help setup demo test test-engine test-rest check contract bench fuzz simulate kill chaos lock clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -29,8 +29,18 @@ check: setup ## format, lint, types, import layers, unit and contract tests
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest -q tests/unit tests/contract
 
+# Of container engines a machine bears one at a time; one of these tests looks at all that listens here.
+ENGINE_TESTS = $(shell grep -lE "running_engine|engine_obstacle" tests/e2e/test_*.py) tests/e2e/test_wrong_port.py
+
 test: check ## everything: make check, then integration and end-to-end tests
-	$(BIN)/python -m pytest -q tests/integration tests/e2e
+	@echo "Two runs at the same time, a quarter of an hour; each is shown when it has ended."
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-engine test-rest
+
+test-engine: setup
+	$(BIN)/python -m pytest -q --durations=10 tests/integration $(ENGINE_TESTS)
+
+test-rest: setup
+	$(BIN)/python -m pytest -q --durations=10 tests/e2e $(addprefix --ignore=,$(ENGINE_TESTS))
 
 contract: setup ## compare our OpenAPI document with another: SPEC=path/to/openapi.yml
 	@test -n "$(SPEC)" || { echo "Say which document: make contract SPEC=path/to/openapi.yml"; exit 2; }

@@ -133,7 +133,7 @@ class Rollouts:
     async def _roll_out_agents(self) -> None:
         if not self._restored:
             await self._restore()
-        if self._to_publish or await self._routes.revocations_changed():
+        if self._to_publish or await self._routes.changed_outside():
             await self._publish()
         if self._signals.rollouts.paused:
             return

@@ -5,10 +5,12 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import timedelta
+from ipaddress import IPv4Network
 
 from homeport.configuration import LOCAL
 from homeport.core.clock import Clock
 from homeport.core.ids import RevisionId
+from homeport.core.links import is_linked, linked_networks
 from homeport.dataplane.routes import Endpoint, Gateway, RevisionRoute, WorkloadRoute
 from homeport.dataplane.xds import XdsServer
 from homeport.identity.keys import KeyRing
@@ -30,26 +32,32 @@ class Routes:
         self._xds = xds
         self._turn = asyncio.Lock()
         self._revoked: frozenset[str] = frozenset()
+        self._linked: frozenset[IPv4Network] = frozenset()
 
     async def publish(self) -> int:
         """Publish the present state; returns the version to wait for with `XdsServer.acknowledged`. One at a time, so
         that an older picture never replaces a newer one."""
         async with self._turn:
-            picture = await self._store.read(self._picture)
-            self._revoked = picture.revoked
+            linked = linked_networks()
+            picture = await self._store.read(lambda tx: self._picture(tx, linked))
+            self._revoked, self._linked = picture.revoked, linked
             return self._xds.publish(picture)
 
-    async def revocations_changed(self) -> bool:
-        """Whether other keys are revoked now than the gateway was told last."""
-        return await self._store.read(self._revoked_now) != self._revoked
+    async def changed_outside(self) -> bool:
+        """Whether other keys are revoked, or other networks there, than when the gateway was told last."""
+        return linked_networks() != self._linked or await self._store.read(self._revoked_now) != self._revoked
 
     def _revoked_now(self, tx: Transaction) -> frozenset[str]:
         """Also those that expired a while ago: the gateway allows for some skew of clocks, and a clock that is set back
         makes an expired key valid again."""
         return frozenset(tx.identities.revoked_keys(self._clock.now() - timedelta(seconds=SKEW_S)))
 
-    def _picture(self, tx: Transaction) -> Gateway:
-        found = (route_of(one.resource, one.revisions, one.replicas) for one in read_workloads(tx))
+    def _picture(self, tx: Transaction, linked: frozenset[IPv4Network]) -> Gateway:
+        """Of replicas in containers, those whose network is there: another host might have their address else."""
+        found = (
+            route_of(one.resource, one.revisions, [known for known in one.replicas if _is_here(known, linked)])
+            for one in read_workloads(tx)
+        )
         routes = tuple(route for route in found if route is not None)
         return Gateway(routes=routes, jwks=self._keys.public_jwks(), revoked=self._revoked_now(tx))
 
@@ -82,6 +90,11 @@ def route_of(agent: Resource, revisions: Iterable[Revision], replicas: Iterable[
     )
     public = agent.spec.get("public") is True
     return WorkloadRoute(workspace=agent.workspace, kind=agent.kind, name=agent.name, revisions=shares, public=public)
+
+
+def _is_here(replica: Replica, linked: frozenset[IPv4Network]) -> bool:
+    in_container_here = bool(replica.address) and ":" not in replica.address
+    return not in_container_here or is_linked(replica.address, linked)
 
 
 def _routed(replica: Replica, states: dict[RevisionId, RevisionState]) -> bool:
