@@ -33,3 +33,20 @@ async def test_a_unit_that_nobody_has_is_not_found_unless_who_may_have_it_is_awa
     there.available = False
     with pytest.raises(DriverUnavailable):
         await fleet.thaw(UnitId("unit-none"))
+
+
+async def test_a_unit_that_its_driver_refused_to_start_waits_for_no_other_driver() -> None:
+    here, there = ScriptedDriver(name="here"), ScriptedDriver(name="there")
+    fleet = Fleet({"here": here, "there": there})
+    there.available = False
+    refused = unit_spec(RUN, region="here")
+    here.available = False
+    with pytest.raises(DriverUnavailable):
+        await fleet.start(refused)
+    here.available = True
+    assert await fleet.units() == []
+    assert await fleet.status(refused.id) is None
+    await fleet.stop(refused.id, 0)
+    await fleet.forget(refused.id)
+    with pytest.raises(DriverUnavailable):
+        await fleet.status(refused.id)

@@ -6,6 +6,7 @@ so they ask the drivers themselves.
 """
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -15,6 +16,8 @@ from homeport.core.errors import DriverUnavailable, NotFound, Unavailable
 from homeport.core.ids import UnitId
 from homeport.core.units import LogLine, UnitExit, UnitSpec, UnitStatus
 from homeport.drivers.contract import Driver
+
+REFUSED = 10_000  # units of which a refused start is remembered
 
 
 class Fleet:
@@ -26,14 +29,18 @@ class Fleet:
         self._by_region = by_region
         self._drivers = [*dict.fromkeys(by_region.values())]
         self._homes: dict[UnitId, Driver] = {}
+        self._refused: OrderedDict[UnitId, Driver] = OrderedDict()  # the newest: nowhere else they need be looked for
         self.silent: frozenset[str] = frozenset()
 
     async def start(self, spec: UnitSpec) -> UnitStatus:
         driver = self._by_region.get(spec.region)
         if driver is None:
             raise DriverUnavailable(f"The region {spec.region!r} is not in the configuration any more.")
+        self._refused[spec.id] = driver
+        while len(self._refused) > REFUSED:
+            self._refused.popitem(last=False)
         status = await driver.start(spec)
-        self._homes[spec.id] = driver
+        self._homes[spec.id] = self._refused.pop(spec.id, driver)
         return status
 
     async def stop(self, unit: UnitId, grace_s: float) -> None:
@@ -131,6 +138,7 @@ class Fleet:
         for driver in self._likely(unit):
             await driver.forget(unit)
         self._homes.pop(unit, None)
+        self._refused.pop(unit, None)
 
     async def info(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -150,6 +158,6 @@ class Fleet:
         return self._homes[unit]
 
     def _likely(self, unit: UnitId) -> Iterator[Driver]:
-        """Where it is known to be, or else everywhere."""
-        home = self._homes.get(unit)
+        """Where it is known to be, or was refused, or else everywhere."""
+        home = self._homes.get(unit) or self._refused.get(unit)
         yield from self._drivers if home is None else (home,)
