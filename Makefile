@@ -30,7 +30,7 @@ check: setup ## format, lint, types, import layers, unit and contract tests
 	$(BIN)/python -m pytest -q tests/unit tests/contract
 
 # Of container engines a machine bears one at a time; one of these tests looks at all that listens here.
-ENGINE_TESTS = $(shell grep -lE "running_engine|engine_obstacle" tests/e2e/test_*.py) tests/e2e/test_wrong_port.py
+ENGINE_TESTS = $(shell grep -lE "running_engine|engine_for_registries" tests/e2e/test_*.py) tests/e2e/test_wrong_port.py
 
 test: check ## everything: make check, then integration and end-to-end tests
 	@echo "Two runs at the same time, a quarter of an hour; each is shown when it has ended."

@@ -6,10 +6,8 @@ from pathlib import Path
 import pytest
 
 from homeport.drivers.contract import Driver
-from homeport.drivers.docker.address import EngineAddress
 from homeport.drivers.docker.containers import Owner
-from homeport.drivers.docker.driver import DockerDriver
-from homeport.drivers.docker.engine import Engine
+from homeport.testing.containers import opened_driver
 from homeport.testing.driver_suite import DriverSuite
 from homeport.testing.engines import EngineProcess, engine_obstacle, running_engine
 
@@ -27,12 +25,8 @@ def engine() -> Iterator[EngineProcess]:
 
 @pytest.fixture
 async def driver(engine: EngineProcess, tmp_path: Path) -> AsyncIterator[Driver]:
-    driver = DockerDriver(
-        Engine(EngineAddress(url=engine.url)), Owner(installation="test", region="docker"), tmp_path / "driver"
-    )
-    await driver.open()
-    yield driver
-    await driver.close()
+    async with opened_driver(Owner(installation="test", region="docker"), engine, tmp_path / "driver") as driver:
+        yield driver
     engine.remove_all()
 
 

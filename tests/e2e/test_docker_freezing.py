@@ -4,8 +4,9 @@ driver, and ended by whoever ends them."""
 import asyncio
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -13,18 +14,19 @@ import pytest
 
 from homeport.core.errors import Conflict, DriverUnavailable
 from homeport.core.ids import UnitId
-from homeport.core.units import Outcome, UnitSpec, UnitState, UnitStatus
-from homeport.drivers.docker.address import EngineAddress
+from homeport.core.units import UnitSpec, UnitState, UnitStatus
 from homeport.drivers.docker.containers import Owner
 from homeport.drivers.docker.driver import DockerDriver
-from homeport.drivers.docker.engine import Engine
 from homeport.drivers.docker.freezing import Freezing
 from homeport.node import processes
-from homeport.testing.driver_suite import RUN, TIDY, end_of, eventually, unit_spec
+from homeport.testing.containers import opened_driver
+from homeport.testing.driver_suite import RUN, TIDY, eventually, outcome_of, prints, unit_spec
 from homeport.testing.engines import EngineProcess, engine_obstacle, running_engine
 
 IMAGE = "docker.io/library/homeport-frozen:1"
 OWNER = Owner(installation="frozen", region="docker")
+opened = partial(opened_driver, OWNER)
+container = partial(unit_spec, image=IMAGE)
 FORKS = ("/bin/sh", "-c", "while :; do :; done & while :; do /bin/true; done")
 
 
@@ -37,33 +39,12 @@ def engine() -> Iterator[EngineProcess]:
         yield running
 
 
-@pytest.fixture
-def folder(engine: EngineProcess, tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path / "driver"
-    with suppress(Exception):
-        engine.remove_all()
-
-
-@asynccontextmanager
-async def opened(engine: EngineProcess, folder: Path) -> AsyncIterator[DockerDriver]:
-    driver = DockerDriver(Engine(EngineAddress(url=engine.url)), OWNER, folder)
-    await driver.open()
-    try:
-        yield driver
-    finally:
-        await driver.close()
-
-
 @pytest.fixture(params=["control group", "engine's pause"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """By which the driver freezes: past the engine, or through it as with one on another machine."""
     if request.param == "engine's pause":
         monkeypatch.setattr(Freezing, "_group", lambda self, unit: None)
     return str(request.param)
-
-
-def container(argv: tuple[str, ...], **more: object) -> UnitSpec:
-    return unit_spec(argv, **{"image": IMAGE, **more})
 
 
 async def started(driver: DockerDriver, argv: tuple[str, ...], **more: object) -> UnitSpec:
@@ -75,23 +56,10 @@ async def started(driver: DockerDriver, argv: tuple[str, ...], **more: object) -
     return spec
 
 
-async def prints(driver: DockerDriver, unit: UnitId, text: str) -> None:
-    async def printed() -> bool:
-        return text in [line.text for line in await driver.log(unit, 0, 10)]
-
-    await eventually(printed)
-
-
 async def status_of(driver: DockerDriver, unit: UnitId) -> UnitStatus:
     status = await driver.status(unit)
     assert status is not None
     return status
-
-
-async def outcome_of(driver: DockerDriver, unit: UnitId) -> Outcome:
-    outcome = (await end_of(driver, unit)).status.outcome
-    assert outcome is not None
-    return outcome
 
 
 async def becomes(driver: DockerDriver, unit: UnitId, *, frozen: bool) -> None:

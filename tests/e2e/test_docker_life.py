@@ -7,17 +7,17 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from homeport.core.errors import Conflict, DriverUnavailable, Invalid
 from homeport.core.ids import UnitId
-from homeport.core.units import Mount, Outcome, UnitSpec, UnitState
+from homeport.core.units import Mount, UnitSpec, UnitState
 from homeport.drivers.docker import ssh
 from homeport.drivers.docker.address import EngineAddress, TlsFiles
 from homeport.drivers.docker.containers import Owner
@@ -25,11 +25,24 @@ from homeport.drivers.docker.driver import DockerDriver
 from homeport.drivers.docker.engine import Engine
 from homeport.drivers.docker.images import Images
 from homeport.node import processes
-from homeport.testing.driver_suite import PRINT, RUN, STUBBORN, end_of, eventually, unit_spec
+from homeport.testing.containers import opened_driver
+from homeport.testing.driver_suite import (
+    PRINT,
+    RUN,
+    STUBBORN,
+    answers,
+    end_of,
+    eventually,
+    outcome_of,
+    prints,
+    unit_spec,
+)
 from homeport.testing.engines import EngineProcess, engine_obstacle, running_engine
 
 IMAGE = "docker.io/library/homeport-test:1"
 OWNER = Owner(installation="life", region="docker")
+opened = partial(opened_driver, OWNER)
+container = partial(unit_spec, image=IMAGE)
 LISTEN = """use IO::Socket::INET; $| = 1;
 my ($host, $port) = @ARGV;
 my $socket = IO::Socket::INET->new(LocalAddr => $host, LocalPort => $port, Listen => 5, ReuseAddr => 1) or die $!;
@@ -53,46 +66,12 @@ def engine() -> Iterator[EngineProcess]:
         yield running
 
 
-@asynccontextmanager
-async def opened(engine: EngineProcess, folder: Path) -> AsyncIterator[DockerDriver]:
-    driver = DockerDriver(Engine(EngineAddress(url=engine.url)), OWNER, folder)
-    await driver.open()
-    try:
-        yield driver
-    finally:
-        await driver.close()
-
-
-@pytest.fixture
-def folder(engine: EngineProcess, tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path / "driver"
-    with suppress(Exception):
-        engine.remove_all()
-
-
-def container(argv: tuple[str, ...], **more: object) -> UnitSpec:
-    return unit_spec(argv, **{"image": IMAGE, **more})
-
-
 def shell(script: str, **more: object) -> UnitSpec:
     return container(("/bin/sh", "-c", script), **more)
 
 
-async def outcome_of(driver: DockerDriver, unit: UnitId) -> Outcome:
-    outcome = (await end_of(driver, unit)).status.outcome
-    assert outcome is not None
-    return outcome
-
-
 async def texts(driver: DockerDriver, unit: UnitId) -> list[str]:
     return [line.text for line in await driver.log(unit, 0, 100_000)]
-
-
-async def prints(driver: DockerDriver, unit: UnitId, text: str) -> None:
-    async def printed() -> bool:
-        return text in await texts(driver, unit)
-
-    await eventually(printed)
 
 
 async def test_labels_alone_make_no_container_ours(engine: EngineProcess, folder: Path) -> None:
@@ -453,20 +432,12 @@ async def test_a_killed_engine_that_comes_back_shows_how_its_containers_ended_an
         spec = container(RUN, network="acme")
         await driver.start(spec)
         engine.kill()
-        await eventually(lambda: _answers(driver, False))
+        await eventually(lambda: answers(driver, False))
         engine.start()
         outcome = await outcome_of(driver, spec.id)
         assert not outcome.succeeded and outcome.reason
-        await eventually(lambda: _answers(driver))
+        await eventually(lambda: answers(driver))
         assert (await driver.start(container(RUN, network="acme"))).state is UnitState.RUNNING
-
-
-async def _answers(driver: DockerDriver, wanted: bool = True) -> bool:
-    try:
-        await driver.units()
-    except DriverUnavailable:
-        return not wanted
-    return wanted
 
 
 async def _more_than(pid: int, number: int) -> bool:

@@ -1,30 +1,31 @@
 """What goes wrong with images and engines, on a real engine: what is told, and that nothing is left."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from homeport.core.errors import DriverUnavailable
-from homeport.core.ids import UnitId
 from homeport.core.images import ImageReference, parse_reference
-from homeport.core.units import Outcome, UnitSpec, UnitState
+from homeport.core.units import UnitSpec, UnitState
 from homeport.drivers.docker import inside, usage
 from homeport.drivers.docker.address import EngineAddress
 from homeport.drivers.docker.containers import Owner
-from homeport.drivers.docker.driver import DockerDriver
 from homeport.drivers.docker.engine import Engine
 from homeport.drivers.docker.images import Images
 from homeport.drivers.docker.lives import ENGINE_ENDED
 from homeport.drivers.docker.refusals import ImageRefused
-from homeport.testing.driver_suite import RUN, end_of, eventually, unit_spec
+from homeport.testing.containers import opened_driver
+from homeport.testing.driver_suite import RUN, answers, eventually, outcome_of, prints, unit_spec
 from homeport.testing.engines import EngineProcess, engine_obstacle, running_engine
 
 REPOSITORY = "docker.io/library/homeport-faults"
 IMAGE, WITH_VOLUME = f"{REPOSITORY}:1", f"{REPOSITORY}:volume"
 OWNER = Owner(installation="faults", region="docker")
+opened = partial(opened_driver, OWNER)
+container = partial(unit_spec, image=IMAGE)
 
 
 @pytest.fixture(scope="module")
@@ -37,27 +38,6 @@ def engine() -> Iterator[EngineProcess]:
         yield running
 
 
-@pytest.fixture
-def folder(engine: EngineProcess, tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path / "driver"
-    with suppress(Exception):
-        engine.remove_all()
-
-
-@asynccontextmanager
-async def opened(engine: EngineProcess, folder: Path) -> AsyncIterator[DockerDriver]:
-    driver = DockerDriver(Engine(EngineAddress(url=engine.url)), OWNER, folder)
-    await driver.open()
-    try:
-        yield driver
-    finally:
-        await driver.close()
-
-
-def container(argv: tuple[str, ...], **more: object) -> UnitSpec:
-    return unit_spec(argv, **{"image": IMAGE, **more})
-
-
 def shell(script: str, **more: object) -> UnitSpec:
     return container(("/bin/sh", "-c", script), **more)
 
@@ -66,27 +46,6 @@ def reference(tag: str) -> ImageReference:
     found = parse_reference(f"{REPOSITORY}:{tag}")
     assert found is not None
     return found
-
-
-async def outcome_of(driver: DockerDriver, unit: UnitId) -> Outcome:
-    outcome = (await end_of(driver, unit)).status.outcome
-    assert outcome is not None
-    return outcome
-
-
-async def prints(driver: DockerDriver, unit: UnitId, text: str) -> None:
-    async def printed() -> bool:
-        return text in [line.text for line in await driver.log(unit, 0, 1000)]
-
-    await eventually(printed)
-
-
-async def answers(driver: DockerDriver, wanted: bool = True) -> bool:
-    try:
-        await driver.units()
-    except DriverUnavailable:
-        return not wanted
-    return wanted
 
 
 FILL = "for n in 1 2 3 4 5 6 7 8; do dd if=/dev/zero of=$0/f$n bs=1M count=10 2>/dev/null; done; sleep 600"

@@ -8,13 +8,12 @@ import httpx
 import pytest
 
 from homeport.engines import installation_name
-from homeport.testing.engines import EngineProcess, engine_obstacle, running_engine
+from homeport.testing.engines import EngineProcess
 from homeport.testing.registries import (
     PASSWORD,
     USER,
     Registry,
-    is_podman,
-    registry_obstacle,
+    engine_for_registries,
     remove_image,
     running_registry,
 )
@@ -26,14 +25,7 @@ RULE = "[images]\nunused_days = 0\nunused_tags = 0\n"  # what nothing uses goes 
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[EngineProcess]:
-    if cause := engine_obstacle() or registry_obstacle():
-        pytest.skip(cause)
-    with running_engine() as running:
-        if is_podman(running):
-            pytest.skip("Podman asks for TLS on loopback, too, unless its registries.conf says otherwise")
-        running.make_image(f"{LOCAL}:1", config=('CMD ["/bin/echo", "this is 1"]',))
-        running.vary_image(f"{LOCAL}:2", f"{LOCAL}:1", config=('CMD ["/bin/echo", "this is 2"]',))
-        running.vary_image(f"{LOCAL}:3", f"{LOCAL}:1", config=('CMD ["/bin/echo", "this is 3"]',))
+    with engine_for_registries(LOCAL, 3) as running:
         yield running
 
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from homeport.testing.engines import EngineProcess, engine_obstacle, running_engine
+from homeport.testing.engines import EngineProcess
 from homeport.testing.registries import (
     PASSWORD,
     USER,
     Registry,
     auth_of,
+    engine_for_registries,
     inspected,
-    is_podman,
     refusing_registry,
     registry_obstacle,
     remove_image,
@@ -29,13 +29,7 @@ SECRETS = (PASSWORD, auth_of(PASSWORD), WRONG, auth_of(WRONG))
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[EngineProcess]:
-    if cause := engine_obstacle() or registry_obstacle():
-        pytest.skip(cause)
-    with running_engine() as running:
-        if is_podman(running):
-            pytest.skip("Podman asks for TLS on loopback, too, unless its registries.conf says otherwise")
-        running.make_image(f"{LOCAL}:1", config=('CMD ["/bin/echo", "this is 1"]',))
-        running.vary_image(f"{LOCAL}:2", f"{LOCAL}:1", config=('CMD ["/bin/echo", "this is 2"]',))
+    with engine_for_registries(LOCAL, 2) as running:
         yield running
 
 

@@ -11,13 +11,14 @@ from contextlib import aclosing
 from dataclasses import replace
 from datetime import timedelta
 
-from homeport.core.errors import Conflict, HomeportError, Invalid, NotFound
+from homeport.core.errors import Conflict, DriverUnavailable, HomeportError, Invalid, NotFound
 from homeport.core.ids import UnitId, new_id
 from homeport.core.units import Outcome, UnitExit, UnitKind, UnitSpec, UnitState
 from homeport.drivers.contract import Driver
 from homeport.testing.scripted_driver import Behaviour
 
 WAIT_S = 30.0  # a busy machine; nothing here takes a second on an idle one
+LINES = 100_000  # at most, of a unit of tests
 
 SUCCEED = ("/bin/true",)
 EXIT_3 = ("/bin/sh", "-c", "exit 3")
@@ -56,6 +57,31 @@ async def end_of(driver: Driver, unit: UnitId) -> UnitExit:
                 if end.status.id == unit:
                     return end
     raise AssertionError("the stream of ends is over")
+
+
+async def outcome_of(driver: Driver, unit: UnitId) -> Outcome:
+    """How `unit` ended, waited for with a bound."""
+    outcome = (await end_of(driver, unit)).status.outcome
+    assert outcome is not None
+    return outcome
+
+
+async def prints(driver: Driver, unit: UnitId, text: str) -> None:
+    """Return when `unit` has printed the line `text`; TimeoutError after a bound."""
+
+    async def printed() -> bool:
+        return text in [line.text for line in await driver.log(unit, 0, LINES)]
+
+    await eventually(printed)
+
+
+async def answers(driver: Driver, wanted: bool = True) -> bool:
+    """Whether the driver answers, or, with `wanted` False, whether it says that it cannot."""
+    try:
+        await driver.units()
+    except DriverUnavailable:
+        return not wanted
+    return wanted
 
 
 async def eventually(true: Callable[[], Awaitable[bool]]) -> None:
@@ -199,13 +225,13 @@ class DriverSuite:
         await driver.freeze(frozen.id)
         await driver.freeze(frozen.id)
         await driver.start(other)
-        assert (await _outcome(driver, other.id)).exit_code == 5  # in which time the first would have ended, too
+        assert (await outcome_of(driver, other.id)).exit_code == 5  # in which time the first would have ended, too
         status = await driver.status(frozen.id)
         assert status is not None and status.frozen and status.state is UnitState.RUNNING and status.pid is not None
         assert [unit.frozen for unit in await driver.units()] == [True, False]
         await driver.thaw(frozen.id)
         await driver.thaw(frozen.id)
-        outcome = await _outcome(driver, frozen.id)
+        outcome = await outcome_of(driver, frozen.id)
         assert (outcome.exit_code, outcome.stopped) == (5, False)
         assert [unit.frozen for unit in await driver.units()] == [False, False]
 
@@ -223,7 +249,7 @@ class DriverSuite:
         await eventually(lambda: _has_lines(driver, spec.id))
         await driver.freeze(spec.id)
         await driver.stop(spec.id, 20)
-        outcome = await _outcome(driver, spec.id)
+        outcome = await outcome_of(driver, spec.id)
         assert (outcome.exit_code, outcome.signal, outcome.stopped) == (7, None, True)
 
     async def test_a_frozen_unit_that_ignores_the_request_is_killed_after_the_grace(self, driver: Driver) -> None:
@@ -232,14 +258,14 @@ class DriverSuite:
         await eventually(lambda: _has_lines(driver, spec.id))
         await driver.freeze(spec.id)
         await driver.stop(spec.id, 0.2)
-        outcome = await _outcome(driver, spec.id)
+        outcome = await outcome_of(driver, spec.id)
         assert outcome.stopped and outcome.signal == 9
 
     async def test_the_timeout_of_a_frozen_unit_ends_it(self, driver: Driver) -> None:
         spec = self.spec(RUN, timeout_s=1.0)
         await driver.start(spec)
         await driver.freeze(spec.id)
-        outcome = await _outcome(driver, spec.id)
+        outcome = await outcome_of(driver, spec.id)
         assert outcome.timed_out and outcome.signal == 15
 
     async def test_a_unit_that_is_being_ended_is_not_frozen(self, driver: Driver) -> None:
@@ -248,7 +274,7 @@ class DriverSuite:
         await eventually(lambda: _has_lines(driver, spec.id))
         await driver.stop(spec.id, 1.0)
         await _raises(Conflict, driver.freeze(spec.id))
-        assert (await _outcome(driver, spec.id)).signal == 9
+        assert (await outcome_of(driver, spec.id)).signal == 9
 
     async def test_a_signal_reaches_the_main_process(self, driver: Driver) -> None:
         spec = self.spec(TIDY)
@@ -258,7 +284,7 @@ class DriverSuite:
         await eventually(lambda: _has_lines(driver, spec.id, 2))
         assert [line.text for line in await driver.log(spec.id, 0, 10)] == ["ready", "heard"]
         await driver.signal(spec.id, 9)
-        outcome = await _outcome(driver, spec.id)
+        outcome = await outcome_of(driver, spec.id)
         assert (outcome.signal, outcome.stopped) == (9, False)
 
     async def test_a_frozen_unit_is_not_signalled(self, driver: Driver) -> None:
@@ -268,7 +294,7 @@ class DriverSuite:
         await _raises(Conflict, driver.signal(spec.id, 15))
         await driver.thaw(spec.id)
         await driver.signal(spec.id, 15)
-        assert (await _outcome(driver, spec.id)).signal == 15
+        assert (await outcome_of(driver, spec.id)).signal == 15
 
     async def test_only_a_unit_that_runs_is_frozen_thawed_and_signalled(self, driver: Driver) -> None:
         unknown, ended = UnitId("unit-unknown"), self.spec(SUCCEED)
@@ -293,12 +319,6 @@ class DriverSuite:
         await driver.forget(unknown)
         assert await driver.status(unknown) is None
         assert await driver.listening(unknown) == frozenset()
-
-
-async def _outcome(driver: Driver, unit: UnitId) -> Outcome:
-    outcome = (await end_of(driver, unit)).status.outcome
-    assert outcome is not None
-    return outcome
 
 
 async def _has_lines(driver: Driver, unit: UnitId, count: int = 1) -> bool:

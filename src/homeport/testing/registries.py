@@ -15,9 +15,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
+import pytest
 
 from homeport.core.clock import SystemClock
-from homeport.testing.engines import EngineProcess
+from homeport.testing.engines import EngineProcess, engine_obstacle, running_engine
 from homeport.testing.system import free_port
 
 USER = "ada"
@@ -76,6 +77,25 @@ def remove_image(engine: EngineProcess, reference: str) -> None:
     """The name, and the content where it has no other; harmless where it is gone."""
     with _client(engine) as client:
         client.delete(f"/images/{reference}", params={"force": "1"})
+
+
+@contextmanager
+def engine_for_registries(local: str, tags: int) -> Iterator[EngineProcess]:
+    """An engine that has the images `local:1` to `local:TAGS`, which print `this is N`. Skips the test, with the
+    reason, where there is no engine or no registry to be had."""
+    if cause := engine_obstacle() or registry_obstacle():
+        pytest.skip(cause)
+    with running_engine() as running:
+        if is_podman(running):
+            pytest.skip("Podman asks for TLS on loopback, too, unless its registries.conf says otherwise")
+        running.make_image(f"{local}:1", config=(_prints(1),))
+        for tag in range(2, tags + 1):
+            running.vary_image(f"{local}:{tag}", f"{local}:1", config=(_prints(tag),))
+        yield running
+
+
+def _prints(tag: int) -> str:
+    return f'CMD ["/bin/echo", "this is {tag}"]'
 
 
 @contextmanager
