@@ -13,11 +13,11 @@ from pathlib import Path
 
 from homeport.build.archive import UnpackLimits, unpack
 from homeport.build.builder import LOG_BYTES, MEMORY_MB, BuildRequest, unit_of
-from homeport.build.bundle import Bundle, Description, remove_tree
+from homeport.build.bundle import Bundle, remove_tree
 from homeport.build.context import RUN, pack_context, read_small
 from homeport.build.dockerfile import NAME, Labelled, labelled
 from homeport.build.errors import BuildFailed
-from homeport.build.images import ImageBuilder, place_image
+from homeport.build.images import ImageBuilder, describe_image, place_image
 from homeport.build.logs import BuildLog
 from homeport.build.manifest import FILE_NAME, Manifest, read_manifest
 from homeport.build.prepare import take_arguments
@@ -180,7 +180,14 @@ class DockerfileBuilder:
             image = await self._made(request, yard, order, source, log)
             took_s = round(self._clock.monotonic() - began, 1)
             await log.say(f"{MARK}Done in {took_s:g} s: {image.id}")
-            described = self._describe(request, source, image, took_s)
+            described = describe_image(
+                image,
+                step=(STEP, f"{NAME} became {image.id}"),
+                made_at=timestamp(self._clock.now()),
+                build_s=took_s,
+                source_digest=request.source_digest,
+                manifest_toml=source.manifest_toml,
+            )
             bundle = await asyncio.to_thread(
                 place_image, self._data.builds, self._data.bundles, request.revision, described
             )
@@ -240,25 +247,6 @@ class DockerfileBuilder:
             command=_masked(telling.step, source.secrets),
             exit_code=telling.code,
             last_lines=lines[:-1],
-        )
-
-    def _describe(self, request: BuildRequest, source: _Source, image: Image, build_s: float) -> Description:
-        now = timestamp(self._clock.now())
-        return Description(
-            digest=image.id.removeprefix("sha256:"),
-            language="image",
-            entrypoint=(*image.entrypoint, *image.command),
-            mounts=(),
-            manifest_toml=source.manifest_toml,
-            python="",
-            source_digest=request.source_digest,
-            started_at=now,
-            steps=((STEP, f"{NAME} became {image.id}", ""),),
-            created_at=now,
-            build_s=build_s,
-            image=image.id,
-            image_entrypoint=image.entrypoint,
-            size=image.size,
         )
 
 

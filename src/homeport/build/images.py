@@ -53,29 +53,43 @@ class ImageBuilder:
             raise BuildFailed(STEP, why) from error
         except ImageRefused as error:
             raise BuildFailed(STEP, f"failed: {error.for_caller()}") from error
-        described = self._describe(image, reference, self._clock.monotonic() - began)
+        described = describe_image(
+            image,
+            step=(STEP, f"{reference.text} is {image.digest or image.id}"),
+            made_at=timestamp(self._clock.now()),
+            build_s=self._clock.monotonic() - began,
+        )
         bundle = await asyncio.to_thread(place_image, self._builds, self._bundles, revision, described)
         note = f"The engine's own copy is taken. {image.note}" if image.note else ""
         return replace(bundle, note=note, size=image.size, image_source=image.digest, brought=image.brought)
 
-    def _describe(self, image: Image, reference: ImageReference, build_s: float) -> Description:
-        now = timestamp(self._clock.now())
-        return Description(
-            digest=image.id.removeprefix("sha256:"),
-            language="image",
-            entrypoint=(*image.entrypoint, *image.command),
-            mounts=(),
-            manifest_toml="",
-            python="",
-            source_digest="",
-            started_at=now,
-            steps=((STEP, f"{reference.text} is {image.digest or image.id}", ""),),
-            created_at=now,
-            build_s=build_s,
-            image=image.id,
-            image_entrypoint=image.entrypoint,
-            size=image.size,
-        )
+
+def describe_image(
+    image: Image,
+    *,
+    step: tuple[str, str],
+    made_at: str,
+    build_s: float,
+    source_digest: str = "",
+    manifest_toml: str = "",
+) -> Description:
+    """What the bundle of an image says. step: the name of what brought it here, and what that came to."""
+    return Description(
+        digest=image.id.removeprefix("sha256:"),
+        language="image",
+        entrypoint=(*image.entrypoint, *image.command),
+        mounts=(),
+        manifest_toml=manifest_toml,
+        python="",
+        source_digest=source_digest,
+        started_at=made_at,
+        steps=((*step, ""),),
+        created_at=made_at,
+        build_s=build_s,
+        image=image.id,
+        image_entrypoint=image.entrypoint,
+        size=image.size,
+    )
 
 
 def place_image(builds: Path, bundles: Path, revision: RevisionId, described: Description) -> Bundle:
