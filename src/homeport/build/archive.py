@@ -83,7 +83,7 @@ def check_archive(archive: Path, limits: UnpackLimits) -> None:
 def holds(archive: Path, name: str) -> bool:
     """Whether a checked archive has a file of this path."""
     with opened(archive) as source:
-        return any(not entry.is_dir() and str(PurePosixPath(entry.filename)) == name for entry in source.infolist())
+        return bool(entries_at(source, PurePosixPath(name)))
 
 
 def keep_archive(part: Path, sources: Path, digest: str) -> None:
@@ -107,12 +107,12 @@ def unpack(archive: Path, target: Path, limits: UnpackLimits | None = None) -> U
     _check_directory_size(archive)
     with opened(archive) as source:
         files, directories = _select(source, limits)
+        files.pop(LOGINS, None)
         _make_directories(target, directories)
         writer = _Writer(source, limits.content_bytes, _ratio_limit(archive))
         for path, entry in files.items():
-            if path != LOGINS:
-                writer.write(entry, target / path)
-    return Unpacked(files=len(files.keys() - {LOGINS}), content_bytes=writer.written)
+            writer.write(entry, target / path)
+    return Unpacked(files=len(files), content_bytes=writer.written)
 
 
 def entries_at(source: zipfile.ZipFile, path: PurePosixPath) -> dict[int, zipfile.ZipInfo]:
