@@ -1,22 +1,21 @@
 """What a change of a policy would do to the workloads that name it, without making it. Nothing is stored."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 from homeport.app.context import Context
 from homeport.app.explain import rules_of
 from homeport.app.governance import RuleOf, Verdict, assess, attached, form_now
 from homeport.app.own_images import known_tag
-from homeport.app.resources import fetch
+from homeport.app.resources import every_of, fetch
 from homeport.core.ids import Kind
-from homeport.core.limits import PAGE_LIMIT_MAX
 from homeport.identity.principals import Principal
 from homeport.identity.roles import require
 from homeport.placement.plan import Plan
 from homeport.policy.rules import MissingPolicy, PolicyRule
 from homeport.store.contract import Transaction
-from homeport.store.records import ListQuery, Resource
+from homeport.store.records import Resource
 
 SHOWN_MOST = 1000  # of each list; the counts are exact whatever is shown
 
@@ -82,18 +81,8 @@ def _concerned(tx: Transaction, workspace: str, change: PolicyChange) -> list[Re
     if not change.attach:
         found = tx.resources.using_policy(workspace, change.name)
     else:
-        found = [one for kind in (Kind.AGENT, Kind.JOB) for one in _all(tx, workspace, kind)]
+        found = [one for kind in (Kind.AGENT, Kind.JOB) for one in every_of(tx, workspace, kind)]
     return [one for one in found if not one.deleting]
-
-
-def _all(tx: Transaction, workspace: str, kind: Kind) -> Iterator[Resource]:
-    query = ListQuery(workspace=workspace, kind=kind, limit=PAGE_LIMIT_MAX, sort="name:asc")
-    while True:
-        page = tx.resources.page(query)
-        yield from page.items
-        if page.next is None:
-            return
-        query = replace(query, after=page.next)
 
 
 def _judge_both(

@@ -1,18 +1,18 @@
 """Images of a workspace: listed, shown, deleted. What is in use is never deleted; who uses it is said."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from homeport.app.context import Context
+from homeport.app.resources import every_of
 from homeport.core.errors import Invalid, NotFound
 from homeport.core.ids import Kind
 from homeport.core.images import OwnImage, read_own_image
-from homeport.core.limits import PAGE_LIMIT_MAX
 from homeport.identity.principals import Principal
 from homeport.identity.roles import require
 from homeport.reconcile.images import PUSHING, remove_tags, users_of
 from homeport.store.contract import Transaction
-from homeport.store.records import Event, ImageTag, ListQuery, Resource
+from homeport.store.records import Event, ImageTag, Resource
 
 UNKNOWN = "_"  # the public command line's, where it does not know the kind
 _KINDS = {spelling: kind for kind in (Kind.AGENT, Kind.JOB) for spelling in (kind.value, kind.plural)}
@@ -44,7 +44,8 @@ async def list_images(context: Context, principal: Principal) -> list[ShownImage
 
     def read(tx: Transaction) -> list[ShownImage]:
         tags = tx.images.in_workspace(principal.workspace)
-        return [ShownImage(resource=one, tags=tags.get(one.uid, []), events=[]) for one in _every(tx, principal)]
+        stored = every_of(tx, principal.workspace, Kind.IMAGE)
+        return [ShownImage(resource=one, tags=tags.get(one.uid, []), events=[]) for one in stored]
 
     return await context.store.read(read)
 
@@ -84,7 +85,7 @@ async def clean_up(context: Context, principal: Principal) -> list[str]:
 
     def write(tx: Transaction) -> list[str]:
         went: list[str] = []
-        for image in _every(tx, principal):
+        for image in every_of(tx, principal.workspace, Kind.IMAGE):
             if image.status in PUSHING:
                 continue
             if not _users(tx, image, tx.images.of(image.uid)):
@@ -148,14 +149,3 @@ def _fetch(tx: Transaction, workspace: str, kind: str, name: str) -> Resource:
 
 def _shown(tx: Transaction, image: Resource) -> ShownImage:
     return ShownImage(resource=image, tags=tx.images.of(image.uid), events=tx.events.of(image.uid))
-
-
-def _every(tx: Transaction, principal: Principal) -> list[Resource]:
-    query = ListQuery(workspace=principal.workspace, kind=Kind.IMAGE, limit=PAGE_LIMIT_MAX, sort="name:asc")
-    found: list[Resource] = []
-    while True:
-        page = tx.resources.page(query)
-        found += page.items
-        if page.next is None:
-            return found
-        query = replace(query, after=page.next)

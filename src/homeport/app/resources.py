@@ -7,10 +7,11 @@ from homeport.app.context import Context, Intent
 from homeport.app.pages import PageRequest, resource_cursor
 from homeport.core.errors import NotFound
 from homeport.core.ids import Kind, check_name, new_id
+from homeport.core.limits import PAGE_LIMIT_MAX
 from homeport.identity.principals import Principal
 from homeport.identity.roles import require
 from homeport.store.contract import Transaction
-from homeport.store.records import Event, Resource
+from homeport.store.records import Event, ListQuery, Resource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +51,18 @@ async def list_every(context: Context, principal: Principal, kind: Kind, request
         items += page.items
         cursor = page.cursor
     return items
+
+
+def every_of(tx: Transaction, workspace: str, kind: Kind) -> list[Resource]:
+    """Everything of a kind in the workspace, by name."""
+    query = ListQuery(workspace=workspace, kind=kind, limit=PAGE_LIMIT_MAX, sort="name:asc")
+    found: list[Resource] = []
+    while True:
+        page = tx.resources.page(query)
+        found += page.items
+        if page.next is None:
+            return found
+        query = replace(query, after=page.next)
 
 
 def fetch(tx: Transaction, workspace: str, kind: Kind, name: str) -> Resource:
