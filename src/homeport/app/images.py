@@ -7,10 +7,9 @@ from homeport.app.context import Context
 from homeport.app.resources import every_of
 from homeport.core.errors import Invalid, NotFound
 from homeport.core.ids import Kind
-from homeport.core.images import OwnImage, read_own_image
 from homeport.identity.principals import Principal
 from homeport.identity.roles import require
-from homeport.reconcile.images import PUSHING, remove_tags, users_of
+from homeport.reconcile.images import PUSHING, named_image, remove_tags, users_of
 from homeport.store.contract import Transaction
 from homeport.store.records import Event, ImageTag, Resource
 
@@ -125,17 +124,10 @@ def _naming(tx: Transaction, image: Resource, names: Collection[str]) -> list[Re
         one
         for one in stored
         if one.workspace == image.workspace
-        and (own := _own(one)) is not None
+        and (own := named_image(one.spec)) is not None
         and own.repository == image.name
         and own.tag in names
     ]
-
-
-def _own(resource: Resource) -> OwnImage | None:
-    try:
-        return read_own_image(resource.spec)
-    except Invalid:  # of an earlier version, which took it for something else
-        return None
 
 
 def _fetch(tx: Transaction, workspace: str, kind: str, name: str) -> Resource:

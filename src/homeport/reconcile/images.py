@@ -1,12 +1,14 @@
 """What was built, kept by name: an image for each workload, a tag for each bundle, `latest` for the newest. Called by
 the loop of builds as it records a build, and by the garbage loop: the one place in which images come to be and go."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from homeport.build.bundle import Bundle
 from homeport.build.images import ImageBuilder
+from homeport.core.errors import Invalid
 from homeport.core.ids import Kind, new_id
 from homeport.core.images import LATEST, ImageReference, OwnImage, read_image, read_own_image, tag_of
 from homeport.store.contract import Store, Transaction
@@ -122,13 +124,20 @@ def users_of(tx: Transaction, image: Resource, digests: Collection[str]) -> list
     """The kept revisions that run one of `digests` as this image: those of the workload of its name, and those that
     name it."""
     found = tx.revisions.built_as(image.workspace, digests)
-    return [one for one in found if image.name in (f"{one.kind}/{one.name}", named_repository(one))]
+    return [
+        one
+        for one in found
+        if image.name == f"{one.kind}/{one.name}"
+        or ((own := named_image(one.spec)) is not None and own.repository == image.name)
+    ]
 
 
-def named_repository(revision: Revision) -> str:
-    """The image of the platform's own that the revision names, without its tag; or nothing."""
-    own = read_own_image(revision.spec)
-    return own.repository if own else ""
+def named_image(spec: Mapping[str, Any]) -> OwnImage | None:
+    """The image of the platform's own that a stored specification names."""
+    try:
+        return read_own_image(spec)
+    except Invalid:  # of an earlier version, which took it for something else
+        return None
 
 
 def going(
