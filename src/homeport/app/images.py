@@ -1,12 +1,13 @@
 """Images of a workspace: listed, shown, deleted. What is in use is never deleted; who uses it is said."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from homeport.app.context import Context
 from homeport.app.resources import every_of
 from homeport.core.errors import Invalid, NotFound
 from homeport.core.ids import Kind
+from homeport.core.images import OwnImage
 from homeport.identity.principals import Principal
 from homeport.identity.roles import require
 from homeport.reconcile.images import PUSHING, named_image, remove_tags, users_of
@@ -17,6 +18,7 @@ UNKNOWN = "_"  # the public command line's, where it does not know the kind
 _KINDS = {spelling: kind for kind in (Kind.AGENT, Kind.JOB) for spelling in (kind.value, kind.plural)}
 _UNSERVED = ("application", "function", "sandbox", "sandboxe", "model")
 _USERS_SHOWN = 5
+_Naming = Sequence[tuple[Resource, OwnImage]]  # workloads, each with the image that its specification names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,10 +86,11 @@ async def clean_up(context: Context, principal: Principal) -> list[str]:
 
     def write(tx: Transaction) -> list[str]:
         went: list[str] = []
+        naming, tags = _naming(tx, principal.workspace), tx.images.in_workspace(principal.workspace)
         for image in every_of(tx, principal.workspace, Kind.IMAGE):
             if image.status in PUSHING:
                 continue
-            if not _users(tx, image, tx.images.of(image.uid)):
+            if not _users(tx, image, tags.get(image.uid, []), naming):
                 tx.resources.delete(image.uid)
                 went.append(image.name)
         return went
@@ -101,33 +104,29 @@ def _refuse_in_use(tx: Transaction, image: Resource, tags: Collection[ImageTag],
     shown = image.name if whole else f"{image.name}:{next(iter(tags)).name}"
     if whole and image.status in PUSHING:
         raise Invalid("image", "is being pushed", value=shown, hint="Wait until it is built.")
-    if users := _users(tx, image, tags):
+    if users := _users(tx, image, tags, _naming(tx, image.workspace)):
         more = f" and {len(users) - _USERS_SHOWN} more" if len(users) > _USERS_SHOWN else ""
         rule = f"is in use by {', '.join(users[:_USERS_SHOWN])}{more}"
         hint = "Delete them first. A workload keeps its newest 5 revisions, and with them their images."
         raise Invalid("image", rule, value=shown, hint=hint)
 
 
-def _users(tx: Transaction, image: Resource, tags: Collection[ImageTag]) -> list[str]:
+def _users(tx: Transaction, image: Resource, tags: Collection[ImageTag], naming: _Naming) -> list[str]:
     """Who uses one of these tags, in words: a kept revision that runs its content, a specification that names it."""
     running = users_of(tx, image, {tag.digest for tag in tags})
-    naming = _naming(tx, image, {tag.name for tag in tags})
+    names = {tag.name for tag in tags}
     told = {one.resource_uid for one in running}
     users = [f"{one.kind} {one.name} (revision {one.id})" for one in running]
-    return users + [f"{one.kind} {one.name}" for one in naming if one.uid not in told]
-
-
-def _naming(tx: Transaction, image: Resource, names: Collection[str]) -> list[Resource]:
-    """The workloads whose specification names one of these tags of the image."""
-    stored = [one for kind in (Kind.AGENT, Kind.JOB) for one in tx.resources.with_setting(kind, ["image"])]
-    return [
-        one
-        for one in stored
-        if one.workspace == image.workspace
-        and (own := named_image(one.spec)) is not None
-        and own.repository == image.name
-        and own.tag in names
+    return users + [
+        f"{one.kind} {one.name}"
+        for one, own in naming
+        if own.repository == image.name and own.tag in names and one.uid not in told
     ]
+
+
+def _naming(tx: Transaction, workspace: str) -> _Naming:
+    stored = [one for kind in (Kind.AGENT, Kind.JOB) for one in tx.resources.with_setting(kind, ["image"])]
+    return [(one, own) for one in stored if one.workspace == workspace and (own := named_image(one.spec)) is not None]
 
 
 def _fetch(tx: Transaction, workspace: str, kind: str, name: str) -> Resource:
