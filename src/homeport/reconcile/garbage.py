@@ -22,7 +22,7 @@ from homeport.core.service import Background, Wakeup
 from homeport.core.units import UnitKind, UnitStatus
 from homeport.drivers.contract import Driver
 from homeport.reconcile.images import end_push
-from homeport.reconcile.retention import Retention
+from homeport.reconcile.retention import Retention, needed_digests
 from homeport.reconcile.routes import SKEW_S
 from homeport.settings import DataDir
 from homeport.store.contract import Store, Transaction
@@ -167,8 +167,7 @@ def _shelf(unit: UnitStatus, resources: frozenset[str]) -> str:
 
 def _read_builds(tx: Transaction) -> tuple[set[str], frozenset[RevisionId]]:
     """The digests of what is kept, and the revisions that are being built."""
-    kept = tx.revisions.digests() | tx.images.digests()
-    return kept, frozenset(one.id for one in tx.revisions.in_states([RevisionState.BUILDING]))
+    return needed_digests(tx), frozenset(one.id for one in tx.revisions.in_states([RevisionState.BUILDING]))
 
 
 def _fail_abandoned_uploads(tx: Transaction, now: datetime) -> None:
