@@ -63,8 +63,7 @@ async def explain_workload(context: Context, principal: Principal, kind: Kind, n
 
     def read(tx: Transaction) -> Explanation:
         resource = fetch(tx, principal.workspace, kind, name)
-        tag, form = known_tag(tx, principal.workspace, kind, resource.spec), form_now(context, tx, resource)
-        verdict = assess(context, kind, resource.spec, rules_of(tx, principal.workspace), tag, form)
+        verdict = _assess(context, tx, resource, rules_of(tx, principal.workspace))
         newest = next(iter(tx.revisions.of(resource.uid)), None)
         return Explanation(
             resource=resource,
@@ -90,12 +89,7 @@ async def explain_policy(context: Context, principal: Principal, name: str) -> P
             raise _no_policy(tx, principal.workspace, name)
         rule_of = rules_of(tx, principal.workspace)
         found = tx.resources.using_policy(principal.workspace, name)
-
-        def user_of(user: Resource) -> PolicyUser:
-            tag, form = known_tag(tx, principal.workspace, user.kind, user.spec), form_now(context, tx, user)
-            return PolicyUser(resource=user, verdict=assess(context, user.kind, user.spec, rule_of, tag, form))
-
-        users = [user_of(user) for user in found[:USERS_MOST]]
+        users = [PolicyUser(resource=user, verdict=_assess(context, tx, user, rule_of)) for user in found[:USERS_MOST]]
         steps = _alone(context, rule)
         return PolicyExplanation(policy=policy, steps=steps, machines=machines, users=users, total=len(found))
 
@@ -106,6 +100,12 @@ def rules_of(tx: Transaction, workspace: str) -> RuleOf:
     """The stored policies by name, each read once."""
     known: Callable[[str], PolicyRule | MissingPolicy] = cache(lambda name: stored_rule(tx, workspace, name))
     return known
+
+
+def _assess(context: Context, tx: Transaction, resource: Resource, rule_of: RuleOf) -> Verdict:
+    """The verdict of today for what is stored."""
+    tag = known_tag(tx, resource.workspace, resource.kind, resource.spec)
+    return assess(context, resource.kind, resource.spec, rule_of, tag, form_now(context, tx, resource))
 
 
 def _alone(context: Context, rule: PolicyRule | MissingPolicy) -> tuple[Step, ...]:
