@@ -37,7 +37,7 @@ from homeport.workloads.traffic import Traffic, first_traffic, next_traffic, wit
 
 UPLOAD_LIFETIME_S = 3600  # room for a slow line; the sweep of abandoned uploads waits longer than this
 
-_STATUS_OF_STATE = {
+STATUS_OF_STATE = {
     RevisionState.UPLOADING: WorkloadStatus.UPLOADING,
     RevisionState.BUILDING: WorkloadStatus.BUILDING,
     RevisionState.BUILT: WorkloadStatus.DEPLOYING,
@@ -76,7 +76,7 @@ async def create_workload(
         resource = seal_intent(context, new_resource(principal, kind, intent, now))
         revision = _placed(context, tx, resource, lambda: source_of_new(context, tx, resource, upload=upload), traffic)
         _refuse_missing(revision, missing)
-        resource = replace(resource, status=_STATUS_OF_STATE[revision.state])
+        resource = replace(resource, status=STATUS_OF_STATE[revision.state])
         tx.resources.insert(resource)
         tx.identities.add_account(_account_of(resource, now))
         deployment = _record(context, tx, resource, revision, traffic)
@@ -113,7 +113,7 @@ async def update_workload(
             context, tx, resource, lambda: source_of_update(context, tx, resource, before, upload=upload), traffic
         )
         _refuse_missing(revision, missing)
-        resource = replace(resource, status=_STATUS_OF_STATE[revision.state])
+        resource = replace(resource, status=STATUS_OF_STATE[revision.state])
         if not tx.resources.replace(resource, stored.generation):
             raise Conflict(f"The {kind} {intent.name!r} was changed at the same moment.", hint="Try again.")
         _redirect(tx, resource, revisions, traffic)
@@ -243,7 +243,7 @@ def _account_of(resource: Resource, now: datetime) -> ServiceAccount:
 
 def _record(context: Context, tx: Transaction, resource: Resource, revision: Revision, traffic: Traffic) -> Deployment:
     tx.revisions.insert(revision)
-    status = _STATUS_OF_STATE[revision.state]
+    status = STATUS_OF_STATE[revision.state]
     message = f"Revision {revision.id} accepted; placed in region {revision.region} on {revision.flavor}"
     if _is_open(context, revision):
         message += ", unless its source has a Dockerfile"

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from homeport.app.context import Context
-from homeport.app.deployments import upload_token
+from homeport.app.deployments import STATUS_OF_STATE, upload_token
 from homeport.app.governance import Form, judge
 from homeport.app.sealing import seal_intent
 from homeport.core.errors import Invalid
@@ -19,7 +19,7 @@ from homeport.placement.plan import Plan
 from homeport.reconcile.images import new_image
 from homeport.store.contract import Transaction
 from homeport.store.records import Event, Resource, Revision
-from homeport.workloads.states import RevisionState, WorkloadStatus
+from homeport.workloads.states import RevisionState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +73,7 @@ async def push_image(context: Context, principal: Principal, intent: PushIntent,
             resource_uid=stored.uid,
             time=now,
             type="build",
-            status=_STATUS[state],
+            status=STATUS_OF_STATE[state],
             message=text,
             reason="Accepted",
             revision=revision.id,
@@ -86,12 +86,9 @@ async def push_image(context: Context, principal: Principal, intent: PushIntent,
     return push
 
 
-_STATUS = {RevisionState.UPLOADING: WorkloadStatus.UPLOADING, RevisionState.BUILDING: WorkloadStatus.BUILDING}
-
-
 def _begun(tx: Transaction, revision: Revision, now: datetime) -> Resource:
     """The image, its status that of the push: one that was built before must not look so to whoever waits."""
-    repository, status = f"{revision.kind}/{revision.name}", _STATUS[revision.state]
+    repository, status = f"{revision.kind}/{revision.name}", STATUS_OF_STATE[revision.state]
     stored = tx.resources.get(revision.workspace, Kind.IMAGE, repository)
     if stored is None:
         made = new_image(revision, repository, status, now)
