@@ -83,17 +83,19 @@ def _instructions(lines: list[str]) -> Iterator[list[str]]:
                 end += 1
             end = _after_heredocs(lines, at, end)
         found = lines[at:end]
-        yield _ended(found, continues) if more else found
+        yield _ended(found) if more else found
         at = end
 
 
-def _ended(lines: list[str], continues: re.Pattern[str]) -> list[str]:
+def _ended(lines: list[str]) -> list[str]:
     """The last instruction of a file that ends in the middle of it: what we write behind it must not continue it."""
-    return [line if not continues.search(line) or line is not _last(lines) else line.rstrip()[:-1] for line in lines]
-
-
-def _last(lines: list[str]) -> str:
-    return [line for line in lines if not _is_idle(line)][-1]
+    ended = [*lines]
+    for at in reversed(range(len(ended))):
+        if not _is_idle(ended[at]):
+            ended[at] = ended[at].rstrip()[:-1]
+        if not _is_idle(ended[at]):  # else that line was nothing but the sign, and an earlier one goes on still
+            break
+    return ended
 
 
 def _after_heredocs(lines: list[str], at: int, end: int) -> int:

@@ -30,6 +30,7 @@ OURS, LAST = 'LABEL homeport.builder="abc"', 'LABEL homeport.name="say \\"x\\""'
         ("# escape=`\nFROM a\nRUN c:\\\nRUN x `\n  y\n",
          ["# escape=`", "FROM a", OURS, "RUN c:\\", "RUN x `", "  y", LAST]),
         ("FROM a\nRUN x \\\n", ["FROM a", OURS, "RUN x ", LAST]),
+        ("FROM a\nRUN x \\\n\\\n# end\n", ["FROM a", OURS, "RUN x ", "", "# end", LAST]),
         ("\ufeffFROM a\r\nCMD b\r\n", ["FROM a", OURS, "CMD b", LAST]),
     ],
 )  # fmt: skip
@@ -38,6 +39,12 @@ def test_labels_follow_each_from_and_the_end_and_nothing_else_changes(text: str,
     lines = found.text.removesuffix("\n").split("\n")
     assert lines == expected
     assert [lines[line - 1] for line in found.added] == [line for line in expected if line in (OURS, LAST)]
+
+
+def test_a_file_that_ends_in_the_middle_of_a_long_instruction_is_ended_in_one_go() -> None:
+    """20,000 lines, each looked at once; looked at once for each other it would take a minute."""
+    found = labelled("FROM a\nRUN x \\\n" + "y \\\n" * 20_000, LAYER, IMAGE)
+    assert found.text.endswith(f"y \\\ny \n{LAST}\n")
 
 
 def test_a_dockerfile_without_from_is_refused() -> None:
