@@ -16,7 +16,7 @@ from homeport.core.images import FIELD as FIELD_OF_IMAGE
 from homeport.core.images import names_image, read_image
 from homeport.reconcile.images import note_deployed
 from homeport.store.contract import Transaction
-from homeport.store.records import Resource, Revision
+from homeport.store.records import ImageTag, Resource, Revision
 from homeport.workloads.states import RevisionState
 
 SOURCES = (
@@ -58,7 +58,7 @@ def source_of_new(context: Context, tx: Transaction, resource: Resource, *, uplo
     tag = named_tag(tx, resource.workspace, resource.kind, resource.spec)
     if tag is not None and not upload:  # a repository says where it once came from
         note_deployed(tx, tag, resource.updated_at)
-        return Source(state=RevisionState.BUILT, bundle_digest=tag.digest, entrypoint=tag.entrypoint)
+        return _of_tag(tag)
     image = read_image(resource.spec)
     if names_image(resource.spec) and (upload or repository is not None):
         rule = "must be absent where the program comes from an upload or a repository"
@@ -100,7 +100,12 @@ def _kept(tx: Transaction, resource: Resource, image: str) -> Source:
     tag = named_tag(tx, resource.workspace, resource.kind, {"runtime": {"image": image}})
     if tag is None or tag.region:  # that of an engine has to be named, so that it is placed there
         raise Invalid("spec", "names no source to run", hint=SOURCES)
-    return Source(state=RevisionState.BUILT, source_digest=None, bundle_digest=tag.digest, entrypoint=tag.entrypoint)
+    return _of_tag(tag)
+
+
+def _of_tag(tag: ImageTag) -> Source:
+    """What was built before, as it is."""
+    return Source(state=RevisionState.BUILT, bundle_digest=tag.digest, entrypoint=tag.entrypoint)
 
 
 def _again(revision: Revision) -> Source:
