@@ -109,23 +109,14 @@ class Server:
             configuration=configuration,
             space=space,
         )
-        platform = Platform(
-            base_url=self.context.base_url,
-            sealing=sealing,
-            sdk_hook=Path(sdk_hook.__file__).parent,
-            secret_of=lambda client_id, revision: client_secret(self.context, client_id, revision),
-            gateways={name: table.gateway_url for name, table in configuration.regions.items() if table.gateway_url},
-        )
+        platform = _platform(self.context)
         routes = Routes(store, clock, keys, xds)
         tools = toolchain()
         builder = Builder(data, local, clock, tools, configuration.limits, space)
         fetcher = Fetcher(data, local, clock, tools.registry, configuration)
         builders, placing = engines.builders(local, clock, configuration), partial(settle, self.context)
-        fetches = Fetches(store, fetcher, self.context.sealing, configuration.sources, builders, placing)
-        logins = RevisionLogins(store, sealing)
-        self._restorer = Restorer(store, clock, engines.images, logins, configuration.limits.build_timeout_s)
-        for on_engine in engines.drivers.values():
-            on_engine.restore = self._restorer.restore
+        fetches = Fetches(store, fetcher, sealing, configuration.sources, builders, placing)
+        self._restorer = _restorer(self.context, engines)
         driver = Fleet(by_region)
         performer = Performer(store, clock, driver, ReplicaLauncher(store, data.bundles, platform))
         tasks = TaskLauncher(store, clock, keys, data.bundles, platform, by_region)
@@ -144,7 +135,12 @@ class Server:
             Runner(store, clock, [*by_region.values()], tasks, slots=room, wakeup=signals.runner),
             Expiries(store, clock, signals),
             Garbage(
-                *(store, clock, driver, builder, data, signals.garbage),
+                store,
+                clock,
+                driver,
+                builder,
+                data,
+                signals.garbage,
                 staging=self.context.staging,
                 retention=Retention(store, clock, configuration.images, engines.images),
             ),
@@ -186,6 +182,27 @@ class Server:
             server.should_exit = True
         waiting.cancel()
         await asyncio.gather(*running)
+
+
+def _platform(context: Context) -> Platform:
+    tables = context.configuration.regions.items()
+    return Platform(
+        base_url=context.base_url,
+        sealing=context.sealing,
+        sdk_hook=Path(sdk_hook.__file__).parent,
+        secret_of=lambda client_id, revision: client_secret(context, client_id, revision),
+        gateways={name: table.gateway_url for name, table in tables if table.gateway_url},
+    )
+
+
+def _restorer(context: Context, engines: Engines) -> Restorer:
+    """What gets removed images again for the drivers of the engines."""
+    logins = RevisionLogins(context.store, context.sealing)
+    bound_s = context.configuration.limits.build_timeout_s
+    restorer = Restorer(context.store, context.clock, engines.images, logins, bound_s)
+    for driver in engines.drivers.values():
+        driver.restore = restorer.restore
+    return restorer
 
 
 def _settle_interpreter() -> None:
