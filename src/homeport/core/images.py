@@ -14,16 +14,16 @@ FIELD = "spec.runtime.image"
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _HOST = rf"{_LABEL}(?:\.{_LABEL})*"  # no dots alone: a name becomes part of a path of the engine's
+_TAG = r"\w[\w.-]{0,127}"
 _REFERENCE = re.compile(
     rf"(?P<name>(?:{_HOST}(?::[0-9]{{1,5}})?/)?{_PART}(?:/{_PART})*)"
-    r"(?::(?P<tag>\w[\w.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?",
+    rf"(?::(?P<tag>{_TAG}))?(?:@(?P<digest>sha256:[0-9a-f]{{64}}))?",
     re.ASCII,
 )
 _LENGTH = 512
 _NAME_LENGTH = 255  # of the name with its registry: no engine takes a longer one
 # The contract's own images, such as `agent/name:latest`. Nobody's on the public hub shall be taken for one.
 _OWN = re.compile(r"(?P<kind>agent|function|job|sandbox|application|blaxel)(e?s)?/(?P<name>[^:@]*)(?::(?P<tag>[^@]*))?")
-_TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
 LATEST = "latest"  # the tag that each build moves
 _TAG_DIGITS = 12  # of a digest: what the contract's own tags have
 BUILT_HERE = "homeport.internal"  # what engines call the registry of images that were built here; none is called so
@@ -48,7 +48,7 @@ class ImageReference:
     @property
     def moves(self) -> bool:
         """Whether it may mean another image tomorrow without anybody being astonished: no tag, or `latest`."""
-        return self.digest is None and self.tag in (None, "latest")
+        return self.digest is None and self.tag in (None, LATEST)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +83,7 @@ def read_own_image(spec: Mapping[str, Any]) -> OwnImage | None:
     if found["kind"] not in (Kind.AGENT, Kind.JOB):
         raise Invalid(FIELD, f"names an image of a kind that this version does not serve ({found['kind']})", value=text)
     tag = found["tag"] if found["tag"] is not None else LATEST
-    if len(text) > _LENGTH or found.end() != len(text) or not found["name"] or not _TAG.fullmatch(tag):
+    if len(text) > _LENGTH or found.end() != len(text) or not found["name"] or not re.fullmatch(_TAG, tag, re.ASCII):
         raise Invalid(FIELD, "must be KIND/NAME[:TAG] to name an image that was built here", value=text)
     return OwnImage(kind=Kind(found["kind"]), name=found["name"], tag=tag)
 
