@@ -31,6 +31,14 @@ def emit(value: Any, output: Output) -> None:
         print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
+def tell(text: str, value: Any, output: Output) -> None:
+    """Print what was done: `text` for people, `value` for programs."""
+    if output is Output.TEXT:
+        print(text)
+    else:
+        emit(value, output)
+
+
 def note(text: str) -> None:
     """Tell the person at the terminal something that is no result."""
     print(printable(text), file=sys.stderr, flush=True)

@@ -6,7 +6,7 @@ import typer
 
 from homeport.cli.completing import complete_account
 from homeport.cli.options import Data, Format, Output, Workspace, connect
-from homeport.cli.output import emit, note
+from homeport.cli.output import emit, note, tell
 from homeport.core.errors import Invalid
 
 app = typer.Typer(help="Make and remove service accounts, to which API keys belong.", no_args_is_help=True)
@@ -77,7 +77,4 @@ def delete_account(
 
     with connect(data, workspace) as client:
         gone = client.delete_account(str(find_account(client, account)["client_id"]))
-    if output is not Output.TEXT:
-        emit(gone, output)
-    else:
-        print(f"service account {gone.get('name')} deleted")
+    tell(f"service account {gone.get('name')} deleted", gone, output)

@@ -9,7 +9,7 @@ import typer
 
 from homeport.cli.completing import complete_kind, complete_name
 from homeport.cli.options import Data, Format, Output, Workspace, connect, parse_kind
-from homeport.cli.output import emit, note
+from homeport.cli.output import note, tell
 from homeport.core.errors import Invalid, NotFound
 from homeport.core.ids import Kind
 
@@ -102,10 +102,7 @@ def _delete_unused(
         raise Invalid("--unused", "goes with images alone", hint="`homeport delete images --unused`")
     with connect(data, workspace) as client:
         done = client.delete_unused_images()
-    if output is Output.TEXT:
-        print(done.get("message"))
-    else:
-        emit(done, output)
+    tell(str(done.get("message")), done, output)
 
 
 def _confirm(client: "Homeport", documents: list["Document"]) -> None:

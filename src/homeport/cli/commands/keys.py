@@ -7,7 +7,7 @@ import typer
 from homeport.cli.commands.accounts import Account
 from homeport.cli.completing import complete_account
 from homeport.cli.options import Data, Format, Output, Workspace, connect
-from homeport.cli.output import emit, note
+from homeport.cli.output import emit, note, tell
 from homeport.core.errors import NotFound
 
 app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
@@ -96,7 +96,4 @@ def revoke_key(
                 break
         else:
             raise NotFound(f"There is no key {key!r}.", hint="`homeport keys list` shows them.")
-    if output is not Output.TEXT:
-        emit(known, output)
-    else:
-        print(f"key {key} of {owner.get('name')} revoked")
+    tell(f"key {key} of {owner.get('name')} revoked", known, output)

@@ -11,7 +11,7 @@ import typer
 
 from homeport.cli.commands.secrets import typed_value
 from homeport.cli.options import Data, Format, Output, Workspace, connect
-from homeport.cli.output import age, emit, note, table
+from homeport.cli.output import age, emit, note, table, tell
 from homeport.core.errors import Invalid
 from homeport.core.logins import registry_host
 
@@ -47,10 +47,7 @@ def login(
     password = typed_value(f"Password of {username} at {registry}: ")
     with connect(data, workspace) as client:
         stored = client.put_registry_login(registry, {"username": username, "password": password})
-    if output is not Output.TEXT:
-        emit(stored, output)
-    else:
-        print(f"login for {stored['registry']} stored")
+    tell(f"login for {stored['registry']} stored", stored, output)
 
 
 @app.command("list")
@@ -83,10 +80,7 @@ def logout(registry: _Registry, data: Data = None, workspace: Workspace = None, 
     """
     with connect(data, workspace) as client:
         gone = client.delete_registry_login(_host(registry))
-    if output is not Output.TEXT:
-        emit(gone, output)
-    else:
-        print(f"login for {gone['registry']} deleted")
+    tell(f"login for {gone['registry']} deleted", gone, output)
 
 
 def _host(text: str) -> str:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from homeport.cli.options import Data, Format, Output, Workspace, connect
-from homeport.cli.output import age, emit, note, table
+from homeport.cli.output import age, emit, note, table, tell
 from homeport.core.errors import Denied, Invalid, NotFound
 
 app = typer.Typer(no_args_is_help=True, help="Store credentials for builds, such as a repository's token.")
@@ -56,10 +56,7 @@ def set_secret(
         body["host"] = host
     with connect(data, workspace) as client:
         stored = client.put_secret(name, body)
-    if output is not Output.TEXT:
-        emit(stored, output)
-    else:
-        print(f"secret {name} stored")
+    tell(f"secret {name} stored", stored, output)
 
 
 @app.command("list")
@@ -97,10 +94,7 @@ def delete_secret(
     """
     with connect(data, workspace) as client:
         gone = client.delete_secret(name)
-    if output is not Output.TEXT:
-        emit(gone, output)
-    else:
-        print(f"secret {name} deleted")
+    tell(f"secret {name} deleted", gone, output)
 
 
 @app.command("rotate-key")
