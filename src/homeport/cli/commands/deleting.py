@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _INTERVAL_S = 0.2  # between two looks whether it is gone
 _SLOW_S = 5.0  # a program ends sooner, unless it uses the whole grace; then it is said where to look
-_IMAGES = ("image", "images")
+_IMAGES = (Kind.IMAGE.value, Kind.IMAGE.plural)
 _LOST = {
     Kind.AGENT: "its revisions and its output",
     Kind.JOB: "its executions, their results and their output",
@@ -84,11 +84,9 @@ def _documents(kind: str | None, names: list[str], files: list[Path], recursive:
     if kind is None or not names:
         raise Invalid("KIND and NAME, or -f", "must be given", hint="Such as `homeport delete agent hello-agent`.")
     if kind.lower() in _IMAGES:
-        return [
-            Document(kind=Kind.IMAGE, written="image", name=image_name(name), resource={}, where="the command line")
-            for name in dict.fromkeys(names)
-        ]
-    chosen = parse_kind(kind)
+        chosen, names = Kind.IMAGE, [image_name(name) for name in names]
+    else:
+        chosen = parse_kind(kind)
     return [
         Document(kind=chosen, written=chosen.value, name=name, resource={}, where="the command line")
         for name in dict.fromkeys(names)
