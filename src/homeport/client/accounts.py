@@ -23,13 +23,11 @@ class AccountOperations(Transport):
 
     def get_image(self, name: str) -> Resource:
         """`name` as specifications have it, `agent/hello`."""
-        kind, _, plain = name.partition("/")
-        return self._json("GET", f"/images/{part(kind)}/{part(plain)}")
+        return self._json("GET", _image_path(name))
 
     def delete_image(self, name: str) -> Resource:
         """With a tag, `agent/hello:TAG`, only that."""
-        kind, _, plain = name.partition("/")
-        return self._json("DELETE", f"/images/{part(kind)}/{part(plain)}")
+        return self._json("DELETE", _image_path(name))
 
     def delete_unused_images(self) -> Resource:
         """`deleted`, a number, and `message`."""
@@ -65,3 +63,8 @@ class AccountOperations(Transport):
     def revoke_key(self, client_id: str, key: str) -> None:
         """End a key at once. The contract's answer has no body."""
         self._call("DELETE", f"/service_accounts/{part(client_id)}/api_keys/{part(key)}")
+
+
+def _image_path(name: str) -> str:
+    kind, _, plain = name.partition("/")
+    return f"/images/{part(kind)}/{part(plain)}"
