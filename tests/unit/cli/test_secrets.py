@@ -11,62 +11,38 @@ from homeport.sealing.keys import SealingKeys
 from homeport.settings import DataDir
 
 
-class Client:
-    """Notes what would be sent."""
-
-    def __init__(self) -> None:
-        self.sent: list[tuple[str, dict[str, Any]]] = []
-
-    def __enter__(self) -> "Client":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def put_secret(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
-        self.sent.append((name, body))
-        return {"name": name}
-
-
-@pytest.fixture
-def client(monkeypatch: pytest.MonkeyPatch) -> Client:
-    client = Client()
-    monkeypatch.setattr(secrets, "connect", lambda *_: client)
-    return client
-
-
 def run(*words: str, stdin: str = "") -> Any:
     return CliRunner().invoke(secrets.app, [*words], input=stdin)
 
 
-def test_a_value_comes_from_standard_input_without_its_last_line_ending(client: Client) -> None:
+def test_a_value_comes_from_standard_input_without_its_last_line_ending(client: Any) -> None:
     for text in ("hush", "hush\n", "hush\r\n"):
         assert run("set", "git", stdin=text).output == "secret git stored\n"
     assert client.sent == [("git", {"value": "hush"})] * 3
 
 
-def test_a_key_of_several_lines_stays_as_it_is(client: Client, tmp_path: Path) -> None:
+def test_a_key_of_several_lines_stays_as_it_is(client: Any, tmp_path: Path) -> None:
     key = "-----BEGIN-----\nhush\n-----END-----\n"
     (tmp_path / "key").write_text(key)
     run("set", "git", "--from-file", str(tmp_path / "key"))
     assert client.sent == [("git", {"value": key})]
 
 
-def test_parts_come_from_files_of_their_own(client: Client, tmp_path: Path) -> None:
+def test_parts_come_from_files_of_their_own(client: Any, tmp_path: Path) -> None:
     (tmp_path / "user").write_text("ada\n")
     (tmp_path / "word").write_text("hush\n")
     run("set", "git", "--from-file", f"username={tmp_path}/user", "--from-file", f"password={tmp_path}/word")
     assert client.sent == [("git", {"data": {"username": "ada", "password": "hush"}})]
 
 
-def test_a_value_among_the_words_is_refused_and_not_repeated(client: Client) -> None:
+def test_a_value_among_the_words_is_refused_and_not_repeated(client: Any) -> None:
     result = run("set", "git", "hush")
     assert "history" in str(result.exception) and "hush" not in f"{result.output}{result.exception}"
     assert client.sent == []
 
 
 @pytest.mark.parametrize("words", [["--from-file", "/nowhere"], ["--from-file", "a", "--from-file", "b"], []])
-def test_what_gives_no_value_is_refused(client: Client, words: list[str]) -> None:
+def test_what_gives_no_value_is_refused(client: Any, words: list[str]) -> None:
     assert run("set", "git", *words).exit_code != 0
     assert client.sent == []
 
