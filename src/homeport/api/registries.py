@@ -6,8 +6,8 @@ from fastapi import APIRouter
 
 from homeport.api.bodies import JsonRoute
 from homeport.api.dependencies import Caller, Ctx
+from homeport.api.secrets import when_and_by_whom
 from homeport.app.registries import RegistryLogin, delete_login, get_login, list_logins, put_login
-from homeport.core.clock import timestamp
 from homeport.wire.pages import page_of
 from homeport.wire.registries import RegistryLoginIn, RegistryLoginOut
 
@@ -39,12 +39,4 @@ async def delete_login_route(ctx: Ctx, caller: Caller, registry: str) -> Any:
 
 
 def _shown(login: RegistryLogin) -> RegistryLoginOut:
-    secret = login.secret
-    return RegistryLoginOut(
-        registry=login.registry,
-        username=login.username,
-        created_at=timestamp(secret.created_at),
-        created_by=secret.created_by,
-        updated_at=timestamp(secret.updated_at),
-        updated_by=secret.updated_by,
-    )
+    return RegistryLoginOut(registry=login.registry, username=login.username, **when_and_by_whom(login.secret))

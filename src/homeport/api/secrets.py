@@ -41,10 +41,14 @@ async def delete_secret_route(ctx: Ctx, caller: Caller, name: str) -> Any:
 
 
 def _shown(secret: StoredSecret) -> Secret:
-    return Secret(
-        name=secret.name,
-        created_at=timestamp(secret.created_at),
-        created_by=secret.created_by,
-        updated_at=timestamp(secret.updated_at),
-        updated_by=secret.updated_by,
-    )
+    return Secret(name=secret.name, **when_and_by_whom(secret))
+
+
+def when_and_by_whom(secret: StoredSecret) -> dict[str, str]:
+    """What is said of everything that is stored so."""
+    return {
+        "created_at": timestamp(secret.created_at),
+        "created_by": secret.created_by,
+        "updated_at": timestamp(secret.updated_at),
+        "updated_by": secret.updated_by,
+    }
