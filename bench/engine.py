@@ -3,9 +3,10 @@
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 import httpx
 
@@ -21,6 +22,7 @@ from homeport.drivers.docker.engine import Engine
 from homeport.testing.engines import EngineProcess, engine_obstacle, python_files, running_engine
 from homeport.testing.system import System
 
+T = TypeVar("T")
 IMAGE = "docker.io/library/homeport-bench:1"
 PORT = 8080
 OWNER = Owner(installation="bench", region="docks")
@@ -46,6 +48,13 @@ def installation_with(running: EngineProcess) -> Iterator[System]:
     region = f'[regions.docks]\ndriver = "docker"\nengine = "{running.url}"\ncountry = "NL"\n'
     with installation(config=region) as system:
         yield system
+
+
+def deploy_image(system: System, kind: str, name: str, runtime: Mapping[str, Any]) -> dict[str, Any]:
+    """Create a workload of the benchmarks' image, and wait for the end of its deployment."""
+    body = {"metadata": {"name": name}, "spec": {"runtime": {**runtime, "image": IMAGE}}}
+    system.api.post(f"/{kind}", json=body).raise_for_status()
+    return system.settled(kind, name)
 
 
 def docker_driver(running: EngineProcess, folder: Path) -> DockerDriver:
@@ -108,11 +117,16 @@ class ByHand:
         self.run("network", "rm", self._network)
 
 
+def turned(cases: Iterable[T], number: int) -> list[T]:
+    """The cases of a round, begun with another one each time."""
+    known = [*cases]
+    first = number % len(known)
+    return known[first:] + known[:first]
+
+
 def in_turns(number: int, measures: Mapping[str, Callable[[], float]], into: dict[str, list[float]]) -> None:
-    """One round of every measure, begun with another one each time. Rounds below 0 are not counted."""
-    names = [*measures]
-    turn = number % len(names)
-    for name in names[turn:] + names[:turn]:
+    """One round of every measure. Rounds below 0 are not counted."""
+    for name in turned(measures, number):
         value = measures[name]()
         if number >= 0:
             into.setdefault(name, []).append(value)

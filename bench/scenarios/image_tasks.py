@@ -4,10 +4,9 @@ beside a folder (a sandbox for each), one task at a time and eight at a time; an
 
 import time
 from contextlib import ExitStack, closing
-from typing import Any
 
 from bench import engine as engines
-from bench.engine import IMAGE, ByHand
+from bench.engine import ByHand, deploy_image, turned
 from bench.figures import Figure, Outcome, Refused
 from homeport.testing.system import System
 
@@ -27,8 +26,7 @@ def run(rounds: int, scale: float) -> Outcome:
         count = max(2, int(TASKS * scale))
         cases = [(kind, most) for most in AT_ONCE for kind in ("process", "container")]
         for number in range(-1, rounds):
-            turn = number % len(cases)
-            for kind, most in cases[turn:] + cases[:turn]:
+            for kind, most in turned(cases, number):
                 value = _a_task_ms(system, f"{kind}-{most}", count)
                 if number >= 0:
                     took.setdefault((kind, most), []).append(value)
@@ -51,10 +49,7 @@ def _deploy(system: System) -> None:
     for most in AT_ONCE:
         limits = {"memory": 128, "maxConcurrentTasks": most}
         system.deploy("jobs", f"process-{most}", {"main.py": PROGRAM}, {"runtime": limits})
-        runtime: dict[str, Any] = {**limits, "image": IMAGE, "args": ["-c", PROGRAM]}
-        body = {"metadata": {"name": f"container-{most}"}, "spec": {"runtime": runtime}}
-        system.api.post("/jobs", json=body).raise_for_status()
-        system.settled("jobs", f"container-{most}")
+        deploy_image(system, "jobs", f"container-{most}", {**limits, "args": ["-c", PROGRAM]})
 
 
 def _a_task_ms(system: System, job: str, count: int) -> float:

@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from bench import engine as engines
-from bench.engine import IMAGE
+from bench.engine import deploy_image
 from bench.figures import Figure, Outcome, Refused
 from bench.installation import pids
 from bench.load import Burst, burst, require_h2load
@@ -42,9 +42,7 @@ def run(rounds: int, scale: float) -> Outcome:
 def _deploy(system: System, core: int) -> None:
     runtime: dict[str, Any] = {"envs": [{"name": "BENCH_CORES", "value": str(core)}], "memory": 256}
     made = [system.deploy("agents", "process", {"main.py": PROGRAM.read_text()}, {"runtime": runtime})]
-    body = {"metadata": {"name": "container"}, "spec": {"runtime": {**runtime, "image": IMAGE}}}
-    system.api.post("/agents", json=body).raise_for_status()
-    made.append(system.settled("agents", "container"))
+    made.append(deploy_image(system, "agents", "container", runtime))
     for one in made:
         if one["status"] != "DEPLOYED":
             raise Refused(f"an agent does not run: {one['events'][-1:]}")

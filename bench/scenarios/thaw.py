@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 
 from bench import engine as engines
-from bench.engine import OWNER, PORT
+from bench.engine import OWNER, PORT, turned
 from bench.figures import Figure, Outcome, Refused
 from bench.trivial import PROGRAM
 from homeport.core.ids import UnitId, new_id
@@ -46,8 +46,7 @@ async def _run(rounds: int, samples: int) -> Outcome:
     with engines.engine() as running:
         async with _targets(running) as targets:
             for number in range(-1, rounds):
-                turn = number % len(targets)
-                for name in [*targets][turn:] + [*targets][:turn]:
+                for name in turned(targets, number):
                     found = [await targets[name].sample() for _ in range(samples)]
                     if number >= 0:
                         froze.setdefault(name, []).append(median(one for one, _ in found))
