@@ -13,14 +13,14 @@ from homeport.app.logs import LogQuery, Record, read_logs
 from homeport.app.status import read_status
 from homeport.core.clock import timestamp
 from homeport.core.errors import Invalid, NotFound
-from homeport.core.ids import Kind
+from homeport.core.ids import WORKLOADS, Kind
 from homeport.wire.homeport import ReplicaStatus, Status
 
 router = APIRouter(prefix="/v0/homeport", tags=["homeport"])
 
 
 def workload_kind(kind: str) -> Kind:
-    for known in (Kind.AGENT, Kind.JOB):
+    for known in WORKLOADS:
         if kind in (known.value, known.plural):
             return known
     raise NotFound(f"There are no workloads of kind {kind!r}; there are agents and jobs.")

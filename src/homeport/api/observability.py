@@ -12,7 +12,7 @@ from homeport.app.pages import page_limit
 from homeport.app.severity import Severity
 from homeport.core.clock import parse_timestamp, timestamp
 from homeport.core.errors import Invalid, NotFound
-from homeport.core.ids import Kind
+from homeport.core.ids import WORKLOADS, Kind
 from homeport.wire.observability import FoundLogLine, FoundLogs, WorkloadLogs
 
 router = APIRouter(prefix="/v0/observability", tags=["observability"])
@@ -26,7 +26,7 @@ _YEARS = (1970, 9000)  # room to reckon with on either side
 EXECUTION_LEAST = 8  # characters of an id: what the public CLI shows of it
 SEARCH_MOST = 200  # characters
 
-_KINDS = {kind.plural: kind for kind in (Kind.AGENT, Kind.JOB)}
+_KINDS = {kind.plural: kind for kind in WORKLOADS}
 _UNSERVED = ("applications", "functions", "models", "sandboxes")
 _TYPES = {"all": (True, True), "build": (True, False), "runtime": (False, True)}  # builds, programs
 _TASK = re.compile(r"(?:task-)?(\d{1,9})", re.ASCII)

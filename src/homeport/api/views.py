@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from homeport.app.context import Context
 from homeport.app.sealing import reveal_workload
 from homeport.core.clock import timestamp
-from homeport.core.ids import Kind
+from homeport.core.ids import WORKLOADS, Kind
 from homeport.sealing.specs import masked as masked_spec
 from homeport.store.records import Event, Execution, Resource, Revision, Task
 from homeport.wire.agents import Agent
@@ -30,7 +30,7 @@ from homeport.workloads.states import RevisionState
 
 
 def metadata_of(context: Context, resource: Resource) -> Metadata:
-    has_url = resource.kind in (Kind.AGENT, Kind.JOB)
+    has_url = resource.kind in WORKLOADS
     return Metadata(
         name=resource.name,
         display_name=resource.display_name,

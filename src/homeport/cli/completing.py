@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from homeport.cli.options import SPELLINGS, WORKLOADS, connect
-from homeport.core.ids import WRITTEN, Kind
+from homeport.cli.options import SPELLINGS, connect
+from homeport.core.ids import WORKLOADS, WRITTEN, Kind
 
 if TYPE_CHECKING:
     from homeport.client import Homeport

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from homeport.build.manifest import parse_manifest
-from homeport.cli.options import WORKLOADS, parse_kind
+from homeport.cli.options import parse_kind
 from homeport.cli.variables import Value, resolve
 from homeport.core.errors import Invalid
-from homeport.core.ids import Kind, check_name
+from homeport.core.ids import WORKLOADS, Kind, check_name
 
 FILE = "blaxel.toml"
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}

@@ -34,7 +34,6 @@ Lines = Annotated[
 ]
 
 SPELLINGS = {spelling: kind for kind in WRITTEN for spelling in (kind.value, kind.plural)}
-WORKLOADS = (Kind.AGENT, Kind.JOB)
 _UNSERVED = {
     name.lower().replace(" ", ""): name
     for name in (

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from homeport.cli.options import SPELLINGS, parse_kind, unserved_kind
 from homeport.cli.output import age
 from homeport.core.errors import Invalid, NotFound
-from homeport.core.ids import Kind
+from homeport.core.ids import WORKLOADS, Kind
 
 if TYPE_CHECKING:
     from homeport.client import Homeport
@@ -152,7 +152,7 @@ def _read_revisions(client: "Homeport", wanted: Wanted) -> Found:
     if not slash or not name:
         hint = "Such as `homeport get revisions agent/hello-agent`."
         raise Invalid("revisions", "needs KIND/NAME", value=wanted.words[0], hint=hint)
-    return Found(items=client.revisions(parse_kind(kind, (Kind.AGENT, Kind.JOB)), name)[: wanted.limit])
+    return Found(items=client.revisions(parse_kind(kind, WORKLOADS), name)[: wanted.limit])
 
 
 def _read_images(client: "Homeport", wanted: Wanted) -> Found:

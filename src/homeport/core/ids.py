@@ -36,7 +36,9 @@ class Kind(StrEnum):
         return "policies" if self is Kind.POLICY else f"{self.value}s"
 
 
-WRITTEN = (Kind.POLICY, Kind.AGENT, Kind.JOB)
+WORKLOADS = (Kind.AGENT, Kind.JOB)
+"""The kinds that run."""
+WRITTEN = (Kind.POLICY, *WORKLOADS)
 """The kinds that callers describe by metadata and spec; images come from builds."""
 
 

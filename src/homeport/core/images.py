@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from homeport.core.errors import Invalid
-from homeport.core.ids import Kind
+from homeport.core.ids import WORKLOADS, Kind
 from homeport.core.logins import HUB, registry_host
 from homeport.core.spec import read_object, read_text
 
@@ -80,7 +80,7 @@ def read_own_image(spec: Mapping[str, Any]) -> OwnImage | None:
     found = _OWN.match(text or "")
     if not text or found is None:
         return None
-    if found["kind"] not in (Kind.AGENT, Kind.JOB):
+    if found["kind"] not in WORKLOADS:
         raise Invalid(FIELD, f"names an image of a kind that this version does not serve ({found['kind']})", value=text)
     tag = found["tag"] if found["tag"] is not None else LATEST
     if len(text) > _LENGTH or found.end() != len(text) or not found["name"] or not re.fullmatch(_TAG, tag, re.ASCII):

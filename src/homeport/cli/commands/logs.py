@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from homeport.cli.completing import complete_execution, complete_name, complete_workload_kind
-from homeport.cli.options import WORKLOADS, Data, Lines, Output, Workspace, connect, parse_kind
+from homeport.cli.options import Data, Lines, Output, Workspace, connect, parse_kind
 from homeport.cli.output import note
 from homeport.core.clock import SystemClock, parse_timestamp, timestamp
 from homeport.core.errors import Invalid
-from homeport.core.ids import Kind
+from homeport.core.ids import WORKLOADS, Kind
 
 if TYPE_CHECKING:
     from homeport.client.http import LogQuery
