@@ -18,9 +18,10 @@ from homeport.core.limits import MIB, UNPACKED_FILES_MOST, UNPACKED_MB_MOST, UPL
 from homeport.core.packing import add_entry
 
 IGNORE_FILE = ".blaxelignore"
+BUILD_ENV = ".env.build"  # variables of the build: packed whatever the rules say, as the public CLI does
 DEFAULT_IGNORES = (
     ".blaxel",
-    ".env.build",
+    BUILD_ENV,
     ".docker",
     ".git",
     "dist",
@@ -31,9 +32,7 @@ DEFAULT_IGNORES = (
     ".next",
     "__pycache__",
 )
-BUILD_ENV = ".env.build"  # variables of the build: packed whatever the rules say, as the public CLI does
 DOCKER_IGNORE = ".dockerignore"  # which the contract's rule for `.docker` would leave out; engines need it
-_ALWAYS = (BUILD_ENV,)
 _IN_MEMORY = 8 * 1024 * 1024  # most sources fit; larger ones go through a temporary file
 
 
@@ -91,9 +90,10 @@ def _packed(folder: Path, root: Path, spool: "tempfile.SpooledTemporaryFile[byte
             if len(names) > UNPACKED_FILES_MOST or total > UNPACKED_MB_MOST * MIB:
                 raise _too_large(folder, f"more than {UNPACKED_FILES_MOST} files or {UNPACKED_MB_MOST} MB")
             add_entry(packed, path, name)
-        if names and (root / BUILD_ENV).is_file() and not (root / BUILD_ENV).is_symlink():
+        build_env = root / BUILD_ENV
+        if names and build_env.is_file() and not build_env.is_symlink():
             names.append(BUILD_ENV)
-            add_entry(packed, root / BUILD_ENV, BUILD_ENV)
+            add_entry(packed, build_env, BUILD_ENV)
     if not names:
         raise Invalid("--directory", "holds no file to deploy", value=str(folder))
     size = spool.tell()
@@ -126,7 +126,7 @@ def _ignores(root: Path) -> tuple[str, ...]:
     except FileNotFoundError:
         return DEFAULT_IGNORES
     words = (line.strip().strip("/").removeprefix("./") for line in lines)
-    return (*_ALWAYS, *(word for word in words if word and not word.startswith("#")))
+    return (BUILD_ENV, *(word for word in words if word and not word.startswith("#")))
 
 
 def _entries(directory: Path, root: Path, ignores: tuple[str, ...], left_out: _LeftOut) -> Iterator[tuple[Path, str]]:
