@@ -57,9 +57,7 @@ class Follower:
 
     def _tell_delays(self, resource: dict[str, Any]) -> None:
         for event in resource.get("events") or ():
-            key = (str(event.get("time")), str(event.get("message")))
-            if event.get("reason") in _TOLD and key not in self._shown and not self._older(event):
-                self._shown.add(key)
+            if event.get("reason") in _TOLD and self._is_new(event, "message"):
                 self._view.say(f"{self._name}: {event.get('message')}")
 
     def _build_log(self, *, live: bool) -> None:
@@ -69,13 +67,18 @@ class Follower:
 
         try:
             for line in self._client.logs(self._kind, self._name, LogQuery(source="build", follow=live)):
-                key = (str(line.get("time")), str(line.get("text")))
-                if key in self._shown or self._older(line):
-                    continue
-                self._shown.add(key)
-                self._view.say(f"  | {line.get('text', '')}")
+                if self._is_new(line, "text"):
+                    self._view.say(f"  | {line.get('text', '')}")
         except NotFound:
             return  # the build has not begun, or left no log
+
+    def _is_new(self, told: dict[str, Any], text: str) -> bool:
+        """Whether it is of this deployment and was not shown before; from then on it was. text: the key of its text."""
+        key = (str(told.get("time")), str(told.get(text)))
+        if key in self._shown or self._older(told):
+            return False
+        self._shown.add(key)
+        return True
 
     def _older(self, line: dict[str, Any]) -> bool:
         moment = line.get("time")
