@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, TextIO
 
@@ -37,6 +37,23 @@ def tell(text: str, value: Any, output: Output) -> None:
         print(text)
     else:
         emit(value, output)
+
+
+def tell_all(
+    found: Sequence[Any],
+    output: Output,
+    *,
+    none: str,
+    columns: Sequence[str],
+    row: Callable[[Any], Sequence[object]],
+) -> None:
+    """Print what was found: a table for people, or `none`, which says that there is nothing; all of it for programs."""
+    if output is not Output.TEXT:
+        emit(found, output)
+    elif not found:
+        note(none)
+    else:
+        table(columns, [row(item) for item in found])
 
 
 def note(text: str) -> None:

@@ -11,7 +11,7 @@ import typer
 
 from homeport.cli.commands.secrets import typed_value
 from homeport.cli.options import Data, Format, Output, Workspace, connect
-from homeport.cli.output import age, emit, note, table, tell
+from homeport.cli.output import age, tell, tell_all
 from homeport.core.errors import Invalid
 from homeport.core.logins import registry_host
 
@@ -60,12 +60,8 @@ def list_logins(data: Data = None, workspace: Workspace = None, output: Format =
     """
     with connect(data, workspace) as client:
         found = [*client.list_registry_logins()]
-    if output is not Output.TEXT:
-        emit(found, output)
-    elif not found:
-        note("There are no logins yet.")
-    else:
-        table(("REGISTRY", "USER", "AGE", "UPDATED", "BY"), [_row(item) for item in found])
+    columns = ("REGISTRY", "USER", "AGE", "UPDATED", "BY")
+    tell_all(found, output, none="There are no logins yet.", columns=columns, row=_row)
 
 
 @app.command("logout")

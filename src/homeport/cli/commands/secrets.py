@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from homeport.cli.options import Data, Format, Output, Workspace, connect
-from homeport.cli.output import age, emit, note, table, tell
+from homeport.cli.output import age, note, tell, tell_all
 from homeport.core.errors import Denied, Invalid, NotFound
 
 app = typer.Typer(no_args_is_help=True, help="Store credentials for builds, such as a repository's token.")
@@ -69,12 +69,8 @@ def list_secrets(data: Data = None, workspace: Workspace = None, output: Format 
     """
     with connect(data, workspace) as client:
         found = [*client.list_secrets()]
-    if output is not Output.TEXT:
-        emit(found, output)
-    elif not found:
-        note("There are no secrets yet.")
-    else:
-        table(("NAME", "AGE", "UPDATED", "BY"), [_row(item) for item in found])
+    columns = ("NAME", "AGE", "UPDATED", "BY")
+    tell_all(found, output, none="There are no secrets yet.", columns=columns, row=_row)
 
 
 @app.command("delete")
