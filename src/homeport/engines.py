@@ -25,7 +25,6 @@ from homeport.core import log as logs
 from homeport.core.clock import Clock
 from homeport.core.errors import HomeportError, Unavailable
 from homeport.core.limits import MIB
-from homeport.core.units import UnitState
 from homeport.dataplane.routes import Door, door_name
 from homeport.drivers.contract import Driver
 from homeport.drivers.docker.address import EngineAddress, TlsFiles
@@ -151,7 +150,7 @@ async def end_all(driver: DockerDriver) -> bool:
     await driver.open()
     try:
         async with asyncio.timeout(STOP_BOUND_S):
-            living = {unit.id for unit in await driver.units() if unit.state in (UnitState.STARTING, UnitState.RUNNING)}
+            living = {unit.id for unit in await driver.units() if unit.state.alive}
             for unit in living:
                 await driver.stop(unit, STOP_GRACE_S)
             async with aclosing(driver.exits(0)) as ends:

@@ -34,7 +34,7 @@ class Unit:
 
     @property
     def lives(self) -> bool:
-        return self.status.state in (UnitState.STARTING, UnitState.RUNNING)
+        return self.status.state.alive
 
     def runs(self, facts: Facts) -> None:
         """It was seen alive."""
