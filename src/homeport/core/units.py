@@ -4,7 +4,8 @@ Shared by the drivers (server side) and the node (which owns the processes), so 
 turns into plain JSON and back. Paths are absolute paths of the host unless a comment says otherwise.
 """
 
-from dataclasses import asdict, dataclass, field
+import re
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from ipaddress import ip_address
@@ -20,6 +21,7 @@ SIGNALS_MOST = 64  # the highest number on Linux
 DISK_MB = 10 * 1024  # far more than a program leaves that keeps its data elsewhere
 LOOPBACK = "127.0.0.1"  # of this machine, which programs share
 GATEWAY_NAME = "gateway.homeport.internal"  # as programs in containers know this installation's gateway
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 class UnitKind(StrEnum):
@@ -93,6 +95,10 @@ class UnitSpec:
     network: str | None = None
     region: str = ""
     port: int | None = None
+
+    def without_secrets(self) -> "UnitSpec":
+        """What must be known of a unit beyond its start."""
+        return replace(self, argv=(), env={}, mounts=())
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -191,6 +197,12 @@ def require_running(unit: UnitId, status: "UnitStatus | None") -> UnitStatus:
     if status.state is not UnitState.RUNNING:
         raise Conflict(f"The unit {unit} does not run: it is {status.state}.")
     return status
+
+
+def check_id(unit: UnitId) -> None:
+    """Raises `Invalid` for what cannot name a directory and a container."""
+    if not _ID.fullmatch(unit):
+        raise Invalid("id", "must be 1 to 128 letters, digits, dots, hyphens and underscores", value=unit)
 
 
 def check_signal(number: int) -> None:

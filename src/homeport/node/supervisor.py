@@ -6,7 +6,6 @@ a unit holds what it is made of; after a restart both together give the same ans
 
 import asyncio
 import logging
-import re
 from bisect import bisect_left, bisect_right
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -14,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from homeport.core.clock import SystemClock, parse_timestamp, timestamp
-from homeport.core.errors import Conflict, DriverUnavailable, HomeportError, Internal, Invalid
+from homeport.core.errors import Conflict, DriverUnavailable, HomeportError, Internal
 from homeport.core.ids import UnitId
 from homeport.core.service import Background
 from homeport.core.units import (
@@ -25,6 +24,7 @@ from homeport.core.units import (
     UnitSpec,
     UnitState,
     UnitStatus,
+    check_id,
     check_signal,
     require_running,
 )
@@ -47,7 +47,6 @@ log = logging.getLogger(__name__)
 STOP_GRACE_S = 10.0  # the longest that a stop of the node itself waits for programs to end
 END_AGAIN_S = 1.0  # between attempts to write down an end
 SKIPPED = 1000  # numbers, after a damaged journal: more ends than it can have lost, since each is synchronised
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 class Supervisor:
@@ -79,8 +78,7 @@ class Supervisor:
 
     async def start(self, spec: UnitSpec) -> UnitStatus:
         """See the contract. Also raises `Invalid` for what this machine cannot follow."""
-        if not _ID.fullmatch(spec.id):
-            raise Invalid("id", "must be 1 to 128 letters, digits, dots, hyphens and underscores", value=spec.id)
+        check_id(spec.id)
         if present := self._units.get(spec.id):
             if spec.generation == present.spec.generation:
                 return present.status
@@ -226,7 +224,7 @@ class Supervisor:
             unit.folder.path.mkdir(mode=0o711)
             unit.folder.path.chmod(0o711)
             limits = self._launcher.prepare(spec, unit.folder)
-            unit.spec = _without_secrets(spec)
+            unit.spec = spec.without_secrets()
             self._holding.hold(*unit.folder.pipes)
             unit.open_output(self._pump)
             process = self._launcher.spawn(spec, unit.folder, limits)
@@ -344,14 +342,9 @@ class Supervisor:
         return Folder(path=self._units_folder / unit_id)
 
 
-def _without_secrets(spec: UnitSpec) -> UnitSpec:
-    """What this and a later node still need of it."""
-    return replace(spec, argv=(), env={}, mounts=())
-
-
 def _start_record(unit: Unit) -> Record:
     """With the moment on the clock that never steps, which means something until the machine boots again."""
-    spec = _without_secrets(unit.spec)
+    spec = unit.spec.without_secrets()
     return {"start": spec.to_json(), "at": timestamp(unit.accepted), "up": unit.began, "boot": processes.boot_id()}
 
 

@@ -5,21 +5,19 @@ unit's, whatever else is lost.
 """
 
 import json
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 from homeport.core.clock import parse_timestamp, timestamp
 from homeport.core.errors import Invalid
-from homeport.core.units import GATEWAY_NAME, UnitSpec
+from homeport.core.units import GATEWAY_NAME, UnitSpec, check_id
 
 LABEL = "homeport."
 LOG_FILES = 2  # of the engine for each container: full and filling; what was read is kept by us besides
 OPEN_FILES = 16_384  # of one process; some programs walk through all that they might have open
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _PERIOD_US = 100_000
 _NEVER = "0001-"  # how the engine writes a time that has not come
 _MIB = 1024 * 1024
@@ -81,15 +79,9 @@ class Facts:
     written: tuple[str, ...] = ()
 
 
-def kept(spec: UnitSpec) -> UnitSpec:
-    """What must be known of a unit beyond its start: no secrets."""
-    return replace(spec, argv=(), env={}, mounts=())
-
-
 def check(spec: UnitSpec) -> None:
     """Raises `Invalid` for what no container can be made of."""
-    if not _ID.fullmatch(spec.id):
-        raise Invalid("id", "must be 1 to 128 letters, digits, dots, hyphens and underscores", value=spec.id)
+    check_id(spec.id)
     if not spec.image:
         raise Invalid("image", "must be given: this region runs containers")
     if spec.bundle is not None or spec.mounts:
@@ -202,7 +194,8 @@ def _written(inspected: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _labels(spec: UnitSpec, owner: Owner, accepted: datetime) -> dict[str, str]:
     """For machines the whole in one, for people and their filters the usual parts."""
-    whole = {name: value for name, value in asdict(kept(spec)).items() if name not in ("argv", "env", "mounts")}
+    known = spec.without_secrets().to_json()
+    whole = {name: value for name, value in known.items() if name not in ("argv", "env", "mounts")}
     return {
         **owner.labels,
         f"{LABEL}unit": spec.id,

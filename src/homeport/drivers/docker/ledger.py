@@ -17,7 +17,6 @@ from homeport.core.clock import parse_timestamp, timestamp
 from homeport.core.errors import DiskFull
 from homeport.core.ids import UnitId
 from homeport.core.units import UnitExit, UnitSpec, UnitStatus
-from homeport.drivers.docker.containers import kept
 from homeport.node.ending import Intent
 from homeport.node.journal import Journal, Record
 
@@ -54,7 +53,7 @@ class Ledger:
         return [*self._entries.values()]
 
     async def begin(self, spec: UnitSpec, accepted: datetime) -> None:
-        await self._keep({"start": kept(spec).to_json(), "at": timestamp(accepted)})
+        await self._keep({"start": spec.without_secrets().to_json(), "at": timestamp(accepted)})
 
     async def intend(self, unit: UnitId, intent: Intent) -> None:
         await self._keep({"intent": unit, "why": asdict(intent)})

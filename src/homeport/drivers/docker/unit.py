@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from homeport.core.units import Outcome, UnitSpec, UnitState, UnitStatus
-from homeport.drivers.docker.containers import Facts, kept
+from homeport.drivers.docker.containers import Facts
 from homeport.drivers.docker.output import Copy
 from homeport.node import ending
 from homeport.node.ending import Intent
@@ -18,7 +18,7 @@ class Unit:
     """`status` is what was last seen; `container` the engine's id."""
 
     def __init__(self, spec: UnitSpec, accepted: datetime, container: str, folder: Path) -> None:
-        self.spec = kept(spec)
+        self.spec = spec.without_secrets()
         self.accepted = accepted
         self.container = container
         self.status = UnitStatus(id=spec.id, kind=spec.kind, state=UnitState.STARTING, labels=spec.labels)
