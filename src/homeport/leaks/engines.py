@@ -5,7 +5,7 @@ Asked beside the running server. An engine that does not answer shows nothing.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ from homeport.core.errors import Unavailable
 from homeport.core.units import UnitStatus
 from homeport.drivers.docker import containers
 from homeport.drivers.docker.building import builder_filters, is_ours, is_step
-from homeport.drivers.docker.engine import Engine, EngineError, Json, image_id
+from homeport.drivers.docker.engine import EngineError, Json
 from homeport.engines import Engines
 from homeport.node.journal import read_units
 from homeport.settings import DataDir
@@ -101,26 +101,21 @@ def remove_kept(data: DataDir, kind: str, name: str) -> None:
 async def _ask_all(engines: Engines) -> dict[str, tuple[list[Json], ...]]:
     found: dict[str, tuple[list[Json], ...]] = {}
     for region, engine in engines.engines.items():
-        filters = engines.drivers[region].owner.filters
+        owner = engines.drivers[region].owner
         found[region] = (
-            await _asked(engine, engine.containers, filters),
-            await _asked(engine, engine.networks, filters),
-            await _asked(engine, engine.unused_volumes, filters),
-            await _asked(engine, _images_of(engine), filters),
-            await _asked(engine, engine.containers, builder_filters(engines.drivers[region].owner)),
+            await _asked(engine.containers(owner.filters)),
+            await _asked(engine.networks(owner.filters)),
+            await _asked(engine.unused_volumes(owner.filters)),
+            await _asked(engine.images()),  # all of them: those of ours are known by name
+            await _asked(engine.containers(builder_filters(owner))),
         )
         await engine.close()
     return found
 
 
-def _images_of(engine: Engine) -> Callable[[list[str]], Awaitable[list[Json]]]:
-    """All of them: those of ours are known by name."""
-    return lambda _: engine.images()
-
-
-async def _asked(engine: Engine, ask: Callable[[list[str]], Awaitable[list[Json]]], filters: list[str]) -> list[Json]:
+async def _asked(answer: Awaitable[list[Json]]) -> list[Json]:
     try:
-        return await ask(filters)
+        return await answer
     except (Unavailable, EngineError):
         return []
 
@@ -146,7 +141,7 @@ def _container(region: str, found: Json) -> Kept:
 def _named(region: str, found: Json) -> list[Kept]:
     """An image by each of its names."""
     age_s = max(0.0, SystemClock().now().timestamp() - found["Created"])
-    ident = image_id(found["Id"]).removeprefix("sha256:")
+    ident = found["Id"].removeprefix("sha256:")  # Podman says it without
     return [Kept(region=region, id=ident, name=name, age_s=age_s) for name in found.get("RepoTags") or ()]
 
 
