@@ -129,12 +129,7 @@ class Engine:
 
     async def inspect(self, container: str) -> Json | None:
         """All that the engine knows of it, or None where there is no such container."""
-        try:
-            return await self._object(f"/containers/{container}/json")
-        except EngineError as error:
-            if error.status == 404:
-                return None
-            raise
+        return await self._object_or_none(f"/containers/{container}/json")
 
     async def containers(self, labels: Iterable[str]) -> list[Json]:
         """Every container with all these labels, ended ones too."""
@@ -148,11 +143,7 @@ class Engine:
 
     async def remove(self, container: str) -> None:
         """Kill it if it runs; remove it with its writable layer, its log and its anonymous volumes."""
-        try:
-            await self._json("DELETE", f"/containers/{container}", params={"force": "1", "v": "1"})
-        except EngineError as error:
-            if error.status != 404:
-                raise
+        await self._delete(f"/containers/{container}", {"force": "1", "v": "1"})
 
     async def log(self, container: str, since_ns: int, tail: int | None) -> AsyncIterator[tuple[str, bytes]]:
         """The stream's name and the line, which begins with its time, of what was printed at or after `since_ns`;
@@ -172,12 +163,7 @@ class Engine:
 
     async def image(self, name: str) -> Json | None:
         """What the engine knows of an image, or None where it has none of that name."""
-        try:
-            return await self._object(f"/images/{name}/json")
-        except EngineError as error:
-            if error.status == 404:
-                return None
-            raise
+        return await self._object_or_none(f"/images/{name}/json")
 
     async def image_ids(self) -> frozenset[str]:
         """Of every image that it has, with a name or without."""
@@ -186,11 +172,7 @@ class Engine:
     async def remove_image(self, name: str) -> None:
         """Take the name from an image, and the image away where that was its last; or, by its id, one without names.
         EngineError 409 where a container needs it. Its parents stay: they are the engine's, such as its cache."""
-        try:
-            await self._json("DELETE", f"/images/{name}", params={"noprune": "1"})
-        except EngineError as error:
-            if error.status != 404:
-                raise
+        await self._delete(f"/images/{name}", {"noprune": "1"})
 
     async def pull(self, name: str, tag: str, headers: dict[str, str]) -> AsyncIterator[Json]:
         """Pull `name` at `tag`, which may be a digest; what the engine says on the way, with `error` where it fails."""
@@ -224,11 +206,7 @@ class Engine:
 
     async def remove_volume(self, name: str) -> None:
         """EngineError 409 where a container has it."""
-        try:
-            await self._json("DELETE", f"/volumes/{name}")
-        except EngineError as error:
-            if error.status != 404:
-                raise
+        await self._delete(f"/volumes/{name}")
 
     # Networks
 
@@ -244,11 +222,7 @@ class Engine:
 
     async def remove_network(self, name: str) -> None:
         """EngineError 403 or 409 where containers are still in it."""
-        try:
-            await self._json("DELETE", f"/networks/{name}")
-        except EngineError as error:
-            if error.status != 404:
-                raise
+        await self._delete(f"/networks/{name}")
 
     # HTTP
 
@@ -258,11 +232,28 @@ class Engine:
             raise self._away(ValueError(f"{path} is no object"))
         return found
 
+    async def _object_or_none(self, path: str) -> Json | None:
+        """None where there is no such thing."""
+        try:
+            return await self._object(path)
+        except EngineError as error:
+            if error.status == 404:
+                return None
+            raise
+
     async def _list(self, path: str, params: dict[str, str]) -> list[Json]:
         found = await self._json("GET", path, params=params)
         if found is not None and not isinstance(found, list):
             raise self._away(ValueError(f"{path} is no list"))
         return found or []
+
+    async def _delete(self, path: str, params: dict[str, str] | None = None) -> None:
+        """Nothing where it is gone already."""
+        try:
+            await self._json("DELETE", path, params=params)
+        except EngineError as error:
+            if error.status != 404:
+                raise
 
     async def _json(
         self,
