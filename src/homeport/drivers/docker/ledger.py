@@ -41,7 +41,6 @@ class Ledger:
         self._entries: dict[UnitId, Entry] = {}
         self._ends: list[UnitExit] = []
         self._next = 1
-        self._writing = 0
         self._news = asyncio.Event()
         self._path = path
         self._journal = Journal(path)
@@ -67,8 +66,7 @@ class Ledger:
 
     async def forget(self, unit: UnitId) -> None:
         await self._keep({"forget": unit})
-        if not self._writing:  # what is written and not yet replayed would be missing from the new file
-            self._journal.rewrite_if_long(self._records)
+        self._journal.rewrite_if_long(self._records)
 
     async def exits(self, after: int) -> AsyncIterator[UnitExit]:
         if after >= self._next:
@@ -85,13 +83,10 @@ class Ledger:
         self._journal.close()
 
     async def _keep(self, record: Record) -> None:
-        self._writing += 1
         try:
             await self._journal.append(record)
         except OSError as error:
             raise DiskFull(detail=f"{self._path}: {error}") from error
-        finally:
-            self._writing -= 1
         self._replay(record)
 
     def _replay(self, record: Record) -> None:
