@@ -7,7 +7,7 @@ The file is a `homeport.node.journal`, without environments, so that no secret r
 
 import asyncio
 import logging
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -103,8 +103,9 @@ class Ledger:
                 self._entries[entry.spec.id] = replace(entry, end=end)
                 self._ends.append(end)
         elif "forget" in record:
-            self._entries.pop(record["forget"], None)
-            self._ends = [end for end in self._ends if end.status.id != record["forget"]]
+            entry = self._entries.pop(record["forget"], None)
+            if entry and entry.end:  # thousands are forgotten in one go: found by its number
+                del self._ends[bisect_left(self._ends, entry.end.seq, key=lambda end: end.seq)]
         elif "next" in record:
             self._next = max(self._next, record["next"])
 
