@@ -12,7 +12,7 @@ import errno
 import hashlib
 import logging
 import os
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -194,13 +194,26 @@ def sweep(groups: Groups, living: Container[str]) -> None:
 def freezer_of(pid: int, name: str) -> Freezer | None:
     """The freezer of the group in which `pid` is, where that stands below a group with `name` in its own, or has it
     itself, and may be written."""
-    for line in _text(Path(f"/proc/{pid}/cgroup")).splitlines():  # version 1 before version 2
-        _, controllers, path = line.split(":", 2)
-        if name in path and (not controllers or "freezer" in controllers.split(",")):
-            folder = ROOT / controllers / path.lstrip("/")
-            if (found := Freezer.at(folder)) and os.access(folder / "cgroup.procs", os.W_OK):
-                return found
+    for _, folder in _groups_of(pid, "freezer"):
+        if name in str(folder) and (found := Freezer.at(folder)) and os.access(folder / "cgroup.procs", os.W_OK):
+            return found
     return None
+
+
+def peak_bytes_of(pid: int) -> int | None:
+    """The most memory that the group held in which `pid` is, None where the kernel does not keep it, or not here."""
+    found = (UnitGroups(version=version, memory=folder) for version, folder in _groups_of(pid, "memory"))
+    return next((peak for groups in found if (peak := groups.peak_bytes()) is not None), None)
+
+
+def _groups_of(pid: int, controller: str) -> Iterator[tuple[int, Path]]:
+    """The groups in which `pid` is that may have this controller, each with its version: 1 before 2."""
+    for line in _text(Path(f"/proc/{pid}/cgroup")).splitlines():
+        _, names, path = line.split(":", 2)
+        if not names:
+            yield 2, ROOT / path.lstrip("/")
+        elif controller in names.split(","):
+            yield 1, ROOT / names / path.lstrip("/")
 
 
 def remove(groups: Groups) -> None:

@@ -12,7 +12,6 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 from homeport.node import processes
-from homeport.node.cgroups import ROOT
 
 Address = IPv4Address | IPv6Address
 _NAME_SERVER = IPv4Address("127.0.0.11")  # in networks of Docker's
@@ -25,21 +24,6 @@ def belongs(pid: int, container: str) -> bool:
         return container in (processes.PROC / str(pid) / "cgroup").read_text()
     except OSError:
         return False
-
-
-def peak_memory_bytes(pid: int) -> int | None:
-    """The most memory that the control group of `pid` held; None where the kernel does not keep it, or not here."""
-    with contextlib.suppress(OSError, ValueError):
-        for line in (processes.PROC / str(pid) / "cgroup").read_text().splitlines():
-            _, controllers, path = line.split(":", 2)
-            file = None
-            if controllers == "":
-                file = ROOT / path.lstrip("/") / "memory.peak"
-            elif "memory" in controllers.split(","):
-                file = ROOT / "memory" / path.lstrip("/") / "memory.max_usage_in_bytes"
-            if file is not None and file.exists():
-                return int(file.read_text())
-    return None
 
 
 def readable(folders: Iterable[str]) -> tuple[Path, ...]:

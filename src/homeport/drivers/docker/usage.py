@@ -17,11 +17,11 @@ from homeport.core.clock import SystemClock
 from homeport.core.errors import Unavailable
 from homeport.core.service import Background
 from homeport.core.units import UnitSpec
-from homeport.drivers.docker import inside
 from homeport.drivers.docker.engine import Engine, EngineError
 from homeport.drivers.docker.lives import Lives
 from homeport.drivers.docker.unit import Unit
 from homeport.node import processes
+from homeport.node.cgroups import peak_bytes_of
 from homeport.node.ending import Intent
 from homeport.node.quota import MIB, Quota, Writes
 
@@ -60,7 +60,7 @@ class Usage:
             await asyncio.sleep(PEAK_S)
             for unit in [*self._lives.units.values()]:
                 if unit.lives and (pid := self._lives.visible_pid(unit)):
-                    unit.peak_bytes = inside.peak_memory_bytes(pid) or unit.peak_bytes
+                    unit.peak_bytes = peak_bytes_of(pid) or unit.peak_bytes
 
     async def _ask_now_and_then(self) -> None:
         clock, rest_s = SystemClock(), ASK_S
