@@ -1,4 +1,5 @@
-"""The files of a unit's log: how they are named, read and dropped. Written by `homeport.node.output`.
+"""The files of a unit's log: how they are named, read and dropped. Written by `homeport.node.output`; the
+docker driver reads its copies of what containers printed by the same rows.
 
 A log is a row of files of JSON lines `[time, stream, text]`, named by the offset and by the number of the line at which
 they begin. The last row of a batch has two more fields, the positions of both pipes' spools.
@@ -37,7 +38,7 @@ def read_log(folder: Path, offset: int, limit: int) -> list[LogLine]:
         if offset >= piece.base + path.stat().st_size:
             continue
         with open(path, "rb") as file:
-            _seek_line(file, max(offset - piece.base, 0))
+            seek_line(file, max(offset - piece.base, 0))
             while len(found) < limit and budget > 0 and (row := file.readline()).endswith(b"\n"):
                 found.append(parse_row(row, piece.base + file.tell()))
                 budget -= len(row)
@@ -54,7 +55,7 @@ def read_log_before(folder: Path, before: datetime, limit: int) -> list[LogLine]
     pieces = pieces_of(folder)
     for piece in reversed(pieces):
         with open(folder / piece.name, "rb") as file:
-            for row, end in _rows_backwards(file, _position_of(file, timestamp(before))):
+            for row, end in rows_backwards(file, position_of(file, timestamp(before))):
                 found.append(parse_row(row, piece.base + end))
                 budget -= len(row)
                 if len(found) >= limit or budget <= 0:
@@ -64,14 +65,14 @@ def read_log_before(folder: Path, before: datetime, limit: int) -> list[LogLine]
     return found[::-1]
 
 
-def _position_of(file: BinaryIO, stamp: str) -> int:
+def position_of(file: BinaryIO, stamp: str) -> int:
     """Where the first row begins that is stamped `stamp` or later; the end of the file when there is none. Every row
     begins with its stamp, of one length, and stamps grow."""
     wanted = f'["{stamp}'.encode()
     low, high = 0, file.seek(0, os.SEEK_END)
     while low < high:
         middle = (low + high) // 2
-        _seek_line(file, middle)
+        seek_line(file, middle)
         row = file.readline() if file.tell() < high else b""
         if row and row[: len(wanted)] < wanted:
             low = file.tell()
@@ -80,7 +81,7 @@ def _position_of(file: BinaryIO, stamp: str) -> int:
     return low
 
 
-def _rows_backwards(file: BinaryIO, end: int) -> Iterator[tuple[bytes, int]]:
+def rows_backwards(file: BinaryIO, end: int) -> Iterator[tuple[bytes, int]]:
     """The whole rows before the position `end`, which is a row's beginning, last one first, each with its end."""
     unread, rest = end, b""
     while unread > 0:
@@ -190,7 +191,7 @@ def count_lines(path: Path) -> int:
         return sum(block.count(b"\n") for block in iter(lambda: file.read(BATCH_BYTES), b""))
 
 
-def _seek_line(file: BinaryIO, position: int) -> None:
+def seek_line(file: BinaryIO, position: int) -> None:
     """Go to `position`, or to the next line where that is inside one."""
     file.seek(max(position - 1, 0))
     if position > 0:

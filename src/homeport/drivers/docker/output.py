@@ -14,25 +14,23 @@ import asyncio
 import contextlib
 import json
 import os
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
-from homeport.core.clock import parse_timestamp, timestamp
+from homeport.core.clock import timestamp
 from homeport.core.units import LogLine
+from homeport.node.logfiles import ANSWER_BYTES, STAMP_STEP, parse_row, position_of, rows_backwards, seek_line
 
 LATE_NS = 1_000_000  # two streams of a program are stamped by two threads: one may be written down this much later
 LINE_CHARACTERS = 16 * 1024  # a longer line is cut into several: one line must fit into memory many times over
-ANSWER_BYTES = 4 * 1024 * 1024  # one answer of `read`; the reader asks again
 TAIL = 1000  # lines that an engine finds from the end of its files; more, and it reads them from the beginning
 BATCH = 1000  # lines written at once, between which others get their turn
 PIECES = 8  # files of one copy: dropping the oldest loses an eighth
 MISSED = "[homeport] Output before this was dropped by the engine, which keeps only the newest"
-_STEP = timedelta(microseconds=1)
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 Fetch = Callable[[int, int | None], AsyncIterator[tuple[str, bytes]]]
@@ -117,7 +115,7 @@ class Copy:
         rows = bytearray()
         for line in lines:
             position.stamp = max(line.ns // 1000, position.stamp + 1)
-            stamp = timestamp(_EPOCH + position.stamp * _STEP)
+            stamp = timestamp(_EPOCH + position.stamp * STAMP_STEP)
             row = json.dumps([stamp, line.stream, line.text], ensure_ascii=False, separators=(",", ":"))
             rows += row.encode("utf-8", errors="replace") + b"\n"
         self._write(position, bytes(rows))
@@ -195,32 +193,25 @@ def _read(folder: Path, offset: int, limit: int) -> list[LogLine]:
         with contextlib.suppress(FileNotFoundError), open(piece, "rb") as file:  # dropped meanwhile
             if offset >= base + os.fstat(file.fileno()).st_size:
                 continue
-            if offset > base:
-                file.seek(offset - base - 1)
-                file.readline()  # to the next row, where the offset is inside one
+            seek_line(file, max(offset - base, 0))
             while len(found) < limit and budget > 0 and (row := file.readline()).endswith(b"\n"):
-                found.append(_line(row, base + file.tell()))
+                found.append(parse_row(row, base + file.tell()))
                 budget -= len(row)
     return found
 
 
 def _read_before(folder: Path, before: datetime, limit: int) -> list[LogLine]:
-    """At most `limit` lines, the newest of those stamped before `before`, oldest first. Stamps are of one length and
-    begin each row, so rows are in the order of their bytes."""
+    """At most `limit` lines, the newest of those stamped before `before`, oldest first."""
     found: list[LogLine] = []
-    wanted, budget = f'["{timestamp(before)}'.encode(), ANSWER_BYTES
+    budget = ANSWER_BYTES
     pieces = _pieces(folder)
     for piece in reversed(pieces):
-        with contextlib.suppress(FileNotFoundError):
-            rows = piece.read_bytes().splitlines(keepends=True)
-            count = bisect_left(rows, wanted, key=lambda row: row[: len(wanted)])
-            end = int(piece.stem) + sum(map(len, rows[:count]))
-            for row in reversed(rows[:count]):
+        with contextlib.suppress(FileNotFoundError), open(piece, "rb") as file:
+            for row, end in rows_backwards(file, position_of(file, timestamp(before))):
+                found.append(parse_row(row, int(piece.stem) + end))
+                budget -= len(row)
                 if len(found) == limit or budget <= 0:
                     return found[::-1]
-                found.append(_line(row, end))
-                end -= len(row)
-                budget -= len(row)
     if pieces and int(pieces[0].stem) > 0 and (dropped := _dropped(pieces[0])) and dropped.time < before:
         found.append(dropped)
     return found[::-1]
@@ -232,13 +223,8 @@ def _dropped(first: Path) -> LogLine | None:
     with contextlib.suppress(FileNotFoundError), open(first, "rb") as file:
         if row := file.readline():
             text = f"[homeport] Output before this was dropped ({base} bytes): only the newest is kept"
-            return LogLine(time=_line(row, 0).time - _STEP, stream="stderr", text=text, offset=base)
+            return LogLine(time=parse_row(row, 0).time - STAMP_STEP, stream="stderr", text=text, offset=base)
     return None
-
-
-def _line(row: bytes, offset: int) -> LogLine:
-    stamp, stream, text = json.loads(row)
-    return LogLine(time=parse_timestamp(stamp), stream=stream, text=text, offset=offset)
 
 
 def _pieces(folder: Path) -> list[Path]:
