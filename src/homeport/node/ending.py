@@ -35,6 +35,14 @@ class Intent:
     reason: str = ""
     kill_at: float | None = None
 
+    @classmethod
+    def timeout(cls, timeout_s: float) -> "Intent":
+        return cls(timed_out=True, reason=f"timed out after {timeout_s:g} s")
+
+    @classmethod
+    def disk(cls, disk_mb: int) -> "Intent":
+        return cls(reason=f"disk: more than {disk_mb} MB written")
+
     def save(self, path: Path) -> None:
         """In place, where a block is set aside for it, and as long as any other. A node that is killed in between
         leaves the one before, or this one."""

@@ -85,6 +85,6 @@ class Quota:
         for name, (size, files) in json.loads(answer).items():
             unit = units[name]
             if size > unit.spec.disk_mb * MIB:
-                unit.end(Intent(reason=f"disk: more than {unit.spec.disk_mb} MB written"), 0)
+                unit.end(Intent.disk(unit.spec.disk_mb), 0)
             elif files > measure.FILES_MOST:
                 unit.end(Intent(reason=f"disk: more than {measure.FILES_MOST} files written or in use"), 0)

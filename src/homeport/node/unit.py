@@ -147,7 +147,7 @@ class Unit:
         loop.add_reader(monitor, lambda: (loop.remove_reader(monitor), finish()))
         if self.spec.timeout_s is not None:
             left = max(self.began + self.spec.timeout_s - SystemClock().monotonic(), 0.0)
-            timed_out = Intent(timed_out=True, reason=f"timed out after {self.spec.timeout_s:g} s")
+            timed_out = Intent.timeout(self.spec.timeout_s)
             self._timers["timeout"] = loop.call_later(left, self.end, timed_out, self._grace_of(timed_out))
 
     def _grace_of(self, intent: Intent) -> float:

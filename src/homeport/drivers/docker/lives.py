@@ -180,7 +180,7 @@ class Lives:
             self.spawn("end", unit, self.ask(unit))
         elif unit.spec.timeout_s is not None:
             lived = (SystemClock().now() - (unit.status.started_at or unit.accepted)).total_seconds()
-            timed_out = Intent(timed_out=True, reason=f"timed out after {unit.spec.timeout_s:g} s")
+            timed_out = Intent.timeout(unit.spec.timeout_s)
             unit.after(
                 "timeout",
                 unit.spec.timeout_s - max(lived, 0.0),

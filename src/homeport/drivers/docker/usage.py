@@ -76,8 +76,7 @@ class Usage:
     async def _ask(self, unit: Unit) -> None:
         size = await self._engine.written_bytes(unit.container)
         if size > unit.spec.disk_mb * MIB:
-            reason = f"disk: more than {unit.spec.disk_mb} MB written"
-            await self._lives.end(unit, Intent(reason=reason), 0)
+            await self._lives.end(unit, Intent.disk(unit.spec.disk_mb), 0)
 
 
 @dataclass(frozen=True, slots=True)
