@@ -202,3 +202,18 @@ async def test_a_refused_start_leaves_no_unit_and_what_the_engine_says_is_told(
         with pytest.raises(DriverUnavailable, match="no space left on device"):
             await driver.start(unit())
         assert await driver.units() == []
+
+
+async def test_an_engine_that_fails_to_pause_and_to_say_how_the_container_is_is_unavailable(
+    small: SmallEngine, tmp_path: Path
+) -> None:
+    broken = (500, {"message": "no space left on device"})
+    small.says |= {"/containers/create": {"Id": "c1"}, "/containers/c1/start": "", "/containers/c1/kill": ""}
+    small.says["/containers/c1/json"] = {"Id": "c1", "State": {"Status": "running"}}
+    async with opened(small, tmp_path) as driver:
+        await driver.start(unit())
+        small.says |= {"/containers/c1/pause": broken, "/containers/c1/json": broken}
+        with pytest.raises(DriverUnavailable, match="no space left on device"):
+            await driver.freeze(UnitId("u1"))
+        status = await driver.status(UnitId("u1"))
+        assert status is not None and not status.frozen

@@ -158,14 +158,17 @@ class DockerDriver:
         if found := lives.units.get(unit):
             await lives.end(found, Intent(stopped=True), max(grace_s, 0.0))
 
+    @_plain
     async def freeze(self, unit: UnitId) -> None:
         async with self._lives().turn(unit):
             found = self._running(unit)
             await self._lives().freezing.freeze(found)
 
+    @_plain
     async def thaw(self, unit: UnitId) -> None:
         await self._lives().freezing.thaw(self._running(unit))
 
+    @_plain
     async def signal(self, unit: UnitId, number: int) -> None:
         check_signal(number)
         await self._lives().signal(self._running(unit), number)
