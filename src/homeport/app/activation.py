@@ -6,6 +6,7 @@ from contextlib import suppress
 from homeport.app.context import Context
 from homeport.core.errors import DriverUnavailable, NoCapacity, NotFound
 from homeport.core.ids import Kind
+from homeport.policy.inventory import Region
 from homeport.store.contract import Transaction
 from homeport.store.records import Replica
 from homeport.workloads.states import ReplicaState, RevisionState
@@ -24,7 +25,7 @@ async def activate_replica(context: Context, workspace: str, kind: str, name: st
     while True:
         region, replicas = await context.store.read(lambda tx: _serving(tx, workspace, kind, name))
         for replica in replicas:
-            if replica.state is ReplicaState.READY and await _answers(context, replica):
+            if replica.state is ReplicaState.READY and await _answers(context, region, replica):
                 return replica.endpoint
         waited_s = context.clock.monotonic() - began
         if waited_s > AWAY_S and await _is_away(context, region):
@@ -35,18 +36,22 @@ async def activate_replica(context: Context, workspace: str, kind: str, name: st
         await asyncio.sleep(POLL_S)
 
 
-async def _answers(context: Context, replica: Replica) -> bool:
-    """Whether its program listens now. One that ended a moment ago is still READY in the store."""
-    for driver in context.drivers.values():
-        with suppress(DriverUnavailable):  # one that is away cannot say so, and another may have it
-            if replica.port in await driver.listening(replica.unit):
-                return True
+async def _answers(context: Context, name: str, replica: Replica) -> bool:
+    """Whether its program listens now, in the region of this name. One that ended a moment ago is still READY in the
+    store."""
+    region = _region(context, name)
+    with suppress(DriverUnavailable):
+        return region is not None and replica.port in await context.drivers[region.driver].listening(replica.unit)
     return False
+
+
+def _region(context: Context, name: str) -> Region | None:
+    return next((region for region in context.regions if region.name == name), None)
 
 
 async def _is_away(context: Context, name: str) -> bool:
     """Whether the region's engine does not answer. The node, which is this machine's, is back in a moment."""
-    region = next((region for region in context.regions if region.name == name), None)
+    region = _region(context, name)
     if region is None or not region.runs_images:
         return False
     try:
