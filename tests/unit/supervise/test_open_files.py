@@ -32,7 +32,7 @@ def test_the_limit_is_raised_to_what_the_machine_allows_and_children_inherit_it(
 
 @pytest.mark.parametrize(("hard", "ok"), [(4096, False), (LOW, True)])
 def test_doctor_says_when_the_machine_allows_few_open_files(tmp_path: Path, hard: int, ok: bool) -> None:
-    findings = json.loads(under(hard, "-m", "homeport.supervise.host", "--data", str(tmp_path)))
+    findings = json.loads(under(hard, "-m", "homeport.supervise.doctor", "--data", str(tmp_path)))
     (found,) = [finding for finding in findings if finding["what"] == "open files"]
     assert (found["ok"], found["needed"]) == (ok, False)
     assert found["found"] == f"{hard}: about {connections(hard)} connections at once"

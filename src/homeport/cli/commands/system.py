@@ -209,7 +209,7 @@ def doctor(data: Data = None, output: Format = Output.TEXT) -> None:
     from homeport.settings import default_data
 
     directory = (data or default_data()).absolute()
-    command = [sys.executable, "-m", "homeport.supervise.host", "--data", str(directory)]
+    command = [sys.executable, "-m", "homeport.supervise.doctor", "--data", str(directory)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise Unavailable("The examination itself failed; see above.")
