@@ -60,7 +60,7 @@ def workload_of(
     runtime = shown.get("runtime") or {}
     if resource.image and not runtime.get("image"):
         shown = {**shown, "runtime": {**runtime, "image": resource.image}}  # filled by the build (public contract)
-    shape = Agent if resource.kind is Kind.AGENT else Job
+    shape = Agent if resource.kind.serves else Job
     return shape(
         metadata=metadata_of(context, resource),
         spec=shown,

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from homeport.app.context import Context
 from homeport.core.errors import DriverUnavailable, NoCapacity, NotFound
-from homeport.core.ids import Kind
+from homeport.core.ids import SERVING, Kind
 from homeport.policy.inventory import Region
 from homeport.store.contract import Transaction
 from homeport.store.records import Replica
@@ -63,11 +63,11 @@ async def _is_away(context: Context, name: str) -> bool:
 
 def _serving(tx: Transaction, workspace: str, kind: str, name: str) -> tuple[str, list[Replica]]:
     """The region of what serves, and its replicas."""
-    agent = tx.resources.get(workspace, Kind.AGENT, name) if kind == Kind.AGENT else None
-    if agent is None or agent.deleting or agent.spec.get("enabled") is False:
+    found = tx.resources.get(workspace, Kind(kind), name) if kind in SERVING else None
+    if found is None or found.deleting or found.spec.get("enabled") is False:
         raise NotFound(f"The workload {name!r} does not serve.")
-    serving = {known.id: known.region for known in tx.revisions.of(agent.uid) if known.state is RevisionState.SERVING}
+    serving = {known.id: known.region for known in tx.revisions.of(found.uid) if known.state is RevisionState.SERVING}
     if not serving:
         raise NotFound(f"The workload {name!r} has no revision that serves.")
-    replicas = [replica for replica in tx.replicas.of(agent.uid) if replica.revision_id in serving]
+    replicas = [replica for replica in tx.replicas.of(found.uid) if replica.revision_id in serving]
     return next(iter(serving.values())), replicas

@@ -31,7 +31,7 @@ from homeport.reconcile.job_revisions import place_of
 from homeport.sealing.specs import MASK
 from homeport.store.contract import Transaction
 from homeport.store.records import Event, Resource, Revision, ServiceAccount
-from homeport.workloads.settings import AgentSettings
+from homeport.workloads.settings import ServingSettings
 from homeport.workloads.states import RevisionState, WorkloadStatus
 from homeport.workloads.traffic import Traffic, first_traffic, next_traffic, with_share
 
@@ -149,8 +149,8 @@ async def delete_workload(
 
 def _check(kind: Kind, spec: dict[str, Any], now: datetime) -> None:
     """Refuse what could never run, before anything is stored."""
-    if kind is Kind.AGENT:
-        AgentSettings.from_spec(spec)
+    if kind.serves:
+        ServingSettings.from_spec(spec)
     else:
         JobSettings.from_spec(spec)
         refuse_past(spec, now)

@@ -9,7 +9,7 @@ from homeport.app.explain import rules_of
 from homeport.app.governance import RuleOf, Verdict, assess, attached, form_now
 from homeport.app.own_images import known_tag
 from homeport.app.resources import every_of, fetch
-from homeport.core.ids import Kind
+from homeport.core.ids import WORKLOADS, Kind
 from homeport.identity.principals import Principal
 from homeport.identity.roles import require
 from homeport.placement.plan import Plan
@@ -81,7 +81,7 @@ def _concerned(tx: Transaction, workspace: str, change: PolicyChange) -> list[Re
     if not change.attach:
         found = tx.resources.using_policy(workspace, change.name)
     else:
-        found = [one for kind in (Kind.AGENT, Kind.JOB) for one in every_of(tx, workspace, kind)]
+        found = [one for kind in WORKLOADS for one in every_of(tx, workspace, kind)]
     return [one for one in found if not one.deleting]
 
 

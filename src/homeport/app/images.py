@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from homeport.app.context import Context
 from homeport.app.resources import every_of
 from homeport.core.errors import Invalid, NotFound
-from homeport.core.ids import Kind
+from homeport.core.ids import WORKLOADS, Kind
 from homeport.core.images import OwnImage
 from homeport.identity.principals import Principal
 from homeport.identity.roles import require
@@ -15,7 +15,7 @@ from homeport.store.contract import Transaction
 from homeport.store.records import Event, ImageTag, Resource
 
 UNKNOWN = "_"  # the public command line's, where it does not know the kind
-_KINDS = {spelling: kind for kind in (Kind.AGENT, Kind.JOB) for spelling in (kind.value, kind.plural)}
+_KINDS = {spelling: kind for kind in WORKLOADS for spelling in (kind.value, kind.plural)}
 _UNSERVED = ("application", "function", "sandbox", "sandboxe", "model")
 _USERS_SHOWN = 5
 _Naming = Sequence[tuple[Resource, OwnImage]]  # workloads, each with the image that its specification names
@@ -125,12 +125,12 @@ def _users(tx: Transaction, image: Resource, tags: Collection[ImageTag], naming:
 
 
 def _naming(tx: Transaction, workspace: str) -> _Naming:
-    stored = [one for kind in (Kind.AGENT, Kind.JOB) for one in tx.resources.with_setting(kind, ["image"])]
+    stored = [one for kind in WORKLOADS for one in tx.resources.with_setting(kind, ["image"])]
     return [(one, own) for one in stored if one.workspace == workspace and (own := named_image(one.spec)) is not None]
 
 
 def _fetch(tx: Transaction, workspace: str, kind: str, name: str) -> Resource:
-    kinds = (Kind.AGENT, Kind.JOB) if kind == UNKNOWN else (kind_of(kind),)
+    kinds = WORKLOADS if kind == UNKNOWN else (kind_of(kind),)
     for one in kinds:
         if (image := tx.resources.get(workspace, Kind.IMAGE, f"{one}/{name}")) is not None:
             return image

@@ -7,7 +7,7 @@ from datetime import datetime
 from homeport.app.context import Context, Intent
 from homeport.app.resources import fetch, new_resource, updated
 from homeport.core.errors import NotFound
-from homeport.core.ids import Kind
+from homeport.core.ids import WORKLOADS, Kind
 from homeport.identity.principals import Principal
 from homeport.identity.roles import require
 from homeport.policy.rules import PolicyRule
@@ -80,8 +80,7 @@ async def policy_usages(context: Context, principal: Principal, name: str) -> di
         return tx.resources.using_policy(principal.workspace, name)
 
     users = await context.store.read(read)
-    kinds = (Kind.AGENT, Kind.JOB)
-    return {kind: sorted(user.name for user in users if user.kind is kind) for kind in kinds}
+    return {kind: sorted(user.name for user in users if user.kind is kind) for kind in WORKLOADS}
 
 
 async def count_usages(context: Context, principal: Principal, names: Sequence[str]) -> dict[str, dict[Kind, int]]:

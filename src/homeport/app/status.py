@@ -8,7 +8,7 @@ from homeport.app.context import Context
 from homeport.app.machines import one_machine, told
 from homeport.app.placed import engines_of
 from homeport.core.errors import DriverUnavailable
-from homeport.core.ids import Kind
+from homeport.core.ids import WORKLOADS, Kind
 from homeport.core.open_files import connections, hard_limit, is_low
 from homeport.identity.principals import Principal
 from homeport.identity.roles import require
@@ -76,7 +76,7 @@ _RUNNING = (ReplicaState.STARTING, ReplicaState.READY, ReplicaState.DRAINING)
 
 async def read_status(context: Context, principal: Principal) -> Status:
     """Resources and work of the caller's workspace; facts of the whole installation."""
-    for kind in (Kind.AGENT, Kind.JOB):
+    for kind in WORKLOADS:
         require(principal, f"{kind.plural}:list")
 
     def read(tx: Transaction) -> Status:

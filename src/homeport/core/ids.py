@@ -28,6 +28,7 @@ class Kind(StrEnum):
 
     POLICY = "policy"
     AGENT = "agent"
+    FUNCTION = "function"
     JOB = "job"
     IMAGE = "image"
 
@@ -35,9 +36,16 @@ class Kind(StrEnum):
     def plural(self) -> str:
         return "policies" if self is Kind.POLICY else f"{self.value}s"
 
+    @property
+    def serves(self) -> bool:
+        """Whether its programs answer requests, behind the gateway; a job's run to their end."""
+        return self in SERVING
 
+
+SERVING = (Kind.AGENT, Kind.FUNCTION)
+"""The kinds that serve requests: replicas behind the gateway."""
 WORKLOADS = (Kind.AGENT, Kind.JOB)
-"""The kinds that run."""
+"""The kinds that run and have operations. Functions have none yet."""
 WRITTEN = (Kind.POLICY, *WORKLOADS)
 """The kinds that callers describe by metadata and spec; images come from builds."""
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from homeport.core.clock import SystemClock
 from homeport.core.errors import DriverUnavailable, Unavailable
-from homeport.core.ids import Kind
+from homeport.core.ids import WORKLOADS, Kind
 from homeport.core.private import drafts_of
 from homeport.core.units import UnitStatus
 from homeport.leaks import machine
@@ -209,7 +209,7 @@ def _read_rows(tx: Transaction) -> Rows:
         replicas=tuple(tx.replicas.every()),
         attempts=tuple(attempt for attempt, _ in tx.executions.open_attempts()),
         building=frozenset(revision.id for revision in tx.revisions.in_states([RevisionState.BUILDING])),
-        workloads=frozenset(uid for kind in (Kind.AGENT, Kind.JOB, Kind.IMAGE) for uid in tx.resources.uids(kind)),
+        workloads=frozenset(uid for kind in (*WORKLOADS, Kind.IMAGE) for uid in tx.resources.uids(kind)),
         digests=frozenset(tx.revisions.digests() | tx.images.digests()),
         brought=frozenset(image.digest for image in tx.images.brought()),
         routes=frozenset(names),

@@ -17,7 +17,7 @@ from homeport.build.builder import Builder
 from homeport.build.bundle import remove_bundle
 from homeport.core.clock import Clock
 from homeport.core.errors import Unavailable
-from homeport.core.ids import ExecutionId, Kind, RevisionId, UnitId
+from homeport.core.ids import WORKLOADS, ExecutionId, Kind, RevisionId, UnitId
 from homeport.core.service import Background, Wakeup
 from homeport.core.units import UnitKind, UnitStatus
 from homeport.drivers.contract import Driver
@@ -153,7 +153,7 @@ class _Rows:
 def _read_rows(tx: Transaction) -> _Rows:
     replicas = {replica.unit for replica in tx.replicas.every()}
     attempts = {attempt.unit for attempt, _ in tx.executions.open_attempts()}
-    uids = {uid for kind in (Kind.AGENT, Kind.JOB, Kind.IMAGE) for uid in tx.resources.uids(kind)}
+    uids = {uid for kind in (*WORKLOADS, Kind.IMAGE) for uid in tx.resources.uids(kind)}
     return _Rows(units=frozenset(replicas | attempts), resources=frozenset(uids))
 
 

@@ -11,8 +11,8 @@ from homeport.core.errors import Internal
 from homeport.core.units import UnitKind, UnitSpec
 from homeport.store.contract import Store
 from homeport.store.records import Replica, Revision
-from homeport.workloads.environment import AgentContext, agent_environment
-from homeport.workloads.settings import AgentSettings
+from homeport.workloads.environment import ReplicaContext, replica_environment
+from homeport.workloads.settings import ServingSettings
 
 
 class ReplicaLauncher:
@@ -30,10 +30,11 @@ class ReplicaLauncher:
         account = await self._store.read(lambda tx: tx.identities.account_of(revision.resource_uid))
         if account is None:
             raise Internal(detail=f"the account of {revision.kind} {revision.name} is gone")
-        settings = AgentSettings.from_spec(platform.spec_of(revision), bundle.manifest.runtime)
-        environment = agent_environment(
-            AgentContext(
+        settings = ServingSettings.from_spec(platform.spec_of(revision), bundle.manifest.runtime)
+        environment = replica_environment(
+            ReplicaContext(
                 workspace=revision.workspace,
+                kind=revision.kind,
                 name=revision.name,
                 region=revision.region,
                 host=platform.host,

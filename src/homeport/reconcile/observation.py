@@ -10,13 +10,13 @@ from typing import Any
 from homeport.build.bundle import find_bundle
 from homeport.core.clock import Clock
 from homeport.core.errors import Invalid
-from homeport.core.ids import Kind, ReplicaId, UnitId
+from homeport.core.ids import SERVING, ReplicaId, UnitId
 from homeport.core.limits import REVISIONS_KEPT
 from homeport.core.units import UnitStatus
 from homeport.drivers.contract import Driver
 from homeport.store.contract import Transaction
 from homeport.store.records import Replica, Resource, Revision
-from homeport.workloads.settings import AgentSettings
+from homeport.workloads.settings import ServingSettings
 from homeport.workloads.states import ReplicaState, RevisionState, WorkloadStatus
 from homeport.workloads.views import ReplicaView, ResourceView, RevisionView
 
@@ -53,13 +53,13 @@ _LIVE = (RevisionState.BUILT, RevisionState.STARTING, RevisionState.SERVING)
 
 
 def read_workloads(tx: Transaction) -> list[Workload]:
-    """Every agent that is not at rest, those that go away included."""
-    agents = tx.resources.unsettled(Kind.AGENT, _LIVE, REVISIONS_KEPT)
-    revisions = tx.revisions.of_each([agent.uid for agent in agents])
+    """Every workload that serves and is not at rest, those that go away included."""
+    found = [one for kind in SERVING for one in tx.resources.unsettled(kind, _LIVE, REVISIONS_KEPT)]
+    revisions = tx.revisions.of_each([one.uid for one in found])
     replicas: dict[str, list[Replica]] = defaultdict(list)
     for replica in tx.replicas.every():
         replicas[replica.resource_uid].append(replica)
-    return [Workload(resource=agent, revisions=revisions[agent.uid], replicas=replicas[agent.uid]) for agent in agents]
+    return [Workload(resource=one, revisions=revisions[one.uid], replicas=replicas[one.uid]) for one in found]
 
 
 _SETTLED = (WorkloadStatus.DEPLOYED, WorkloadStatus.BUILT, WorkloadStatus.FAILED, WorkloadStatus.DEACTIVATED)
@@ -136,9 +136,9 @@ def view_revision(revision: Revision, runtime: Mapping[str, Any]) -> RevisionVie
     """`runtime` is what the manifest of its bundle says. Where the two contradict each other, the start of its program
     fails and says how; until then the specification counts."""
     try:
-        settings = AgentSettings.from_spec(revision.spec, runtime)
+        settings = ServingSettings.from_spec(revision.spec, runtime)
     except Invalid:
-        settings = AgentSettings.from_spec(revision.spec)
+        settings = ServingSettings.from_spec(revision.spec)
     return RevisionView(
         id=revision.id, generation=revision.generation, state=revision.state, min_scale=settings.min_scale
     )

@@ -1,5 +1,5 @@
-"""The loop that rolls out: agents get the replicas and the routes that they should have, jobs the revision that they
-run. What to do is decided by `homeport.workloads.rollout`; this looks, asks, acts and publishes.
+"""The loop that rolls out: agents and functions get the replicas and the routes that they should have, jobs the
+revision that they run. What to do is decided by `homeport.workloads.rollout`; this looks, asks, acts and publishes.
 
 A pass finds the workloads at which something is to be done; each of those is then worked on by itself, so that a slow
 one delays no other.
@@ -117,7 +117,7 @@ class Rollouts:
         while True:
             try:
                 await self._roll_out_jobs()
-                await self._roll_out_agents()
+                await self._roll_out_serving()
             except Unavailable as error:
                 log.warning("rollouts wait: %s", error.message)
             except Exception:  # a bug in one pass must not end every later rollout
@@ -130,7 +130,7 @@ class Rollouts:
                 self._signals.garbage.wake()
                 self._signals.builds.wake()  # one that it had under way is to end
 
-    async def _roll_out_agents(self) -> None:
+    async def _roll_out_serving(self) -> None:
         if not self._restored:
             await self._restore()
         if self._to_publish or await self._routes.changed_outside():
@@ -188,18 +188,18 @@ class Rollouts:
         seen = with_status(workload.resource, status)
         return bool(actions) or seen != workload.resource or bool(self._drains.unwatched(workload.replicas))
 
-    async def _work(self, agent: Resource) -> None:
-        """Bring one agent to where nothing is to be done at it for now."""
+    async def _work(self, found: Resource) -> None:
+        """Bring one workload to where nothing is to be done at it for now."""
         try:
-            await self._roll_out_agent(agent.uid)
+            await self._roll_out_workload(found.uid)
         except Unavailable as error:
-            log.warning("the rollout of agent %s/%s waits: %s", agent.workspace, agent.name, error.message)
+            log.warning("the rollout of %s waits: %s", _told(found), error.message)
         except Exception:  # one workload that cannot go on must not keep the others from it
-            log.exception("the rollout of agent %s/%s failed; it starts over", agent.workspace, agent.name)
+            log.exception("the rollout of %s failed; it starts over", _told(found))
         finally:
-            self._working.discard(agent.uid)
+            self._working.discard(found.uid)
 
-    async def _roll_out_agent(self, uid: str) -> None:
+    async def _roll_out_workload(self, uid: str) -> None:
         acted = 0
         while acted < ACTING_STEPS and not self._signals.rollouts.paused:
             workload = await self._store.read(partial(_read, uid))
@@ -218,7 +218,7 @@ class Rollouts:
             else:
                 return
         if acted == ACTING_STEPS:
-            log.error("agent %s does not settle after %d steps", uid, ACTING_STEPS)
+            log.error("workload %s does not settle after %d steps", uid, ACTING_STEPS)
 
     async def _next_actions(self, workload: Workload) -> tuple[Action, ...]:
         """What to do now. Starts of units that were interrupted are completed first."""
@@ -246,9 +246,9 @@ class Rollouts:
         return status_of(resource, revisions, replicas), actions
 
     async def _act(self, workload: Workload, actions: tuple[Action, ...]) -> None:
-        agent = workload.resource
+        told = _told(workload.resource)
         for action in actions:
-            log.info("agent %s/%s: %s", agent.workspace, agent.name, action)
+            log.info("%s: %s", told, action)
         try:
             await _together(self._performer.perform(workload, action) for action in actions)
         except Exception:
@@ -258,7 +258,7 @@ class Rollouts:
         if not any(isinstance(action, _TOLD) for action in actions):
             return
         if not await self._xds.acknowledged(version, self._ack_timeout_s):
-            log.warning("the gateway has not taken the routes of agent %s/%s; going on", agent.workspace, agent.name)
+            log.warning("the gateway has not taken the routes of %s; going on", told)
 
     async def _publish(self) -> int:
         """Publish now, or else with the next pass."""
@@ -283,6 +283,10 @@ class Rollouts:
     async def _units_of(self, replicas: Iterable[Replica]) -> dict[UnitId, UnitStatus]:
         found = [await self._driver.status(replica.unit) for replica in replicas]
         return {status.id: status for status in found if status is not None}
+
+
+def _told(found: Resource) -> str:
+    return f"{found.kind} {found.workspace}/{found.name}"
 
 
 def _read(uid: str, tx: Transaction) -> Workload | None:

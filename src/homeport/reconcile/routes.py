@@ -62,10 +62,10 @@ class Routes:
         return Gateway(routes=routes, jwks=self._keys.public_jwks(), revoked=self._revoked_now(tx))
 
 
-def route_of(agent: Resource, revisions: Iterable[Revision], replicas: Iterable[Replica]) -> WorkloadRoute | None:
-    """The agent's address, or None while nothing of it serves. The serving revision has all the weight; replicas of
+def route_of(found: Resource, revisions: Iterable[Revision], replicas: Iterable[Replica]) -> WorkloadRoute | None:
+    """The workload's address, or None while nothing of it serves. The serving revision has all the weight; replicas of
     others appear only while they finish their requests."""
-    if agent.deleting or agent.spec.get("enabled") is False:
+    if found.deleting or found.spec.get("enabled") is False:
         return None
     revisions = [*revisions]
     states = {known.id: known.state for known in revisions}
@@ -88,8 +88,8 @@ def route_of(agent: Resource, revisions: Iterable[Revision], replicas: Iterable[
         )
         for revision, at in sorted(endpoints.items())
     )
-    public = agent.spec.get("public") is True
-    return WorkloadRoute(workspace=agent.workspace, kind=agent.kind, name=agent.name, revisions=shares, public=public)
+    public = found.spec.get("public") is True
+    return WorkloadRoute(workspace=found.workspace, kind=found.kind, name=found.name, revisions=shares, public=public)
 
 
 def _is_here(replica: Replica, linked: frozenset[IPv4Network]) -> bool:

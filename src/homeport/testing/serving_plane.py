@@ -11,7 +11,7 @@ from typing import Any
 import uvicorn
 from sqlalchemy import delete
 
-from homeport.core.ids import Kind
+from homeport.core.ids import WORKLOADS, Kind
 from homeport.store.contract import Transaction
 from homeport.store.sql import SqlTransaction
 from homeport.store.tables import accounts, keys, metadata, workspaces
@@ -133,7 +133,7 @@ async def _settle(plane: ControlPlane) -> None:
         return [(one.kind, one.name) for uid, one in newest.items() if tx.revisions.of(uid)[0].id == one.id]
 
     def remove(tx: Transaction) -> None:
-        for kind in (Kind.AGENT, Kind.JOB):
+        for kind in WORKLOADS:
             for uid in tx.resources.uids(kind):
                 resource = tx.resources.by_uid(uid)
                 if resource is not None and resource.deleting:

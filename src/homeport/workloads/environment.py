@@ -1,4 +1,4 @@
-"""The variables of an agent's replica, as the contract and the public SDKs expect them.
+"""The variables of a replica, as the contract and the public SDKs expect them.
 
 Called when a replica starts. The credential is the workload's own service account's, never its owner's.
 """
@@ -7,15 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from homeport.core.environment import DEFAULTS, Environment, EnvVar, compose, surroundings
+from homeport.core.ids import Kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AgentContext:
+class ReplicaContext:
     """What a replica's variables are made of. `host` and `port`: where the program must listen. `client_credentials` is
     what the workload's own account signs in with (base64 of `id:secret`). `extra` are variables of the machinery, such
-    as a PATH that finds the bundle's interpreter; they are defaults that the agent's owner may replace."""
+    as a PATH that finds the bundle's interpreter; they are defaults that the workload's owner may replace."""
 
     workspace: str
+    kind: Kind
     name: str
     region: str
     host: str
@@ -28,7 +30,7 @@ class AgentContext:
     defaults: Mapping[str, str] = field(default_factory=lambda: DEFAULTS)
 
 
-def agent_environment(context: AgentContext) -> Environment:
+def replica_environment(context: ReplicaContext) -> Environment:
     """Every variable of one replica; `ignored` names what its owner set in vain, such as PORT."""
     port = str(context.port)
     platform = {
@@ -36,6 +38,6 @@ def agent_environment(context: AgentContext) -> Environment:
         "PORT": port,
         "BL_SERVER_HOST": context.host,
         "BL_SERVER_PORT": port,
-        **surroundings("agent", context.name, context),
+        **surroundings(context.kind, context.name, context),
     }
     return compose({**context.defaults, **context.extra}, context.envs, platform)

@@ -1,6 +1,7 @@
-"""An agent's settings: read from its spec, else from the `[runtime]` of its bundle's manifest, else the default.
+"""The settings of an agent or a function: read from its spec, else from the `[runtime]` of its bundle's manifest, else
+the default.
 
-Called when a revision is made and when its replicas start. Whether an agent is public is read from the spec alone: a
+Called when a revision is made and when its replicas start. Whether it is public is read from the spec alone: a
 file inside an archive must not open an endpoint that its deployment did not open.
 """
 
@@ -21,8 +22,8 @@ MAX_SCALE_DEFAULT = 10  # the contract's example
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AgentSettings:
-    """How an agent runs. `min_scale` replicas are kept warm, `max_scale` bounds them. `region` is its pin, `policies`
+class ServingSettings:
+    """How it runs. `min_scale` replicas are kept warm, `max_scale` bounds them. `region` is its pin, `policies`
     the names attached to it, `public` serves without a key."""
 
     memory_mb: int
@@ -35,7 +36,7 @@ class AgentSettings:
     policies: tuple[str, ...]
 
     @classmethod
-    def from_spec(cls, spec: Mapping[str, Any], manifest_runtime: Mapping[str, Any] | None = None) -> "AgentSettings":
+    def from_spec(cls, spec: Mapping[str, Any], manifest_runtime: Mapping[str, Any] | None = None) -> "ServingSettings":
         """`manifest_runtime` is the table `[runtime]` of `blaxel.toml`, under the contract's keys. Raises `Invalid`
         with the path of what is wrong: in the spec, or in that file."""
         runtime = read_object(spec, "runtime", "spec.runtime")
@@ -44,7 +45,7 @@ class AgentSettings:
         refuse_unserved(spec)
         for key in ("command", "args"):
             if read_list(runtime, key, f"spec.runtime.{key}", 1000):
-                rule = "is for jobs; an agent's start command is `prod` of [entrypoint] in its blaxel.toml"
+                rule = "is for jobs; the start command of others is `prod` of [entrypoint] in its blaxel.toml"
                 raise Invalid(f"spec.runtime.{key}", rule)
         return cls(
             memory_mb=_number(runtime, fallback, "memory", MEMORY_MB) or MEMORY_MB_DEFAULT,

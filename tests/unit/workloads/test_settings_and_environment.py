@@ -7,10 +7,12 @@ import pytest
 
 from homeport.core.environment import EnvVar
 from homeport.core.errors import Invalid
-from homeport.workloads.environment import AgentContext, agent_environment
-from homeport.workloads.settings import AgentSettings
+from homeport.core.ids import Kind
+from homeport.workloads.environment import ReplicaContext, replica_environment
+from homeport.workloads.settings import ServingSettings
 
-CONTEXT = AgentContext(
+CONTEXT = ReplicaContext(
+    kind=Kind.AGENT,
     workspace="default",
     name="hello",
     region="local",
@@ -23,18 +25,18 @@ CONTEXT = AgentContext(
 
 
 def test_an_empty_spec_gives_the_defaults() -> None:
-    found = AgentSettings.from_spec({})
+    found = ServingSettings.from_spec({})
     assert (found.memory_mb, found.min_scale, found.max_scale) == (2048, 0, 10)
     assert (found.public, found.enabled, found.region, found.policies) == (False, True, None, ())
 
 
 def test_the_spec_wins_over_the_manifest() -> None:
-    found = AgentSettings.from_spec({"runtime": {"minScale": 0, "memory": 512}}, {"minScale": 3, "maxScale": 4})
+    found = ServingSettings.from_spec({"runtime": {"minScale": 0, "memory": 512}}, {"minScale": 3, "maxScale": 4})
     assert (found.min_scale, found.max_scale, found.memory_mb) == (0, 4, 512)
 
 
 def test_a_minimum_above_the_default_maximum_raises_it() -> None:
-    assert AgentSettings.from_spec({"runtime": {"minScale": 12}}).max_scale == 12
+    assert ServingSettings.from_spec({"runtime": {"minScale": 12}}).max_scale == 12
 
 
 @pytest.mark.parametrize(
@@ -51,12 +53,12 @@ def test_a_minimum_above_the_default_maximum_raises_it() -> None:
 )
 def test_a_mistake_is_named_by_its_path(spec: dict[str, Any], field: str) -> None:
     with pytest.raises(Invalid) as caught:
-        AgentSettings.from_spec(spec)
+        ServingSettings.from_spec(spec)
     assert caught.value.field == field
 
 
 def test_a_replica_gets_the_variables_of_the_contract() -> None:
-    values = agent_environment(CONTEXT).values
+    values = replica_environment(CONTEXT).values
     expected = {
         "HOST": "127.0.0.1",
         "PORT": "41000",
@@ -79,7 +81,7 @@ def test_a_replica_gets_the_variables_of_the_contract() -> None:
 
 def test_reserved_variables_are_ignored_and_named() -> None:
     own = [EnvVar(name=name, value="mine") for name in ("PORT", "HOST", "BL_API_KEY", "HOME", "GREETING")]
-    found = agent_environment(replace(CONTEXT, envs=own, extra={"PATH": "/app/.venv/bin:/usr/bin"}))
+    found = replica_environment(replace(CONTEXT, envs=own, extra={"PATH": "/app/.venv/bin:/usr/bin"}))
     assert found.ignored == ("BL_API_KEY", "HOST", "PORT")
     assert (found.values["PORT"], found.values["HOME"], found.values["GREETING"]) == ("41000", "mine", "mine")
     assert "BL_API_KEY" not in found.values

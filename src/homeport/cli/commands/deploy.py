@@ -155,7 +155,7 @@ def _follow(client: "Homeport", order: "Order", applied: "Applied") -> dict[str,
 def _celebrate(client: "Homeport", kind: Kind, name: str, status: str) -> None:
     if status == "BUILT":
         note(f"{name} is built and does not serve: `revision.traffic` is 0.")
-    elif kind is Kind.AGENT:
+    elif kind.serves:
         note(f"{name} serves at {client.agent_url(name)}")
         note(f"Try: homeport run agent {name} -d '{{}}'")
     else:
