@@ -15,6 +15,11 @@ from homeport.testing.loops import installation
 NOW = SystemClock().now()
 AGO = int((NOW - timedelta(days=2)).timestamp() * 1e6)
 LATER = int((NOW + timedelta(days=1)).timestamp() * 1e6)
+_CALL = (
+    'INSERT INTO invocations (id, workspace, agent, agent_uid, "trigger", method, path, status, retries, timeout_s, '
+    "attempts, counted, not_before, message, created_at, updated_at, request_length, callback_url) "
+    f"VALUES ('i', 'home', 'a', 'gone', '', 'POST', '/', '{{status}}', 0, 1, 1, 0, 0, '', {AGO}, {AGO}, 0, '')"
+)
 
 BROKEN = {
     "replicas: its revision is gone": [
@@ -45,6 +50,8 @@ BROKEN = {
         "UPDATE tasks SET status = 1", "UPDATE executions SET running = pending, pending = 0"
     ],
     "executions: it has ended, and tasks of it have not": ["UPDATE executions SET status = 'failed'"],
+    "invocations: its agent is gone and it does not end": [_CALL.format(status="queued")],
+    "invocations: it runs, and none of its attempts does": [_CALL.format(status="running")],
 }  # fmt: skip
 
 

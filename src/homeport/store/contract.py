@@ -15,6 +15,7 @@ from homeport.core.errors import Unavailable
 from homeport.core.ids import ExecutionId, Kind, ReplicaId, RevisionId, UnitId
 from homeport.jobs.entries import Entry, StoredTask
 from homeport.jobs.states import ExecutionStatus
+from homeport.store.invocation_contract import Invocations, Schedules
 from homeport.store.records import (
     ApiKey,
     Attempt,
@@ -447,6 +448,12 @@ class Transaction(Protocol):
 
     @property
     def executions(self) -> Executions: ...
+
+    @property
+    def invocations(self) -> Invocations: ...
+
+    @property
+    def schedules(self) -> Schedules: ...
 
     def orphans(self, now: datetime) -> list[Orphan]:
         """Rows that nobody owns, in whatever table; none in a sound store."""

@@ -16,6 +16,7 @@ from homeport.store.rows import micros, moment
 SHOWN = 100  # rows of one kind; more say nothing new
 # The garbage loop discards at each pass what nobody stages any more; staging a million tasks takes less than this.
 STAGED_S = 20 * 60
+DESERTED_S = 120  # the loop of invocations cancels them within some seconds
 PRUNED_S = 25 * 3600  # that loop prunes revoked keys a day after they expire
 RUNNING, PENDING = TASK_CODES[TaskStatus.RUNNING], TASK_CODES[TaskStatus.PENDING]
 _ENDED = ", ".join(f"'{status.value}'" for status in ExecutionStatus if status.terminal)
@@ -90,6 +91,19 @@ _STATEMENTS = (
         "it has ended, and tasks of it have not",
         f"SELECT id, updated_at FROM executions WHERE status IN ({_ENDED}) AND (pending > 0 OR running > 0)",
     ),
+    (
+        "invocations",
+        "its agent is gone and it does not end",
+        "SELECT id, updated_at FROM invocations WHERE status = 'queued' AND updated_at < :deserted "
+        "AND agent_uid NOT IN (SELECT uid FROM resources)",
+    ),
+    (
+        "invocations",
+        "it runs, and none of its attempts does",
+        "SELECT id, updated_at FROM invocations WHERE status = 'running' AND NOT EXISTS (SELECT 1 "
+        "FROM invocation_attempts a WHERE a.invocation = invocations.number AND a.number = attempts "
+        "AND a.\"end\" = 'running')",
+    ),
 )
 
 
@@ -97,6 +111,7 @@ def orphans(connection: Connection, now: datetime) -> list[Orphan]:
     """At most `SHOWN` rows of each kind."""
     moments = {
         "now": micros(now),
+        "deserted": micros(now - timedelta(seconds=DESERTED_S)),
         "pruned": micros(now - timedelta(seconds=PRUNED_S)),
         "staged": micros(now - timedelta(seconds=STAGED_S)),
     }

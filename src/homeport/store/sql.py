@@ -9,11 +9,13 @@ from homeport.store.events import SqlEvents
 from homeport.store.executions import SqlExecutions
 from homeport.store.identities import SqlIdentities
 from homeport.store.images import SqlImages
+from homeport.store.invocations import SqlInvocations
 from homeport.store.orphans import orphans
 from homeport.store.records import Orphan
 from homeport.store.replicas import SqlReplicas
 from homeport.store.resources import SqlResources
 from homeport.store.revisions import SqlRevisions
+from homeport.store.schedules import SqlSchedules
 from homeport.store.secrets import SqlSecrets
 from homeport.store.tables import notes
 from homeport.store.tombstones import SqlTombstones
@@ -62,6 +64,14 @@ class SqlTransaction:
     @property
     def executions(self) -> SqlExecutions:
         return SqlExecutions(self._connection)
+
+    @property
+    def invocations(self) -> SqlInvocations:
+        return SqlInvocations(self._connection)
+
+    @property
+    def schedules(self) -> SqlSchedules:
+        return SqlSchedules(self._connection)
 
     def orphans(self, now: datetime) -> list[Orphan]:
         return orphans(self._connection, now)

@@ -12,6 +12,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
     SmallInteger,
@@ -364,6 +365,130 @@ history = Table(
     Column("amount", BigInteger),
     PrimaryKeyConstraint("execution", "seq"),
     sqlite_with_rowid=False,
+)
+
+# Asynchronous calls of agents. No foreign key to the agent: what was accepted outlives it. `number` is the order of
+# acceptance; `not_before` orders the queue, so that it begins as the moment of acceptance.
+invocations = Table(
+    "invocations",
+    metadata,
+    Column("number", _Counter, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    _text("workspace"),
+    _text("agent"),
+    _text("agent_uid"),
+    _text("trigger"),
+    _text("method"),
+    _text("path"),
+    _text("status"),
+    _count("retries"),
+    _count("timeout_s"),
+    _count("attempts"),
+    _count("counted"),
+    _moment("not_before"),
+    Column("lease", Text),
+    _text("message"),
+    _moment("created_at"),
+    _moment("updated_at"),
+    Column("started_at", BigInteger),
+    Column("completed_at", BigInteger),
+    Column("cancel_requested_at", BigInteger),
+    Column("response_status", Integer),
+    Column("response_length", BigInteger),
+    _count("request_length"),
+    Column("replay_of", Text),
+    _text("callback_url"),
+    Column("callback_secret", Text),
+    Index(None, "workspace", "agent", "number"),
+    Index(None, "workspace", "number"),
+)
+# Few of many, as above.
+queued_invocations = text("status = 'queued'")
+running_invocations = text("status = 'running'")
+ended_invocations = text("completed_at IS NOT NULL")
+Index(
+    "ix_invocations_queued",
+    invocations.c.agent_uid,
+    invocations.c.not_before,
+    invocations.c.number,
+    sqlite_where=queued_invocations,
+    postgresql_where=queued_invocations,
+)
+Index(
+    "ix_invocations_running",
+    invocations.c.agent_uid,
+    sqlite_where=running_invocations,
+    postgresql_where=running_invocations,
+)
+Index(
+    "ix_invocations_ended",
+    invocations.c.completed_at,
+    sqlite_where=ended_invocations,
+    postgresql_where=ended_invocations,
+)
+
+
+def _of_invocation() -> Column[int]:
+    return Column("invocation", BigInteger, ForeignKey("invocations.number", ondelete="CASCADE"), nullable=False)
+
+
+# What callers and programs said, sealed; apart, so that lists do not read it.
+invocation_bodies = Table(
+    "invocation_bodies",
+    metadata,
+    _of_invocation(),
+    Column("request", LargeBinary, nullable=False),
+    Column("response", LargeBinary),
+    PrimaryKeyConstraint("invocation"),
+)
+
+invocation_attempts = Table(
+    "invocation_attempts",
+    metadata,
+    _of_invocation(),
+    _count("number"),
+    _text("end"),
+    _moment("started_at"),
+    Column("ended_at", BigInteger),
+    Column("status", Integer),
+    _text("reason"),
+    PrimaryKeyConstraint("invocation", "number"),
+    sqlite_with_rowid=False,
+)
+
+# Results on their way to callback URLs.
+invocation_callbacks = Table(
+    "invocation_callbacks",
+    metadata,
+    _of_invocation(),
+    _text("status"),
+    _count("attempts"),
+    _moment("not_before"),
+    Column("lease", Text),
+    Column("answer", Integer),
+    _text("message"),
+    _moment("updated_at"),
+    PrimaryKeyConstraint("invocation"),
+)
+open_callbacks = text("status IN ('waiting', 'sending')")
+Index(
+    "ix_invocation_callbacks_open",
+    invocation_callbacks.c.not_before,
+    sqlite_where=open_callbacks,
+    postgresql_where=open_callbacks,
+)
+
+# When agents call themselves. Derived from `spec.triggers` at every write; `checked_at`: all before it is decided.
+schedules = Table(
+    "schedules",
+    metadata,
+    _of_resource(),
+    _text("trigger"),
+    _text("expression"),
+    _moment("checked_at"),
+    _moment("next_at"),
+    PrimaryKeyConstraint("resource_uid", "trigger"),
+    Index(None, "next_at"),
 )
 
 # Of the execution whose id the parameter `execution_id` is; rows of tasks, attempts and history name it by its number.

@@ -1,0 +1,1 @@
+"""Asynchronous calls of agents, pure: their settings, states, retry rule, and whose turn it is."""
