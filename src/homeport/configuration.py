@@ -8,7 +8,7 @@ from `homeport.settings`, which the command line and the edge import and which t
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -75,6 +75,15 @@ def _once(values: tuple[str, ...]) -> tuple[str, ...]:
         if values.count(value) > 1:
             raise ValueError(f"must hold each value once (got {value!r} twice)")
     return values
+
+
+def _networks(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        try:
+            ip_network(value)
+        except ValueError as exc:
+            raise ValueError(f'must hold networks such as "10.0.0.0/8" (got {value!r}: {exc})') from exc
+    return _once(values)
 
 
 def _engine(value: str | None) -> str | None:
@@ -210,6 +219,23 @@ class Builds(Table):
     engine_cache_mb: Annotated[int, Field(ge=0, le=1024 * 1024)] = 10 * 1024
 
 
+class InvocationsTable(Table):
+    """[invocations]: how many asynchronous calls wait and run, what is kept of them, and where their results may go."""
+
+    body_mb: Annotated[int, Field(ge=1, le=64)] = 4
+    answer_kb: Annotated[int, Field(ge=1, le=64 * 1024)] = 1024
+    waiting: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
+    parallel: Annotated[int, Field(ge=1, le=10_000)] = 200
+    parallel_per_agent: Annotated[int, Field(ge=1, le=10_000)] = 20
+    parallel_callbacks: Annotated[int, Field(ge=1, le=1000)] = 20
+    wait_hours: Annotated[int, Field(ge=1, le=30 * 24)] = 24
+    keep_days: Annotated[int, Field(ge=1, le=3650)] = 7
+    keep_calls: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
+    callback_networks: Annotated[
+        tuple[str, ...], Field(max_length=_OPTIONS_MOST, strict=False), AfterValidator(_networks)
+    ] = ()
+
+
 class Configuration(Table):
     """The whole file."""
 
@@ -218,6 +244,7 @@ class Configuration(Table):
     sources: Sources = Sources()
     images: ImagesTable = ImagesTable()
     builds: Builds = Builds()
+    invocations: InvocationsTable = InvocationsTable()
 
     @property
     def local(self) -> RegionTable:

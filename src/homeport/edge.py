@@ -1,6 +1,7 @@
 """The edge process: the slow paths of data, apart from the server so that neither delays the other.
 
-A composition root: it reads the settings, makes the activator and serves it on `edge.sock`. Started and watched by
+A composition root: it reads the settings, serves the activator and the acceptance of asynchronous calls on `edge.sock`,
+and makes these calls. Started and watched by
 `homeport up` as `python -m homeport.edge --data DIR`; ends cleanly on SIGTERM.
 """
 
@@ -8,14 +9,19 @@ import argparse
 import asyncio
 import logging
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from aiohttp import web
 
 from homeport.core import log as logs
 from homeport.core.clock import SystemClock
+from homeport.dataplane import headers
+from homeport.dataplane.acceptance import Acceptance
 from homeport.dataplane.activator import Activator
+from homeport.dataplane.calls import Calls
+from homeport.dataplane.internal import Internal
+from homeport.invocations.handover import Terms
 from homeport.settings import DataDir, default_data
 
 log = logging.getLogger(__name__)
@@ -28,9 +34,14 @@ HEADER_BYTES = 64 * 1024  # Envoy lets 60 kB pass
 class Edge:
     """The edge's HTTP server on a unix socket."""
 
-    def __init__(self, socket: Path, activator: Activator) -> None:
-        self._socket = socket
-        self._activator = activator
+    def __init__(self, socket: Callable[[str], Path]) -> None:
+        """`socket` is where the part of a name listens."""
+        clock = SystemClock()
+        self._socket = socket("edge")
+        self._activator = Activator(socket("internal"), clock)
+        self._internal = Internal(socket("internal"), clock)
+        self._calls = Calls(self._internal, socket("gateway"), clock, self._told)
+        self._acceptance = Acceptance(self._internal, clock, self._calls.wake)
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
@@ -38,8 +49,9 @@ class Edge:
         if self._runner is not None:
             return
         await self._activator.connect()
+        await self._internal.connect()
         app = web.Application()
-        app.router.add_route("*", "/{path:.*}", self._activator.handle)
+        app.router.add_route("*", "/{path:.*}", self._handle)
         # A client that goes away must end the program's work for it as well, hence the cancellation.
         runner = web.AppRunner(
             app,
@@ -54,18 +66,31 @@ class Edge:
         self._socket.unlink(missing_ok=True)
         await web.UnixSite(runner, str(self._socket), backlog=BACKLOG).start()
         self._runner = runner
+        await self._calls.start()
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        """What is to be called later is stored, anything else waits for a replica."""
+        if headers.INVOKE in request.headers:
+            return await self._acceptance.handle(request)
+        return await self._activator.handle(request)
+
+    def _told(self, terms: Terms) -> None:
+        self._acceptance.terms = terms
 
     async def stop(self) -> None:
         """Accept no more, let requests end for a while, then cut what is left."""
+        await self._calls.stop()
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
+        await self._acceptance.close()
         await self._activator.close()
+        await self._internal.close()
 
 
 async def serve(data: DataDir) -> None:
     """Run until SIGTERM or SIGINT."""
-    edge = Edge(data.socket("edge"), Activator(data.socket("internal"), SystemClock()))
+    edge = Edge(data.socket)
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -130,7 +130,7 @@ class DataDir:
         return Path(tempfile.gettempdir()) / f"homeport-{os.geteuid()}-{digest}"
 
     def socket(self, name: str) -> Path:
-        """The socket of a part: `server`, `internal`, `edge`, `node`, `xds` or `envoy-admin`."""
+        """The socket of a part: `server`, `internal`, `edge`, `node`, `xds`, `gateway` or `envoy-admin`."""
         return self.sockets / f"{name}.sock"
 
     @property

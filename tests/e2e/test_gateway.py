@@ -25,7 +25,6 @@ from yarl import URL
 
 from homeport.core.clock import SystemClock
 from homeport.core.ids import Kind, RevisionId
-from homeport.dataplane.activator import Activator
 from homeport.dataplane.bootstrap import EnvoySockets, bootstrap, envoy_command
 from homeport.dataplane.resources import FAILED_CONNECTIONS
 from homeport.dataplane.routes import Door, Endpoint, Gateway, RevisionRoute, WorkloadRoute
@@ -172,7 +171,7 @@ class System:
         authority = Authority(edge_socket=self.socket("edge"), issuer="homeport", audience="gateway")
         self.xds = XdsServer(self.socket("xds"), authority)
         await self.xds.start()
-        self.edge = Edge(self.socket("edge"), Activator(self.socket("internal"), SystemClock()))
+        self.edge = Edge(self.socket)
         await self.edge.start()
         await self.serve("server", self.as_server)
         await self.serve("internal", self.as_internal)

@@ -20,7 +20,6 @@ from pathlib import Path
 
 import aiohttp
 from aiohttp import web
-from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from homeport.core import limits
@@ -36,6 +35,7 @@ from homeport.dataplane.answers import (
     WORKLOAD_NOT_FOUND,
     Answer,
 )
+from homeport.dataplane.passing import end_to_end
 from homeport.dataplane.tunnel import is_websocket, tunnel
 
 log = logging.getLogger(__name__)
@@ -46,14 +46,10 @@ ANSWER_MARGIN_S = 5  # and this much more before we give up on it
 CONNECT_TIMEOUT_S = 5
 CONNECT_ATTEMPTS = 2  # a replica may end between the server's answer and our connection
 CHUNK_BYTES = 64 * 1024
-
-# RFC 9110 §7.6.1: they concern one connection only.
-HOP_BY_HOP = frozenset(
-    {
-        *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection"),
-        *("te", "trailer", "transfer-encoding", "upgrade"),
-    }
+_BOUNDED = aiohttp.ClientTimeout(
+    total=limits.REQUEST_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S, sock_read=limits.IDLE_TIMEOUT_S
 )
+_UNBOUNDED = aiohttp.ClientTimeout(sock_connect=CONNECT_TIMEOUT_S)  # an asynchronous call: its maker ends it in time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,9 +101,7 @@ class Activator:
         self._programs = aiohttp.ClientSession(
             # One request a connection: a program that is frozen or replaced later must not be met through an old one.
             connector=aiohttp.TCPConnector(limit=0, force_close=True),
-            timeout=aiohttp.ClientTimeout(
-                total=limits.REQUEST_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S, sock_read=limits.IDLE_TIMEOUT_S
-            ),
+            timeout=_BOUNDED,
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
         )
@@ -148,7 +142,7 @@ class Activator:
             url = await self._activate(request, target)
             try:
                 if is_websocket(request):
-                    return await tunnel(self._session(), request, url, _end_to_end(request.headers))
+                    return await tunnel(self._session(), request, url, end_to_end(request.headers))
                 return await self._exchange(request, url)
             except aiohttp.ClientConnectorError as exc:
                 # Nothing of the request has been read yet, so it can be sent again.
@@ -181,9 +175,10 @@ class Activator:
             async with self._session().request(
                 request.method,
                 url,
-                headers=_end_to_end(request.headers),
+                headers=end_to_end(request.headers),
                 data=_body(request) if request.body_exists else None,
                 allow_redirects=False,
+                timeout=_UNBOUNDED if headers.INVOCATION_ID in request.headers else _BOUNDED,
                 skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
             ) as upstream:
                 return await _relay(request, upstream)
@@ -207,7 +202,7 @@ class Activator:
 async def _relay(request: web.Request, upstream: aiohttp.ClientResponse) -> web.StreamResponse:
     """Pass the program's answer on as it comes. Once it has begun, a failure can only cut it off."""
     response = web.StreamResponse(status=upstream.status, reason=upstream.reason)
-    response.headers.extend(_end_to_end(upstream.headers))
+    response.headers.extend(end_to_end(upstream.headers))
     await response.prepare(request)
     try:
         async for chunk in upstream.content.iter_any():
@@ -223,10 +218,3 @@ async def _relay(request: web.Request, upstream: aiohttp.ClientResponse) -> web.
 async def _body(request: web.Request) -> AsyncIterator[bytes]:
     async for chunk in request.content.iter_chunked(CHUNK_BYTES):
         yield chunk
-
-
-def _end_to_end(found: CIMultiDictProxy[str]) -> CIMultiDict[str]:
-    """The headers without those of one connection and without our own."""
-    named = {name.strip().lower() for value in found.getall("Connection", []) for name in value.split(",")}
-    dropped = HOP_BY_HOP | named | set(headers.OWN)
-    return CIMultiDict((name, value) for name, value in found.items() if name.lower() not in dropped)

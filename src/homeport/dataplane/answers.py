@@ -116,6 +116,14 @@ BAD_REQUEST = Answer(
     action="Correct the request.",
     do_not=_SAME,
 )
+BUSY = Answer(
+    status=429,
+    code="TOO_MANY_REQUESTS",
+    message="Too many calls wait already.",
+    action=_WAIT,
+    do_not="Do not repeat the request at once.",
+    retryable=True,
+)
 UNAVAILABLE = Answer(
     status=503,
     code="WORKLOAD_UNAVAILABLE",

@@ -36,6 +36,11 @@ class EnvoySockets:
     edge: Path
     admin: Path
 
+    @property
+    def inner(self) -> Path:
+        """Where Envoy listens for the edge alone."""
+        return self.edge.with_name("gateway.sock")
+
 
 def bootstrap(
     *, sockets: EnvoySockets, host: str, port: int, node: str = "homeport", files: int = FILES
@@ -61,7 +66,7 @@ def bootstrap(
                 _http_cluster("server", sockets.server, connections(files, _SERVER_FILES)),
                 _http_cluster("edge", sockets.edge, connections(files, _EDGE_FILES)),
             ],
-            "listeners": [listener("gateway", host, port)],
+            "listeners": [listener("gateway", host, port), _inner_listener(sockets.inner)],
         },
         "cluster_manager": {
             "load_stats_config": {
@@ -138,6 +143,24 @@ def listener(name: str, host: str, port: int) -> dict[str, Any]:
     }
 
 
+def _inner_listener(socket: Path) -> dict[str, Any]:
+    """Where the edge makes asynchronous calls: the same routes, without the checks that a call passed when it was
+    accepted. Its requests count with the gateway's, so that a stop waits for them."""
+    manager = {**_connection_manager(), "http_filters": _filters()[-1:]}
+    manager["early_header_mutation_extensions"] = [_early_headers(headers.SCOPE)]
+    manager["use_remote_address"] = False  # whose call it is was written down at its acceptance
+    chain = {
+        "filters": [
+            {
+                "name": "envoy.filters.network.http_connection_manager",
+                "typed_config": {"@type": TYPE + _MANAGER, **manager},
+            }
+        ]
+    }
+    pipe = {"pipe": {"path": str(socket), "mode": 0o600}}
+    return {"name": "inner", "address": pipe, "filter_chains": [chain]}
+
+
 _MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 
 
@@ -159,16 +182,16 @@ def _connection_manager() -> dict[str, Any]:
         "stream_idle_timeout": f"{STREAM_IDLE_S}s",
         "upgrade_configs": [{"upgrade_type": "websocket"}],
         "http2_protocol_options": {"allow_connect": True},
-        "early_header_mutation_extensions": [_early_headers()],
+        "early_header_mutation_extensions": [_early_headers(*headers.OWN, *headers.OF_CALLS)],
         "scoped_routes": _scoped_routes(),
         "http_filters": _filters(),
         "local_reply_config": local_reply_config(),
     }
 
 
-def _early_headers() -> dict[str, Any]:
+def _early_headers(*removed: str) -> dict[str, Any]:
     """Before anything reads the request: our own headers are taken out, then the route table's key is put in."""
-    mutations: list[dict[str, Any]] = [{"remove": name} for name in headers.OWN]
+    mutations: list[dict[str, Any]] = [{"remove": name} for name in removed]
     # The three slashes make every path long enough to have three parts, so that a short one finds no scope.
     mutations.append({"append": _overwrite(headers.SCOPE, f"%CEL({_SCOPE_EXPRESSION})%///")})
     kind = "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"

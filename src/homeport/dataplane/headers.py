@@ -12,8 +12,18 @@ SUBJECT = "x-hp-sub"
 WORKSPACE = "x-hp-workspace"
 WORKLOAD = "x-hp-workload"  # RevisionRoute's key, for the activator
 
+INVOKE = "x-hp-invoke"  # workspace/agents/name/trigger of what is to be called asynchronously, for the edge
+CALL = "x-hp-call"  # marks an attempt at such a call, which the edge makes
+INVOKED_BY_PARAMETER = "-"  # in place of a trigger
+
 FROM_CLAIMS = {JTI: "jti", SUBJECT: "sub", WORKSPACE: "workspace"}
-OWN = (SCOPE, JTI, SUBJECT, WORKSPACE, WORKLOAD)
+OWN = (SCOPE, JTI, SUBJECT, WORKSPACE, WORKLOAD, INVOKE, CALL)
+
+# What a program is told of an asynchronous call; taken from clients likewise, who would pass for the edge. The first is
+# also in the answer to the call.
+INVOCATION_ID = "X-Homeport-Invocation-Id"
+ATTEMPT = "X-Homeport-Attempt"
+OF_CALLS = (INVOCATION_ID.lower(), ATTEMPT.lower())
 
 # Names of filters in the listener: also the names of the resources that configure the first two.
 JWT_FILTER = "homeport.jwt"

@@ -4,6 +4,7 @@ Called by `snapshot`, once for each change of a workload. Everything about how r
 retries, rewriting, what programs may see) is here; who may pass is in `credentials`.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from envoy.type.v3 import percent_pb2
 from google.protobuf import wrappers_pb2
 
 from homeport.core import limits
+from homeport.core.ids import Kind
 from homeport.dataplane import headers
 from homeport.dataplane.answers import SHOULD_RETRY_HEADER
 from homeport.dataplane.credentials import rules_of, rules_of_models, rules_of_platform
@@ -49,9 +51,9 @@ EDGE_CLUSTER = "edge"
 
 _OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
-# Request headers that stay in Envoy: our own, but for the activator's; from programs also the credential's header
+# Request headers that stay in Envoy: our own, but for the edge's; from programs also the credential's header
 # that is ours alone, so that junk in it goes no further. The server authenticates for itself and needs to see it.
-_FROM_SERVER = tuple(name for name in headers.OWN if name != headers.WORKLOAD)
+_FROM_SERVER = tuple(name for name in headers.OWN if name not in (headers.WORKLOAD, headers.INVOKE))
 _FROM_PROGRAMS = (*_FROM_SERVER, headers.BLAXEL_AUTHORIZATION)
 
 
@@ -223,12 +225,13 @@ def _retries() -> Any:
 
 
 def _routes(route: WorkloadRoute) -> list[Any]:
-    """Six routes: with and without something after the name (so that the program sees `/` or the rest), for
-    WebSockets, which have time limits of their own, for clients that repeat what failed, and for all else."""
+    """Routes in pairs: with and without something after the name (so that the program sees `/` or the rest). For what
+    the edge calls and is to call, for WebSockets, which have time limits of their own, for clients that repeat what
+    failed, and for all else."""
     root = f"/{route.key}"
     websocket = _client("upgrade", string_pb2.StringMatcher(exact="websocket", ignore_case=True))
     repeater = _client("user-agent", string_pb2.StringMatcher(prefix=REPEATERS, ignore_case=True))
-    found = []
+    found = [*_asynchronous(route, root)] if route.kind is Kind.AGENT else []
     for client in (websocket, repeater, None):
         for field, text in (("path", root), ("prefix", f"{root}/")):
             match = route_pb2.RouteMatch(**{field: text}, headers=[client] if client else [])
@@ -236,6 +239,38 @@ def _routes(route: WorkloadRoute) -> list[Any]:
             if client is repeater:
                 found[-1].response_headers_to_add.append(_no_second_run())
     return found
+
+
+def _asynchronous(route: WorkloadRoute, root: str) -> Iterator[Any]:
+    """What the edge calls goes to the program like any call, for as long as the edge wants; a POST with `?async=true`
+    goes to the edge."""
+    called = route_pb2.HeaderMatcher(name=headers.CALL, present_match=True)
+    post = _client(":method", string_pb2.StringMatcher(exact="POST"))
+    asked = route_pb2.QueryParameterMatcher(name="async", string_match=string_pb2.StringMatcher(exact="true"))
+    for field, text in (("path", root), ("prefix", f"{root}/")):
+        attempt = _route(route, route_pb2.RouteMatch(**{field: text}, headers=[called]), False)
+        if attempt.HasField("route"):
+            attempt.route.timeout.CopyFrom(seconds(0))
+            attempt.route.idle_timeout.CopyFrom(seconds(0))
+        yield attempt
+    for field, text in (("path", root), ("prefix", f"{root}/")):
+        match = route_pb2.RouteMatch(**{field: text}, headers=[post], query_parameters=[asked])
+        yield to_edge(match, f"{route.key}/{headers.INVOKED_BY_PARAMETER}")
+
+
+def to_edge(match: Any, invoked: str) -> Any:
+    """What matches is stored by the edge and called later. The path becomes what the program shall see."""
+    action = route_pb2.RouteAction(
+        cluster=EDGE_CLUSTER,
+        prefix_rewrite="/",
+        timeout=seconds(limits.REQUEST_TIMEOUT_S),
+        idle_timeout=seconds(limits.IDLE_TIMEOUT_S),
+    )
+    header = base_pb2.HeaderValueOption(
+        header=base_pb2.HeaderValue(key=headers.INVOKE, value=invoked),
+        append_action=base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
+    )
+    return route_pb2.Route(match=match, route=action, request_headers_to_add=[header])
 
 
 def _client(header: str, value: Any) -> Any:

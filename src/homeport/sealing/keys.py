@@ -115,6 +115,26 @@ class SealingKeys:
             raise Internal(detail=f"{where} was changed, or belongs elsewhere") from error
         return plain.decode(errors="surrogatepass")
 
+    def seal_bytes(self, content: bytes, place: Place) -> bytes:
+        """`content` as bytes that open at `place` only: a token without the detour over text, for bodies."""
+        nonce = os.urandom(_NONCE_BYTES)
+        sealed = self._ciphers[self.first].encrypt(nonce, content, _bound(self.first, place))
+        return b".".join((_VERSION.encode(), self.first.encode(), nonce + sealed))
+
+    def open_bytes(self, sealed: bytes, place: Place) -> bytes:
+        """What `seal_bytes` sealed. Raises `Internal` as `open`."""
+        version, _, rest = sealed.partition(b".")
+        ident, _, content = rest.partition(b".")
+        name = ident.decode(errors="replace")
+        cipher = self._ciphers.get(name) if version == _VERSION.encode() else None
+        where = f"{place.field} of {place.owner} in workspace {place.workspace}"
+        if cipher is None:
+            raise Internal(detail=f"{where} is not sealed by a key of this installation")
+        try:
+            return cipher.decrypt(content[:_NONCE_BYTES], content[_NONCE_BYTES:], _bound(name, place))
+        except (InvalidTag, ValueError) as error:
+            raise Internal(detail=f"{where} was changed, or belongs elsewhere") from error
+
     def reseal(self, token: str, place: Place) -> str:
         """The token under the first key."""
         return self.seal(self.open(token, place), place)

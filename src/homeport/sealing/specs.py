@@ -111,6 +111,14 @@ def open_spec(keys: SealingKeys, spec: dict[str, Any], owner: Owner) -> dict[str
     return _changed(spec, lambda spot: _opened(keys, spot, owner) if spot.secret else spot.value)
 
 
+def open_callback_secret(keys: SealingKeys, spec: dict[str, Any], trigger: str, owner: Owner) -> str:
+    """The secret in plain that signs the callbacks of the trigger of this id, of a stored `spec`. Raises `Internal`."""
+    items = [item for item in spec["triggers"] if isinstance(item, dict) and item.get("id", "") == trigger]
+    opened = open_spec(keys, {**spec, "triggers": items}, owner)
+    secret: str = opened["triggers"][0]["configuration"]["callbackSecret"]
+    return secret
+
+
 def reseal_spec(keys: SealingKeys, spec: dict[str, Any], owner: Owner) -> dict[str, Any]:
     """A stored `spec` with every token under the first key."""
     return _changed(

@@ -24,7 +24,7 @@ def test_the_bootstrap_is_plain_json() -> None:
 def test_no_client_header_of_ours_survives_the_listener() -> None:
     mutations = MANAGER["early_header_mutation_extensions"][0]["typed_config"]["mutations"]
     removed = [mutation["remove"] for mutation in mutations if "remove" in mutation]
-    assert set(removed) == set(headers.OWN)
+    assert set(removed) == {*headers.OWN, *headers.OF_CALLS}
     assert "append" in mutations[-1]  # after the removals
 
 

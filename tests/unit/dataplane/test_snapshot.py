@@ -118,7 +118,7 @@ def test_every_routed_cluster_exists(routes: tuple[WorkloadRoute, ...]) -> None:
         table = unpacked(found, ROUTES, route.key)
         for entry in table.virtual_hosts[0].routes:
             weighted = [share.name for share in entry.route.weighted_clusters.clusters]
-            for name in [*weighted, *([entry.route.cluster] if entry.route.cluster else [])]:
+            for name in [*weighted, *([entry.route.cluster] if entry.route.cluster not in ("", "edge") else [])]:
                 assert name in found.of(CLUSTERS) and name in found.of(ENDPOINTS)
 
 
@@ -150,6 +150,9 @@ def test_the_activator_stands_behind_the_replicas() -> None:
 def test_time_limits_are_the_contracts() -> None:
     table = unpacked(snapshot(agent("a", revision("r"))), ROUTES, "acme/agents/a")
     for entry in table.virtual_hosts[0].routes:
+        if headers.CALL in [header.name for header in entry.match.headers]:
+            assert entry.route.timeout.seconds == entry.route.idle_timeout.seconds == 0  # the edge ends it in time
+            continue
         websocket = "upgrade" in [header.name for header in entry.match.headers]
         assert entry.route.timeout.seconds == (0 if websocket else limits.REQUEST_TIMEOUT_S)
         idle_s = limits.WEBSOCKET_IDLE_S if websocket else limits.IDLE_TIMEOUT_S
@@ -160,7 +163,7 @@ def test_a_revision_of_weight_zero_is_kept_but_not_routed_to() -> None:
     found = snapshot(agent("a", revision("old", weight=0), revision("new")))
     assert "acme/agents/a/old" in found.of(CLUSTERS)
     routes = unpacked(found, ROUTES, "acme/agents/a").virtual_hosts[0].routes
-    assert {entry.route.cluster for entry in routes} == {"acme/agents/a/new"}
+    assert {entry.route.cluster for entry in routes} == {"acme/agents/a/new", "edge"}
 
 
 def test_only_a_public_workload_has_no_access_rules() -> None:

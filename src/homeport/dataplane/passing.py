@@ -1,0 +1,20 @@
+"""What of a request's or an answer's head goes on to the next hop. Used by everything in the edge that forwards."""
+
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from homeport.dataplane import headers
+
+# RFC 9110 §7.6.1: they concern one connection only.
+HOP_BY_HOP = frozenset(
+    {
+        *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection"),
+        *("te", "trailer", "transfer-encoding", "upgrade"),
+    }
+)
+
+
+def end_to_end(found: CIMultiDictProxy[str]) -> CIMultiDict[str]:
+    """The headers without those of one connection and without our own."""
+    named = {name.strip().lower() for value in found.getall("Connection", []) for name in value.split(",")}
+    dropped = HOP_BY_HOP | named | set(headers.OWN)
+    return CIMultiDict((name, value) for name, value in found.items() if name.lower() not in dropped)
