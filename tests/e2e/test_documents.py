@@ -40,6 +40,13 @@ NOT_RUN_HERE = {
     'homeport run agent dockerfile-agent -d \'{"inputs": "hi"}\'': (
         "test_the_scene_of_the_demo_answers_and_leaves_nothing_on_the_engine"
     ),
+    "sudo homeport service install --data /srv/homeport --port 8080": (
+        "test_installing_twice_changes_nothing_and_other_options_wait_for_the_next_start"
+    ),
+    "homeport service status": "test_without_systemd_the_next_step_is_told",
+    "sudo homeport service uninstall": (
+        "test_installing_twice_changes_nothing_and_other_options_wait_for_the_next_start"
+    ),
     "bl login default": "test_an_agent_is_deployed_read_run_and_deleted",
     "bl deploy --type agent": "test_an_agent_is_deployed_read_run_and_deleted",
     "bl get agents -o json": "test_an_agent_is_deployed_read_run_and_deleted",

@@ -25,6 +25,7 @@ from homeport.cli.commands import (
     registry,
     running,
     secrets,
+    service,
     system,
 )
 from homeport.cli.errors import DEBUG, EXIT_CODES, FAILED, INTERRUPTED, say, say_unforeseen
@@ -69,6 +70,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(secrets.app, name="secrets")
 app.add_typer(registry.app, name="registry")
 app.add_typer(policies.app, name="policies")
+app.add_typer(service.app, name="service")
 
 
 class Command(TyperCommand):

@@ -22,6 +22,7 @@ from homeport.settings import DataDir, default_data
 from homeport.supervise.drain import DRAIN_S
 from homeport.supervise.interrupts import Interrupts
 from homeport.supervise.logs import bound_idle_log
+from homeport.supervise.notify import Manager
 from homeport.supervise.processes import Handle, identify
 from homeport.supervise.progress import PlainProgress, progress_here
 from homeport.supervise.real import REAL
@@ -92,11 +93,13 @@ def _stay(options: UpOptions, report_fd: int | None) -> int:
     log.configure("up", "WARNING" if sys.stdout.isatty() else "INFO", file=options.data.log("up"))
     interrupts = Interrupts()
     interrupts.install()
+    manager = Manager()
     progress = progress_here() if report_fd is None else PlainProgress()
 
     def on_ready(state: UpState) -> None:
         progress.say(welcome(options.data, state, detached=report_fd is not None))
         _report(report_fd, {"ready": True, "text": welcome(options.data, state, detached=True)})
+        manager.tell("READY=1", f"STATUS=ready at {state.url}")
 
     try:
         return up(options, REAL, interrupts=interrupts, progress=progress, on_ready=on_ready)

@@ -42,6 +42,10 @@ class System:
         """Start it and wait until it is ready."""
         done = self.command("up", "--port", str(self.port), "--detach")
         assert done.returncode == 0, done.stdout + done.stderr
+        self.connect()
+
+    def connect(self) -> None:
+        """Speak to it with the administrator's key, however it was started."""
         self.key = self.data.admin_key.read_text().strip()
         headers = {"Authorization": f"Bearer {self.key}"}
         self.close()
