@@ -20,10 +20,12 @@ async def activate_replica(context: Context, workspace: str, kind: str, name: st
     """The address and port of a ready replica of the serving revision. Raises `NotFound` for a workload that does not
     exist or does not serve, `NoCapacity` with the state it is in when none is ready in time, or with the engine that
     does not answer."""
-    context.signals.rollouts.wake()
-    began = context.clock.monotonic()
+    began, woken = context.clock.monotonic(), False
     while True:
-        region, replicas = await context.store.read(lambda tx: _serving(tx, workspace, kind, name))
+        uid, region, replicas = await context.store.read(lambda tx: _serving(tx, workspace, kind, name))
+        if not woken:
+            context.signals.rollouts.wake(uid)
+            woken = True
         for replica in replicas:
             if replica.state is ReplicaState.READY and await _answers(context, region, replica):
                 return replica.endpoint
@@ -61,8 +63,8 @@ async def _is_away(context: Context, name: str) -> bool:
     return False
 
 
-def _serving(tx: Transaction, workspace: str, kind: str, name: str) -> tuple[str, list[Replica]]:
-    """The region of what serves, and its replicas."""
+def _serving(tx: Transaction, workspace: str, kind: str, name: str) -> tuple[str, str, list[Replica]]:
+    """The uid, the region of what serves, and its replicas."""
     found = tx.resources.get(workspace, Kind(kind), name) if kind in SERVING else None
     if found is None or found.deleting or found.spec.get("enabled") is False:
         raise NotFound(f"The workload {name!r} does not serve.")
@@ -70,4 +72,4 @@ def _serving(tx: Transaction, workspace: str, kind: str, name: str) -> tuple[str
     if not serving:
         raise NotFound(f"The workload {name!r} has no revision that serves.")
     replicas = [replica for replica in tx.replicas.of(found.uid) if replica.revision_id in serving]
-    return next(iter(serving.values())), replicas
+    return found.uid, next(iter(serving.values())), replicas

@@ -142,7 +142,7 @@ async def delete_workload(
         return going, tx.events.of(going.uid)
 
     answer = await context.store.write(write)
-    context.signals.rollouts.wake()
+    context.signals.rollouts.wake(answer[0].uid)
     context.signals.runner.wake()
     return answer
 
@@ -314,7 +314,7 @@ def _accepted(context: Context, deployment: Deployment) -> Deployment:
     if deployment.upload_token and resource.generation == 1:
         return deployment  # nothing else is to be done before its archive comes
     context.signals.builds.wake()
-    context.signals.rollouts.wake()
+    context.signals.rollouts.wake(resource.uid)
     return deployment
 
 

@@ -50,6 +50,9 @@ class Background:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+SUBJECTS_MOST = 1000  # remembered between two passes; more than that and the next pass looks at everything
+
+
 class Wakeup:
     """A signal that a loop sleeps on: many calls of `wake` before a pass make one pass. paused: the loop shall start
     nothing new, since the system is about to stop."""
@@ -57,12 +60,19 @@ class Wakeup:
     def __init__(self) -> None:
         self.paused = False
         self._event = asyncio.Event()
+        self._subjects: set[str] | None = set()
 
-    def wake(self) -> None:
+    def wake(self, subject: str | None = None) -> None:
+        """subject: what alone has changed, by its uid; None: anything may have."""
+        if subject is None or self._subjects is None or len(self._subjects) >= SUBJECTS_MOST:
+            self._subjects = None
+        else:
+            self._subjects.add(subject)
         self._event.set()
 
-    async def wait(self, timeout_s: float) -> None:
-        """Return when woken or after `timeout_s`, whichever is first."""
+    async def wait(self, timeout_s: float) -> frozenset[str] | None:
+        """Return when woken or after `timeout_s`, whichever is first: the subjects that were named since the last
+        wait, none after the timeout; None where anything may have changed."""
         try:
             # Not `wait_for`: before Python 3.12 it forgets a cancellation that comes in the same turn as the wake-up,
             # and whoever stops the loop waits for ever.
@@ -71,6 +81,8 @@ class Wakeup:
         except TimeoutError:
             pass
         self._event.clear()
+        subjects, self._subjects = self._subjects, set()
+        return None if subjects is None else frozenset(subjects)
 
 
 class Signals:

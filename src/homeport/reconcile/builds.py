@@ -114,7 +114,7 @@ class Builds:
             record = await self._outcome(revision)
             if record is not None:
                 await self._store.write(record)
-                self._signals.rollouts.wake()
+                self._signals.rollouts.wake(revision.resource_uid)
                 self._signals.builds.wake()
         except Unavailable as error:  # its bundle is there: the next pass finds it and records it
             log.warning("the build of %s is not recorded yet: %s", revision.id, error.message)

@@ -22,9 +22,9 @@ WATCH_S = 60.0  # longer than any drain: the step itself gives up first
 
 
 class Drains:
-    """`idle` holds the replicas without a request; `wake` is called for each new one."""
+    """`idle` holds the replicas without a request; `wake` is called with the workload of each new one."""
 
-    def __init__(self, routes: Routes, xds: XdsServer, wake: Callable[[], None]) -> None:
+    def __init__(self, routes: Routes, xds: XdsServer, wake: Callable[[str], None]) -> None:
         self._routes = routes
         self._xds = xds
         self._wake = wake
@@ -55,10 +55,10 @@ class Drains:
         address, port = replica.endpoint
         endpoint = Endpoint(address=address, port=port, draining=True)
         try:
-            taken = await self._xds.acknowledged(await self._routes.publish(), WATCH_S)
+            taken = await self._xds.acknowledged(await self._routes.publish_one(replica.resource_uid), WATCH_S)
             if taken and await self._xds.drained([endpoint], WATCH_S):
                 self.idle.add(replica.id)
-                self._wake()
+                self._wake(replica.resource_uid)
         except HomeportError as error:
             log.warning("whether replica %s is idle cannot be told: %s %s", replica.id, error.message, error.detail)
         finally:

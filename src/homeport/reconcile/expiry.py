@@ -55,8 +55,9 @@ class Expiries:
         expired = [uid for uid, moment in due.items() if moment <= now]
         for uid in expired:
             await self._store.write(partial(_expire, uid, now))
+        for uid in expired:
+            self._signals.rollouts.wake(uid)
         if expired:
-            self._signals.rollouts.wake()
             self._signals.runner.wake()
         next_at = min((moment for moment in due.values() if moment > now), default=None)
         wait_s = PASS_INTERVAL_S if next_at is None else (next_at - now).total_seconds()

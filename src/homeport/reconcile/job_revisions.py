@@ -26,7 +26,7 @@ _STATUS = {
 def unsettled_jobs(tx: Transaction) -> list[str]:
     """The uids of jobs for which `roll_out_job` may have something to do: so that those at rest, ordinarily all of
     them, cost a read."""
-    jobs = tx.resources.unsettled(Kind.JOB, [RevisionState.BUILT], REVISIONS_KEPT)
+    jobs = tx.resources.unsettled(Kind.JOB, [RevisionState.BUILT], [], REVISIONS_KEPT)
     revisions = tx.revisions.of_each([job.uid for job in jobs])
     return [job.uid for job in jobs if _unsettled(job, revisions[job.uid])]
 

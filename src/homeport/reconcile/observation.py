@@ -1,7 +1,6 @@
 """What the rollouts see in one pass: the store's rows beside what the driver says of their units."""
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -48,17 +47,37 @@ def read_workload(resource: Resource, tx: Transaction) -> Workload:
     return Workload(resource=resource, revisions=tx.revisions.of(resource.uid), replicas=tx.replicas.of(resource.uid))
 
 
-# A revision in one of these may need its replicas tended, or its turn.
-_LIVE = (RevisionState.BUILT, RevisionState.STARTING, RevisionState.SERVING)
+# A revision in one of these waits for its turn or has it; in one of the others besides, its replicas may need tending.
+_PENDING = (RevisionState.BUILT, RevisionState.STARTING)
+_LIVE = (*_PENDING, RevisionState.SERVING)
+# A replica in one of these has somewhere to go.
+_ON_ITS_WAY = (ReplicaState.STARTING, ReplicaState.BACKOFF, ReplicaState.DRAINING)
+
+
+def read_moving(tx: Transaction) -> list[Workload]:
+    """The workloads that serve and on which the store itself says that something is under way. That a program which
+    served has ended, it does not say."""
+    return read_each(_unsettled(tx, _PENDING, _ON_ITS_WAY), tx)
 
 
 def read_workloads(tx: Transaction) -> list[Workload]:
     """Every workload that serves and is not at rest, those that go away included."""
-    found = [one for kind in SERVING for one in tx.resources.unsettled(kind, _LIVE, REVISIONS_KEPT)]
-    revisions = tx.revisions.of_each([one.uid for one in found])
-    replicas: dict[str, list[Replica]] = defaultdict(list)
-    for replica in tx.replicas.every():
-        replicas[replica.resource_uid].append(replica)
+    return read_each(unsettled_serving(tx), tx)
+
+
+def unsettled_serving(tx: Transaction) -> list[Resource]:
+    """What `read_workloads` reads, without what belongs to each."""
+    return _unsettled(tx, _LIVE, ReplicaState)
+
+
+def _unsettled(tx: Transaction, states: Iterable[RevisionState], of: Iterable[ReplicaState]) -> list[Resource]:
+    return [one for kind in SERVING for one in tx.resources.unsettled(kind, states, of, REVISIONS_KEPT)]
+
+
+def read_each(found: Sequence[Resource], tx: Transaction) -> list[Workload]:
+    """These workloads, with all that belongs to each."""
+    uids = [one.uid for one in found]
+    revisions, replicas = tx.revisions.of_each(uids), tx.replicas.of_each(uids)
     return [Workload(resource=one, revisions=revisions[one.uid], replicas=replicas[one.uid]) for one in found]
 
 
@@ -95,10 +114,9 @@ class Manifests:
             self._known[digest] = bundle.manifest.runtime
         return self._known[digest]
 
-    def keep(self, revisions: Iterable[Revision]) -> None:
-        """Forget the bundles that none of these, which are all there are, names."""
-        named = {revision.bundle_digest for revision in revisions}
-        self._known = {digest: runtime for digest, runtime in self._known.items() if digest in named}
+    def keep(self, digests: Collection[str | None]) -> None:
+        """Forget the bundles that are not among these, which revisions name."""
+        self._known = {digest: runtime for digest, runtime in self._known.items() if digest in digests}
 
 
 class Ages:

@@ -189,7 +189,7 @@ class Performer:
 
     async def _free_port(self) -> int:
         """Asked and written down by one at a time, so that no two replicas get the same."""
-        taken = await self._store.read(lambda tx: {known.port for known in tx.replicas.every()})
+        taken = await self._store.read(lambda tx: tx.replicas.ports())
         return await asyncio.to_thread(self._choose_port, taken)
 
     async def _serve(self, workload: Workload, action: actions.Serve) -> None:

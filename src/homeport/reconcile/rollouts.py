@@ -1,8 +1,8 @@
 """The loop that rolls out: agents and functions get the replicas and the routes that they should have, jobs the
 revision that they run. What to do is decided by `homeport.workloads.rollout`; this looks, asks, acts and publishes.
 
-A pass finds the workloads at which something is to be done; each of those is then worked on by itself, so that a slow
-one delays no other.
+Whoever changes something names the workload, and it is worked on at once, by itself, so that a slow one delays no
+other. A pass each second finds those that the store says are on their way somewhere, and a slow sweep looks at all.
 """
 
 import asyncio
@@ -14,11 +14,12 @@ from typing import Any
 
 from homeport.core.clock import Clock
 from homeport.core.errors import HomeportError, Unavailable
-from homeport.core.ids import ReplicaId, UnitId
-from homeport.core.service import Background, Signals
+from homeport.core.ids import Kind, ReplicaId, UnitId
+from homeport.core.service import Background, Signals, Wakeup
 from homeport.core.units import UnitKind, UnitStatus
 from homeport.dataplane.xds import XdsServer
 from homeport.drivers.contract import Driver
+from homeport.reconcile.attention import Attention
 from homeport.reconcile.drains import Drains
 from homeport.reconcile.job_revisions import roll_out_job, unsettled_jobs
 from homeport.reconcile.observation import (
@@ -27,8 +28,11 @@ from homeport.reconcile.observation import (
     Ports,
     Workload,
     listening_ports,
+    read_each,
+    read_moving,
     read_workload,
     read_workloads,
+    unsettled_serving,
     view_replicas,
     view_resource,
     view_revision,
@@ -45,7 +49,9 @@ from homeport.workloads.states import ReplicaState, RevisionState, WorkloadStatu
 
 log = logging.getLogger(__name__)
 
-PASS_INTERVAL_S = 1.0  # when nothing wakes it
+PASS_INTERVAL_S = 1.0  # over what moves, when nothing wakes it
+SWEEP_INTERVAL_S = 15.0  # over everything: how late is found what nobody told
+SWEPT_AT_ONCE = 50  # workloads: what is woken meanwhile waits for no more than these
 # While a program starts: how much later than it listens it gets its first request. For each workload that is worked on,
 # so that many together are looked at as often as one.
 STARTING_INTERVAL_S = 0.005
@@ -88,73 +94,122 @@ class Rollouts:
         self._silence = Silence(store, clock)
         self._ack_timeout_s = ack_timeout_s
         self._background = Background()
+        self._attention = Attention(self._work, WORKLOADS_AT_ONCE)
         self._manifests = Manifests(bundles)
         self._ages = Ages(clock)
         self._drains = Drains(routes, xds, signals.rollouts.wake)
-        self._working: set[str] = set()
+        self._sweeps = Wakeup()
+        self._looked_at = 0.0  # when the last pass was over what moves
+        self._again: set[str] = set()  # workloads at which work failed
         self._restored = False
         self._unrestored: set[str] = set()  # workloads in regions that have been silent since the start
-        self._to_publish = False
 
     async def start(self) -> None:
         if self._background.active:
             return
         self._background.spawn("rollouts", self._loop())
+        self._background.spawn("rollouts.sweeps", self._sweep_always())
         self._background.spawn("rollouts.exits", self._wake_at_exits())
 
     async def stop(self) -> None:
         await self._background.stop()
+        await self._attention.stop()
         await self._drains.stop()
 
     async def _wake_at_exits(self) -> None:
-        """The end of a replica is seen at once. The state is read from the units, so no position is kept, and a pass
-        of the timer sees it a moment later if this fails."""
+        """The end of a replica is seen at once. The state is read from the units, so no position is kept, and a sweep
+        sees it a while later if this fails."""
         async for exit_ in self._driver.exits(0):
             if exit_.status.kind is UnitKind.REPLICA:
-                self._signals.rollouts.wake()
+                self._signals.rollouts.wake(exit_.status.labels.get("resource"))
 
     async def _loop(self) -> None:
+        woken: frozenset[str] | None = None
         while True:
             try:
-                await self._roll_out_jobs()
-                await self._roll_out_serving()
+                await self._pass(woken)
             except Unavailable as error:
                 log.warning("rollouts wait: %s", error.message)
             except Exception:  # a bug in one pass must not end every later rollout
                 log.exception("a pass over the rollouts failed; the next one starts over")
-            await self._signals.rollouts.wait(PASS_INTERVAL_S)
+            woken = await self._signals.rollouts.wait(PASS_INTERVAL_S)
 
-    async def _roll_out_jobs(self) -> None:
-        for uid in await self._store.read(unsettled_jobs):
-            if await self._store.write(partial(roll_out_job, uid, self._clock.now())):
-                self._signals.garbage.wake()
-                self._signals.builds.wake()  # one that it had under way is to end
-
-    async def _roll_out_serving(self) -> None:
+    async def _pass(self, woken: frozenset[str] | None) -> None:
+        """Work at those that are named; now and then, and where none is, at all that moves."""
         if not self._restored:
             await self._restore()
-        if self._to_publish or await self._routes.changed_outside():
-            await self._publish()
+            woken = None
+        for uid in woken or ():
+            self._attend(uid)
+        now = self._clock.monotonic()
+        if woken and now - self._looked_at < PASS_INTERVAL_S:
+            return
+        self._looked_at = now
+        await self._routes.publish_keys()
+        for uid in await self._store.read(unsettled_jobs):
+            await self._roll_out_job(uid)
+        if woken is None or self._silent() or self._unrestored:
+            self._sweeps.wake()
+        await self._look_at_moving()
+
+    def _attend(self, uid: str) -> None:
+        if uid not in self._unrestored and not self._signals.rollouts.paused:
+            self._attention.attend(uid)
+
+    async def _roll_out_job(self, uid: str) -> None:
+        if await self._store.write(partial(roll_out_job, uid, self._clock.now())):
+            self._tell_gone()
+
+    def _tell_gone(self) -> None:
+        self._signals.garbage.wake()
+        self._signals.builds.wake()  # one that it had under way is to end
+
+    async def _look_at_moving(self) -> None:
         if self._signals.rollouts.paused:
             return
-        workloads = await self._store.read(read_workloads)
-        units = await self._units()
-        self._manifests.keep(revision for workload in workloads for revision in workload.revisions)
-        present = [replica.id for workload in workloads for replica in workload.replicas]
-        self._drains.keep(present)
-        self._ages.keep(present)
+        workloads = await self._store.read(read_moving)
+        await self._look_at(workloads, await self._units())
+        again, self._again = self._again, set()
+        for uid in again:
+            self._attend(uid)
+
+    async def _look_at(self, workloads: Iterable[Workload], units: Mapping[UnitId, UnitStatus]) -> None:
+        """Work at those of these at which something is to be done."""
         await self._silence.tell(self._silent(), workloads)
         for workload in self._heard_of(workloads):
             uid = workload.resource.uid
-            if uid in self._unrestored:
-                await self._restore_all([workload], units)
-                self._unrestored.discard(uid)
-            if uid in self._working or not self._unsettled(workload, units):
-                continue
-            if len(self._working) >= WORKLOADS_AT_ONCE:
-                return
-            self._working.add(uid)
-            self._background.spawn(f"rollout.{uid}", self._work(workload.resource))
+            if not self._attention.has(uid) and self._unsettled(workload, units):
+                self._attend(uid)
+
+    async def _sweep_always(self) -> None:
+        while True:
+            await self._sweeps.wait(SWEEP_INTERVAL_S)
+            try:
+                if self._restored and not self._signals.rollouts.paused:
+                    await self._sweep()
+            except Unavailable as error:
+                log.warning("a sweep over the rollouts waits: %s", error.message)
+            except Exception:  # as in the other loop
+                log.exception("a sweep over the rollouts failed; the next one starts over")
+
+    async def _sweep(self) -> None:
+        """Look at every workload, a few at a time: whatever was missed, be it a program's end or a signal, is found
+        here."""
+        found = await self._store.read(unsettled_serving)
+        units = await self._units()
+        digests: set[str | None] = set()
+        present: set[ReplicaId] = set()
+        for first in range(0, len(found), SWEPT_AT_ONCE):
+            workloads = await self._store.read(partial(read_each, found[first : first + SWEPT_AT_ONCE]))
+            digests |= {revision.bundle_digest for one in workloads for revision in one.revisions}
+            present |= {replica.id for one in workloads for replica in one.replicas}
+            await self._restore_unrestored(workloads)
+            await self._look_at(workloads, units)
+        for uid in self._routes.uids() - {one.uid for one in found}:
+            self._attend(uid)
+        self._manifests.keep(digests)
+        self._drains.keep(present)
+        self._ages.keep(present)
 
     async def _restore(self) -> None:
         """After a start: bring back the replicas whose units nobody knows any more, then publish. Envoy keeps what it
@@ -165,8 +220,15 @@ class Rollouts:
         await self._restore_all(heard_of, units)
         known = {workload.resource.uid for workload in heard_of}
         self._unrestored = {workload.resource.uid for workload in workloads} - known
-        await self._publish()
+        await self._routes.publish()
         self._restored = True
+
+    async def _restore_unrestored(self, workloads: Iterable[Workload]) -> None:
+        """Those of these that are heard of for the first time since the start."""
+        mine = [one for one in self._heard_of(workloads) if one.resource.uid in self._unrestored]
+        if mine:
+            await self._restore_all(mine, await self._units())  # asked after the store was read
+            self._unrestored -= {one.resource.uid for one in mine}
 
     async def _restore_all(self, workloads: Iterable[Workload], units: Mapping[UnitId, UnitStatus]) -> None:
         lost = [(workload, one) for workload in workloads for one in _without_unit(workload, units)]
@@ -186,29 +248,36 @@ class Rollouts:
         except HomeportError:
             return True  # the work at it meets the same error, and says so
         seen = with_status(workload.resource, status)
-        return bool(actions) or seen != workload.resource or bool(self._drains.unwatched(workload.replicas))
+        watched = not self._drains.unwatched(workload.replicas)
+        return bool(actions) or seen != workload.resource or not watched or not self._routes.tells(workload)
 
-    async def _work(self, found: Resource) -> None:
-        """Bring one workload to where nothing is to be done at it for now."""
+    async def _work(self, uid: str) -> None:
+        """Bring one workload to where nothing is to be done at it for now. The gateway is told first: it may be all
+        that there is to do."""
+        told = uid
         try:
-            await self._roll_out_workload(found.uid)
-        except Unavailable as error:
-            log.warning("the rollout of %s waits: %s", _told(found), error.message)
-        except Exception:  # one workload that cannot go on must not keep the others from it
-            log.exception("the rollout of %s failed; it starts over", _told(found))
-        finally:
-            self._working.discard(found.uid)
-
-    async def _roll_out_workload(self, uid: str) -> None:
-        acted = 0
-        while acted < ACTING_STEPS and not self._signals.rollouts.paused:
+            before, version = self._routes.version, await self._routes.publish_one(uid)
             workload = await self._store.read(partial(_read, uid))
             if workload is None:
-                await self._publish()
-                self._signals.garbage.wake()
-                self._signals.builds.wake()  # one that it had under way is to end
+                self._tell_gone()
                 return
-            actions = await self._next_actions(workload)
+            told = _told(workload.resource)
+            if workload.resource.kind is Kind.JOB:
+                await self._roll_out_job(uid)
+            elif self._heard_of([workload]):
+                await self._roll_out_workload(workload, version if version != before else None)
+        except Unavailable as error:
+            log.warning("the rollout of %s waits: %s", told, error.message)
+            self._again.add(uid)
+        except Exception:  # one workload that cannot go on must not keep the others from it
+            log.exception("the rollout of %s failed; it starts over", told)
+            self._again.add(uid)
+
+    async def _roll_out_workload(self, workload: Workload, version: int | None) -> None:
+        """`version`: what the gateway was just told of it and may not have taken yet."""
+        uid, acted = workload.resource.uid, 0
+        while acted < ACTING_STEPS and not self._signals.rollouts.paused:
+            actions = await self._next_actions(workload, version)
             if actions:
                 acted += 1
                 await self._act(workload, actions)
@@ -217,10 +286,17 @@ class Rollouts:
                 await asyncio.sleep(pause_s)
             else:
                 return
+            version = None
+            found = await self._store.read(partial(_read, uid))
+            if found is None:
+                await self._routes.publish_one(uid)
+                self._tell_gone()
+                return
+            workload = found
         if acted == ACTING_STEPS:
             log.error("workload %s does not settle after %d steps", uid, ACTING_STEPS)
 
-    async def _next_actions(self, workload: Workload) -> tuple[Action, ...]:
+    async def _next_actions(self, workload: Workload, version: int | None) -> tuple[Action, ...]:
         """What to do now. Starts of units that were interrupted are completed first."""
         units = await self._units_of(workload.replicas)
         for replica in _without_unit(workload, units):
@@ -232,6 +308,8 @@ class Rollouts:
         status, actions = self._decide(workload, units, await listening_ports(self._driver, workload.replicas))
         seen = with_status(workload.resource, status)
         if seen != workload.resource:
+            if version is not None and not actions:
+                await self._taken(version, workload.resource)
             await self._store.write(lambda tx: tx.resources.replace(seen, seen.generation))
         return actions
 
@@ -249,25 +327,15 @@ class Rollouts:
         told = _told(workload.resource)
         for action in actions:
             log.info("%s: %s", told, action)
-        try:
-            await _together(self._performer.perform(workload, action) for action in actions)
-        except Exception:
-            self._to_publish = True  # some of it may have been done
-            raise
-        version = await self._publish()
-        if not any(isinstance(action, _TOLD) for action in actions):
-            return
-        if not await self._xds.acknowledged(version, self._ack_timeout_s):
-            log.warning("the gateway has not taken the routes of %s; going on", told)
+        await _together(self._performer.perform(workload, action) for action in actions)
+        version = await self._routes.publish_one(workload.resource.uid)
+        if any(isinstance(action, _TOLD) for action in actions):
+            await self._taken(version, workload.resource)
 
-    async def _publish(self) -> int:
-        """Publish now, or else with the next pass."""
-        self._to_publish = False
-        try:
-            return await self._routes.publish()
-        except Exception:
-            self._to_publish = True
-            raise
+    async def _taken(self, version: int, of: Resource) -> None:
+        """Wait until the gateway has taken it, for a while: a status tells what the gateway knows, too."""
+        if not await self._xds.acknowledged(version, self._ack_timeout_s):
+            log.warning("the gateway has not taken the routes of %s; going on", _told(of))
 
     def _starting_pause_s(self, replicas: Iterable[Replica]) -> float | None:
         """How long to wait before looking at starting replicas again; None where none starts."""
@@ -275,7 +343,7 @@ class Rollouts:
         if not starting:
             return None
         age_s = (self._clock.now() - max(one.changed_at for one in starting)).total_seconds()
-        return min(max(STARTING_INTERVAL_S * len(self._working), age_s / 40), STARTING_INTERVAL_MAX_S)
+        return min(max(STARTING_INTERVAL_S * self._attention.count, age_s / 40), STARTING_INTERVAL_MAX_S)
 
     async def _units(self) -> dict[UnitId, UnitStatus]:
         return {unit.id: unit for unit in await self._driver.units() if unit.kind is UnitKind.REPLICA}

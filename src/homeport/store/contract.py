@@ -39,7 +39,7 @@ from homeport.store.records import (
     Tombstone,
     Workspace,
 )
-from homeport.workloads.states import RevisionState
+from homeport.workloads.states import ReplicaState, RevisionState
 
 T = TypeVar("T")
 
@@ -128,11 +128,17 @@ class Resources(Protocol):
         leaves the database."""
         ...
 
-    def unsettled(self, kind: Kind, states: Iterable[RevisionState], revisions_kept: int) -> list[Resource]:
+    def unsettled(
+        self,
+        kind: Kind,
+        states: Iterable[RevisionState],
+        replica_states: Iterable[ReplicaState],
+        revisions_kept: int,
+    ) -> list[Resource]:
         """Those of which something may be under way, oldest first, for the loops: they go away, their status does not
-        say how the newest generation ended, a revision is in one of `states`, they have more than `revisions_kept`
-        revisions, or replicas. Waiting for an archive or a build is no motion. Answered by indexes, so that those at
-        rest cost nothing, however many they are."""
+        say how the newest generation ended, a revision is in one of `states`, a replica in one of `replica_states`, or
+        they have more than `revisions_kept` revisions. Waiting for an archive or a build is no motion. Answered by
+        indexes, so that those at rest cost nothing, however many they are."""
         ...
 
     def uids(self, kind: Kind) -> list[str]:
@@ -286,6 +292,14 @@ class Replicas(Protocol):
 
     def of(self, resource_uid: str) -> list[Replica]:
         """Oldest first."""
+        ...
+
+    def of_each(self, resource_uids: Sequence[str]) -> dict[str, list[Replica]]:
+        """Each resource's, oldest first; an entry for each that was asked for."""
+        ...
+
+    def ports(self) -> set[int]:
+        """Of all of them."""
         ...
 
     def replace(self, replica: Replica) -> bool:

@@ -1,5 +1,7 @@
 """The copies of agents in SQL. Keeps `contract.Replicas`; starts and stops nothing."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from homeport.core.ids import ReplicaId, UnitId
@@ -20,6 +22,10 @@ _REPLICA = Codec(
 _OLDEST_FIRST = (replicas.c.created_at, replicas.c.ordinal, replicas.c.id)
 # The loops ask these on every pass: built once.
 _EVERY = select(replicas).order_by(*_OLDEST_FIRST)
+_OF_EACH = (
+    select(replicas).where(replicas.c.resource_uid.in_(bindparam("uids", expanding=True))).order_by(*_OLDEST_FIRST)
+)
+_AT_ONCE = 1000  # resources in one statement; SQLite takes at the least some thousand values
 _OF = select(replicas).where(replicas.c.resource_uid == bindparam("uid")).order_by(*_OLDEST_FIRST)
 
 
@@ -48,6 +54,17 @@ class SqlReplicas:
 
     def of(self, resource_uid: str) -> list[Replica]:
         return [_REPLICA.record(row) for row in self._connection.execute(_OF, {"uid": resource_uid}).mappings()]
+
+    def of_each(self, resource_uids: Sequence[str]) -> dict[str, list[Replica]]:
+        found: dict[str, list[Replica]] = {uid: [] for uid in resource_uids}
+        for first in range(0, len(resource_uids), _AT_ONCE):
+            some = {"uids": resource_uids[first : first + _AT_ONCE]}
+            for row in self._connection.execute(_OF_EACH, some).mappings():
+                found[row["resource_uid"]].append(_REPLICA.record(row))
+        return found
+
+    def ports(self) -> set[int]:
+        return {*self._connection.scalars(select(replicas.c.port))}
 
     def replace(self, replica: Replica) -> bool:
         values = _REPLICA.values(replica)

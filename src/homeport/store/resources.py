@@ -24,7 +24,7 @@ from homeport.store.pages import Keyset
 from homeport.store.records import ListQuery, Resource, ResourcePage
 from homeport.store.rows import MOMENT, OBJECT, Codec, conflict, dump, maybe, named
 from homeport.store.tables import replicas, resource_policies, resources, revisions, unsettled_resources
-from homeport.workloads.states import RevisionState, WorkloadStatus
+from homeport.workloads.states import ReplicaState, RevisionState, WorkloadStatus
 
 _RESOURCE = Codec(
     Resource,
@@ -63,7 +63,7 @@ _MOVING = union(
         revisions.c.kind == bindparam("kind"), revisions.c.state.in_(bindparam("states", expanding=True))
     ),
     select(_OWNER).group_by(_OWNER).having(func.count() > bindparam("kept")),
-    select(replicas.c.resource_uid),
+    select(replicas.c.resource_uid).where(replicas.c.state.in_(bindparam("replica_states", expanding=True))),
 )
 _UNSETTLED = select(*_RESOURCE.columns).where(resources.c.uid.in_(_MOVING))
 # Between the parts of the searched text, so that no query matches the end of one and the start of the next.
@@ -133,10 +133,16 @@ class SqlResources:
         named = or_(*(resources.c.spec.contains(f'"{name}":', autoescape=True) for name in names))
         return self._all(select(*_RESOURCE.columns).where(resources.c.kind == kind.value, named))
 
-    def unsettled(self, kind: Kind, states: Iterable[RevisionState], revisions_kept: int) -> list[Resource]:
-        asked = {"kind": kind.value, "states": sorted(states), "kept": revisions_kept}
-        found = [_RESOURCE.record(row) for row in self._connection.execute(_UNSETTLED, asked).mappings()]
-        mine = [resource for resource in found if resource.kind is kind]
+    def unsettled(
+        self,
+        kind: Kind,
+        states: Iterable[RevisionState],
+        replica_states: Iterable[ReplicaState],
+        revisions_kept: int,
+    ) -> list[Resource]:
+        moving = {"states": sorted(states), "replica_states": sorted(replica_states)}
+        rows = self._connection.execute(_UNSETTLED, {"kind": kind.value, "kept": revisions_kept, **moving}).mappings()
+        mine = [_RESOURCE.record(row) for row in rows if row["kind"] == kind.value]
         return sorted(mine, key=lambda resource: (resource.created_at, resource.uid))
 
     def uids(self, kind: Kind) -> list[str]:

@@ -193,6 +193,7 @@ revisions = Table(
     Index(None, "resource_uid", "generation"),
     Index(None, "state", "created_at"),
     Index(None, "kind", "state", "resource_uid"),
+    Index(None, "workspace", "bundle_digest"),
 )
 
 # What an image (a resource of that kind) holds under its tags: bundles.
@@ -241,6 +242,7 @@ replicas = Table(
     _moment("changed_at"),
     Column("address", Text, nullable=False, server_default=""),
     Index(None, "resource_uid"),
+    Index(None, "state", "resource_uid"),
 )
 
 events = Table(

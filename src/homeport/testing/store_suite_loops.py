@@ -10,9 +10,10 @@ from homeport.core.ids import Kind, RevisionId
 from homeport.store.contract import Store, Transaction
 from homeport.store.records import Resource
 from homeport.testing.factories import make_replica, make_resource, make_revision
-from homeport.workloads.states import RevisionState, WorkloadStatus
+from homeport.workloads.states import ReplicaState, RevisionState, WorkloadStatus
 
 KEPT = 2
+_MOVING = (ReplicaState.STARTING, ReplicaState.DRAINING)
 _RESTING = (
     (WorkloadStatus.DEPLOYED, RevisionState.SERVING),
     (WorkloadStatus.DEACTIVATED, RevisionState.SERVING),
@@ -37,7 +38,7 @@ async def _add(store: Store, state: RevisionState, **changes: Any) -> Resource:
 
 
 async def _unsettled(store: Store, kind: Kind = Kind.JOB, *states: RevisionState) -> list[str]:
-    found = await store.read(lambda tx: tx.resources.unsettled(kind, states or [RevisionState.BUILT], KEPT))
+    found = await store.read(lambda tx: tx.resources.unsettled(kind, states or [RevisionState.BUILT], _MOVING, KEPT))
     return [resource.uid for resource in found]
 
 
@@ -90,16 +91,19 @@ class UnsettledSuite:
             await store.write(lambda tx, older=older: tx.revisions.insert(older))  # type: ignore[misc]
         assert await _unsettled(store) == [job.uid]
 
-    async def test_replicas_are_motion(self, store: Store) -> None:
+    async def test_a_replica_in_a_named_state_is_motion_and_another_one_is_not(self, store: Store) -> None:
         agent = make_resource(status=WorkloadStatus.FAILED)
         revision = make_revision(agent, state=RevisionState.FAILED)
+        replica = make_replica(revision, state=ReplicaState.READY)
 
         def write(tx: Transaction) -> None:
             tx.resources.insert(agent)
             tx.revisions.insert(revision)
-            tx.replicas.insert(make_replica(revision))
+            tx.replicas.insert(replica)
 
         await store.write(write)
+        assert await _unsettled(store, Kind.AGENT) == []
+        await store.write(lambda tx: tx.replicas.replace(replace(replica, state=ReplicaState.DRAINING)))
         assert await _unsettled(store, Kind.AGENT) == [agent.uid]
         assert await _unsettled(store, Kind.JOB) == []
 

@@ -1,0 +1,172 @@
+"""What the gateway is told of one workload is what it would be told of all: after any sequence of changes, whoever
+publishes meanwhile, the picture put together from parts is the one that is read whole."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from homeport.core.errors import StoreUnavailable
+from homeport.core.ids import Kind, ReplicaId, RevisionId, UnitId, new_id
+from homeport.dataplane.routes import Gateway, WorkloadRoute
+from homeport.reconcile.routes import Routes
+from homeport.store.contract import Transaction
+from homeport.testing.factories import make_key, make_replica, make_resource, make_revision
+from homeport.testing.loops import HOME, Loops, installation
+from homeport.workloads.states import ReplicaState, RevisionState
+
+NAMES = ("a", "b", "c")
+RUNS = 20
+CHANGES = 25
+
+
+@pytest.fixture
+async def loops(tmp_path: Path) -> AsyncIterator[Loops]:
+    async with installation(tmp_path) as made:
+        yield made
+
+
+def routes(loops: Loops) -> Routes:
+    return Routes(loops.store, loops.clock, loops.context.keys, loops.gateway)
+
+
+def told(loops: Loops) -> tuple[set[WorkloadRoute], int, frozenset[str]]:
+    gateway: Gateway = loops.gateway.gateways[-1]
+    return set(gateway.routes), len(gateway.routes), gateway.revoked
+
+
+async def whole(loops: Loops) -> tuple[set[WorkloadRoute], int, frozenset[str]]:
+    await routes(loops).publish()
+    return told(loops)
+
+
+class Changes:
+    """Made-up changes, each in one commit; `touched` are the uids that the last ones concerned."""
+
+    def __init__(self, chance: Random) -> None:
+        self._chance = chance
+
+    def one(self, tx: Transaction) -> str | None:
+        """The uid of the workload that was changed; None where it was a key."""
+        kind = self._chance.choice((Kind.AGENT, Kind.AGENT, Kind.FUNCTION, Kind.JOB))
+        name = self._chance.choice(NAMES)
+        known = tx.resources.get(HOME, kind, name)
+        if known is None:
+            made = make_resource(name, kind=kind, uid=new_id("uid"), spec=self._spec())
+            tx.resources.insert(made)
+            tx.revisions.insert(make_revision(made, id=RevisionId(new_id("rev")), state=RevisionState.SERVING))
+            return made.uid
+        steps: tuple[Callable[[Transaction, Any], None], ...] = (
+            self._respecify,
+            self._remove,
+            self._mark_deleting,
+            self._add_revision,
+            self._move_revision,
+            self._add_replica,
+            self._move_replica,
+            self._move_replica,
+        )
+        self._chance.choice(steps)(tx, known)
+        return known.uid
+
+    def _spec(self) -> dict[str, Any]:
+        return {"public": self._chance.random() < 0.5, "enabled": self._chance.random() < 0.8}
+
+    def _respecify(self, tx: Transaction, known: Any) -> None:
+        tx.resources.replace(replace(known, spec=self._spec()), known.generation)
+
+    def _mark_deleting(self, tx: Transaction, known: Any) -> None:
+        tx.resources.replace(replace(known, deleting=True), known.generation)
+
+    def _remove(self, tx: Transaction, known: Any) -> None:
+        tx.resources.delete(known.uid)
+
+    def _add_revision(self, tx: Transaction, known: Any) -> None:
+        state = self._chance.choice([*RevisionState])
+        tx.revisions.insert(make_revision(known, id=RevisionId(new_id("rev")), state=state))
+
+    def _move_revision(self, tx: Transaction, known: Any) -> None:
+        for revision in tx.revisions.of(known.uid)[:1]:
+            moved = replace(revision, state=self._chance.choice([*RevisionState]))
+            tx.revisions.replace_if_state(moved, revision.state)
+
+    def _add_replica(self, tx: Transaction, known: Any) -> None:
+        for revision in tx.revisions.of(known.uid)[:2]:
+            ident = new_id("rep")
+            port = self._chance.randrange(20_000, 30_000)
+            tx.replicas.insert(make_replica(revision, id=ReplicaId(ident), unit=UnitId(f"{ident}-0"), port=port))
+
+    def _move_replica(self, tx: Transaction, known: Any) -> None:
+        for replica in tx.replicas.of(known.uid)[:1]:
+            if self._chance.random() < 0.3:
+                tx.replicas.delete(replica.id)
+            else:
+                tx.replicas.replace(replace(replica, state=self._chance.choice([*ReplicaState])))
+
+
+@pytest.mark.parametrize("seed", range(RUNS))
+async def test_parts_that_are_published_make_the_picture_that_is_read_whole(loops: Loops, seed: int) -> None:
+    chance = Random(seed)
+    changes, published = Changes(chance), routes(loops)
+    if seed % 2:
+        await published.publish()
+    for _ in range(CHANGES):
+        if chance.random() < 0.1:
+            key = make_key(new_id("key"), revoked_at=loops.clock.now())
+            await loops.store.write(lambda tx, key=key: tx.identities.add_key(key))  # type: ignore[misc]
+            await published.publish_keys()
+            continue
+        together = [await loops.store.write(changes.one) for _ in range(chance.randint(1, 3))]
+        await asyncio.gather(*(published.publish_one(uid) for uid in together if uid))
+        if chance.random() < 0.1:
+            await published.publish()
+    part = told(loops)
+    assert part == await whole(loops)
+    assert part[1] == len(part[0]), "an address is there twice"
+
+
+async def test_what_could_not_be_read_is_published_with_the_next(loops: Loops, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = make_resource("first", uid="uid-1"), make_resource("second", uid="uid-2")
+    published = routes(loops)
+    await published.publish()
+
+    def add(tx: Transaction) -> None:
+        for one in (first, second):
+            tx.resources.insert(one)
+            tx.revisions.insert(make_revision(one, id=RevisionId(f"rev-{one.name}"), state=RevisionState.SERVING))
+
+    await loops.store.write(add)
+    with monkeypatch.context() as broken:
+
+        async def fail(work: Any) -> Any:
+            raise StoreUnavailable("The store is away.")
+
+        broken.setattr(loops.store, "read", fail)
+        with pytest.raises(StoreUnavailable):
+            await published.publish_one(first.uid)
+    await published.publish_one(second.uid)
+    assert {route.name for route in loops.gateway.gateways[-1].routes} == {"first", "second"}
+
+
+async def test_the_name_of_one_that_is_gone_belongs_to_the_next_whoever_is_told_of_first(loops: Loops) -> None:
+    old, new = make_resource("same", uid="uid-old"), make_resource("same", uid="uid-new", spec={"public": True})
+    published = routes(loops)
+
+    def add(one: Any) -> Callable[[Transaction], None]:
+        def write(tx: Transaction) -> None:
+            tx.resources.insert(one)
+            tx.revisions.insert(make_revision(one, id=RevisionId(f"rev-{one.uid}"), state=RevisionState.SERVING))
+
+        return write
+
+    await loops.store.write(add(old))
+    await published.publish()
+    await loops.store.write(lambda tx: tx.resources.delete(old.uid))
+    await loops.store.write(add(new))
+    for uid in (new.uid, old.uid, new.uid):
+        await published.publish_one(uid)
+        assert [route.public for route in loops.gateway.gateways[-1].routes] == [True]
