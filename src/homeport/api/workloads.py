@@ -10,6 +10,7 @@ from homeport.api.ignored import tell_ignored
 from homeport.api.listing import listed
 from homeport.api.patience import still_building
 from homeport.api.views import revisions_of, workload_of
+from homeport.app.callback_secrets import shown
 from homeport.app.context import Context
 from homeport.app.deployments import Deployment, delete_workload
 from homeport.app.resources import get_resource
@@ -24,7 +25,7 @@ def deployed(context: Context, response: Response, deployment: Deployment) -> di
     tell_ignored(response, deployment.ignored)
     if deployment.upload_token is not None:
         response.headers["X-Blaxel-Upload-Url"] = f"{context.base_url}{UPLOADS}/{deployment.upload_token}"
-    return workload_of(context, deployment.resource, deployment.events).to_json()
+    return shown(workload_of(context, deployment.resource, deployment.events).to_json(), deployment.fresh)
 
 
 async def get_workload(

@@ -2,10 +2,11 @@
 it nothing has happened, after it the loops carry on by themselves."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from homeport.app.callback_secrets import check_callback_addresses, fresh_secrets, with_callback_secrets
 from homeport.app.context import Context, Intent
 from homeport.app.fields import ignored_fields
 from homeport.app.governance import OTHER_SOURCES, Form, judge
@@ -23,6 +24,7 @@ from homeport.core.logins import read_docker_config
 from homeport.identity.keys import UPLOAD_AUDIENCE, Claims
 from homeport.identity.principals import Principal, Role
 from homeport.identity.roles import require
+from homeport.invocations.settings import check_triggers
 from homeport.jobs.expiry import read_expiry, refuse_past
 from homeport.jobs.settings import JobSettings
 from homeport.placement.plan import Plan
@@ -48,12 +50,13 @@ STATUS_OF_STATE = {
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
     """An accepted deployment. `upload_token` is set when an archive is awaited; `ignored` is what of the order has no
-    effect."""
+    effect; `fresh` are secrets of callbacks that were made for it, by trigger, to be shown this once."""
 
     resource: Resource
     events: list[Event]
     upload_token: str | None
     ignored: tuple[Ignored, ...] = ()
+    fresh: Mapping[str, str] = field(default_factory=dict)
 
 
 async def create_workload(
@@ -68,18 +71,22 @@ async def create_workload(
     context.space.require()
     now = context.clock.now()
     _check(kind, intent.spec, now)
+    check_callback_addresses(context, intent.spec)
     missing = await missing_engines(context)
     intent = replace(intent, spec=without_echo(intent.spec, kind, intent.name, built=None, upload=upload))
 
     def write(tx: Transaction) -> Deployment:
         traffic = first_traffic(intent.spec)
-        resource = seal_intent(context, new_resource(principal, kind, intent, now))
+        given = replace(intent, spec=with_callback_secrets(intent.spec, {})) if kind.serves else intent
+        resource = seal_intent(context, new_resource(principal, kind, given, now))
         revision = _placed(context, tx, resource, lambda: source_of_new(context, tx, resource, upload=upload), traffic)
         _refuse_missing(revision, missing)
         resource = replace(resource, status=STATUS_OF_STATE[revision.state])
         tx.resources.insert(resource)
         tx.identities.add_account(_account_of(resource, now))
-        deployment = _record(context, tx, resource, revision, traffic)
+        deployment = replace(
+            _record(context, tx, resource, revision, traffic), fresh=fresh_secrets(context, resource, {})
+        )
         return _tell_ignored(tx, deployment, (*ignored, *traffic.ignored), told=())
 
     ignored = (*ignored_fields(kind, intent.spec), *await _unlimited_cpu(context, intent.spec))
@@ -97,6 +104,7 @@ async def update_workload(
     context.space.require()
     now = context.clock.now()
     _check(kind, intent.spec, now)
+    check_callback_addresses(context, intent.spec)
     missing = await missing_engines(context)
 
     def write(tx: Transaction) -> Deployment:
@@ -104,7 +112,7 @@ async def update_workload(
         if stored.deleting:
             raise Conflict(f"The {kind} {intent.name!r} is being deleted.", hint="Wait until it is gone.")
         spec = without_echo(intent.spec, kind, intent.name, built=stored.image, upload=upload)
-        wanted = replace(intent, spec=spec)
+        wanted = replace(intent, spec=with_callback_secrets(spec, stored.spec) if kind.serves else spec)
         resource = seal_intent(context, updated(stored, principal, wanted, now), stored)
         revisions = tx.revisions.of(stored.uid)
         traffic = next_traffic(intent.spec, stored.spec, [place_of(known) for known in revisions])
@@ -118,6 +126,7 @@ async def update_workload(
             raise Conflict(f"The {kind} {intent.name!r} was changed at the same moment.", hint="Try again.")
         _redirect(tx, resource, revisions, traffic)
         deployment = _record(context, tx, resource, revision, traffic)
+        deployment = replace(deployment, fresh=fresh_secrets(context, resource, stored.spec))
         told = (*ignored_fields(kind, stored.spec), *traffic.ignored)
         return _tell_ignored(tx, deployment, (*ignored, *traffic.ignored), told=told)
 
@@ -151,6 +160,7 @@ def _check(kind: Kind, spec: dict[str, Any], now: datetime) -> None:
     """Refuse what could never run, before anything is stored."""
     if kind.serves:
         ServingSettings.from_spec(spec)
+        check_triggers(spec)
     else:
         JobSettings.from_spec(spec)
         refuse_past(spec, now)

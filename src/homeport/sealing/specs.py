@@ -17,6 +17,7 @@ from homeport.sealing.keys import PLAIN_BYTES, Place, SealingKeys
 
 MASK = "********"
 _ALWAYS = frozenset({"dockerConfig", "callbackSecret"})
+_ONCE = frozenset({"callbackSecret"})  # of `_ALWAYS`, shown by whoever made it and never again (public contract)
 _FREE_FORM = frozenset({"tasks"})  # a program's arguments: objects of the caller's own, whatever their keys say
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 _SEND = "Send the value itself."
@@ -228,7 +229,7 @@ def _entry(key: str, value: Any, path: _Path, visit: _Visit) -> Any:
         spots = {name: _Spot(_Path(path, f".{name}", f".{name}"), inner, True, True) for name, inner in value.items()}
         return {name: spot.value if _empty(spot.value) else visit(spot) for name, spot in spots.items()}
     if key in _ALWAYS and not _empty(value):
-        return visit(_Spot(path, value, True))
+        return visit(_Spot(path, value, True, key in _ONCE))
     return _within(value, path, visit)
 
 
