@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -106,6 +107,12 @@ def _programs_at(value: str | None) -> str | None:
 def _gateway_url(value: str | None) -> str | None:
     if value is not None and not re.fullmatch(r"https?://([\w.-]+|\[[0-9a-fA-F:]+\])(:\d+)?/?", value):
         raise ValueError('must be "http://host:port" or "https://host", without a path')
+    return value.rstrip("/") if value else value
+
+
+def _otlp_endpoint(value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"https?://([\w.-]+|\[[0-9a-fA-F:]+\])(:\d{1,5})?(/[\w./~-]*)?", value):
+        raise ValueError('must be "http://host:port" or "https://host:port", for HTTP with a path if need be')
     return value.rstrip("/") if value else value
 
 
@@ -236,6 +243,30 @@ class InvocationsTable(Table):
     ] = ()
 
 
+class Telemetry(Table):
+    """[telemetry]: where traces go. Without an endpoint there are none."""
+
+    otlp_endpoint: Annotated[str | None, AfterValidator(_otlp_endpoint)] = None
+    otlp_protocol: Literal["grpc", "http"] = "grpc"
+    otlp_headers_file: str | None = None
+    otlp_ca: str | None = None
+    sampled_percent: Annotated[float, Field(ge=0, le=100, strict=False)] = 10.0
+    programs: bool = True
+    enable_sdk: bool = False
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Telemetry":
+        if self.otlp_endpoint is None and self.model_fields_set - {"otlp_endpoint"}:
+            raise ValueError("must have otlp_endpoint for the other keys to mean something")
+        if self.otlp_ca is not None and not (self.otlp_endpoint or "").startswith("https:"):
+            raise ValueError("must have otlp_ca only where otlp_endpoint is https")
+        if self.otlp_protocol == "grpc" and self.otlp_endpoint is not None and urlsplit(self.otlp_endpoint).path:
+            raise ValueError('must have an otlp_endpoint without a path where otlp_protocol is "grpc"')
+        if self.enable_sdk and not (self.programs and self.otlp_protocol == "http"):
+            raise ValueError('must have programs = true and otlp_protocol = "http" for enable_sdk')
+        return self
+
+
 class Configuration(Table):
     """The whole file."""
 
@@ -245,6 +276,7 @@ class Configuration(Table):
     images: ImagesTable = ImagesTable()
     builds: Builds = Builds()
     invocations: InvocationsTable = InvocationsTable()
+    telemetry: Telemetry = Telemetry()
 
     @property
     def local(self) -> RegionTable:

@@ -62,6 +62,7 @@ from homeport.runner.launch import TaskLauncher
 from homeport.sealing.keys import SealingKeys
 from homeport.settings import DataDir
 from homeport.store.sqlite import SqliteStore
+from homeport.telemetry import collector_of, program_telemetry_of
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +86,12 @@ class Server:
         store = SqliteStore(data.database)
         keys = KeyRing.load_or_create(data.signing_key)
         configuration = read_configuration(data.config)
-        authority = Authority(edge_socket=data.socket("edge"), issuer=ISSUER, audience=GATEWAY_AUDIENCE)
+        authority = Authority(
+            edge_socket=data.socket("edge"),
+            issuer=ISSUER,
+            audience=GATEWAY_AUDIENCE,
+            collector=collector_of(configuration),
+        )
         xds = XdsServer(data.socket("xds"), authority, clock, served=signals.runner.wake)
         engines = Engines(
             configuration,
@@ -192,6 +198,7 @@ def _platform(context: Context) -> Platform:
         sdk_hook=Path(sdk_hook.__file__).parent,
         secret_of=lambda client_id, revision: client_secret(context, client_id, revision),
         gateways={name: table.gateway_url for name, table in tables if table.gateway_url},
+        telemetry=program_telemetry_of(context.configuration),
     )
 
 

@@ -15,6 +15,7 @@ from homeport.core.units import GATEWAY_NAME, LOOPBACK, Mount, UnitKind, UnitSpe
 from homeport.sealing.keys import SealingKeys
 from homeport.sealing.specs import Owner, open_env, open_spec
 from homeport.store.records import Execution, Revision
+from homeport.workloads.telemetry import ProgramTelemetry
 
 SDK_HOOK = "/homeport/sdk"  # where programs see the hook that points public SDKs at this installation
 WORKDIR = "/app"  # where a program's bundle is
@@ -25,7 +26,8 @@ STOP_GRACE_S = 10.0  # between SIGTERM and SIGKILL
 class Platform:
     """What programs are told about the installation they run in. `secret_of(client_id, revision)` derives the secret
     of a workload's account. `sealing` opens what the store keeps sealed: here, for the program that it is meant for.
-    `gateways`: by region, the URL at which programs of another machine reach the gateway."""
+    `gateways`: by region, the URL at which programs of another machine reach the gateway. `telemetry`: where they may
+    send traces."""
 
     base_url: str
     sealing: SealingKeys
@@ -33,6 +35,7 @@ class Platform:
     secret_of: Callable[[str, RevisionId], str]
     images: bool = False
     gateways: Mapping[str, str] = field(default_factory=dict)
+    telemetry: ProgramTelemetry | None = None
 
     def facing(self, bundle: Bundle, region: str) -> "Platform":
         """What this bundle's program is told: an image has a network of its own, and is its own machine besides."""
@@ -59,10 +62,13 @@ class Platform:
     def run_url(self) -> str:
         return self.base_url
 
-    def defaults_of(self, revision: RevisionId) -> dict[str, str]:
+    def defaults_of(self, revision: Revision) -> dict[str, str]:
         """Variables of the machinery, which the program's owner may replace."""
         found = {} if self.images else {"PATH": PATH, "PYTHONPATH": SDK_HOOK}
-        return {**found, "HOMEPORT_REVISION": revision}
+        if self.telemetry is not None:
+            whose = (revision.workspace, revision.kind, revision.name, revision.id)
+            found |= self.telemetry.variables(*whose, contained=self.images)
+        return {**found, "HOMEPORT_REVISION": revision.id}
 
     def credentials(self, client_id: str, revision: RevisionId) -> str:
         """`BL_CLIENT_CREDENTIALS` as the public SDKs read it: base64 of `id:secret`."""

@@ -15,6 +15,8 @@ from homeport.core.errors import Unavailable
 from homeport.core.open_files import connections
 from homeport.dataplane import headers
 from homeport.dataplane.answers import local_reply_config
+from homeport.dataplane.expressions import called, method, selected, text
+from homeport.dataplane.tracing import SETTINGS, Collector, collector_cluster, tracing
 
 TYPE = "type.googleapis.com/"
 DOWNSTREAM_CONNECTIONS = 20_000  # each needs a file descriptor, and one more upstream
@@ -43,11 +45,17 @@ class EnvoySockets:
 
 
 def bootstrap(
-    *, sockets: EnvoySockets, host: str, port: int, node: str = "homeport", files: int = FILES
+    *,
+    sockets: EnvoySockets,
+    host: str,
+    port: int,
+    node: str = "homeport",
+    files: int = FILES,
+    collector: Collector | None = None,
 ) -> dict[str, Any]:
     """Envoy's bootstrap, ready for `json.dumps`: one listener on `host`:`port`. It listens only once it has its first
     configuration from `xds`. No process is given more connections than it may open `files`: what is more waits in
-    Envoy for the server and the edge, and Envoy itself closes it."""
+    Envoy for the server and the edge, and Envoy itself closes it. `collector` gets traces."""
     return {
         "node": {"id": node, "cluster": "homeport"},
         "admin": {"address": {"pipe": {"path": str(sockets.admin), "mode": 0o600}}},
@@ -65,8 +73,9 @@ def bootstrap(
                 _grpc_cluster("xds", sockets.xds),
                 _http_cluster("server", sockets.server, connections(files, _SERVER_FILES)),
                 _http_cluster("edge", sockets.edge, connections(files, _EDGE_FILES)),
+                *([collector_cluster(collector)] if collector else []),
             ],
-            "listeners": [listener("gateway", host, port), _inner_listener(sockets.inner)],
+            "listeners": [listener("gateway", host, port, collector), _inner_listener(sockets.inner, collector)],
         },
         "cluster_manager": {
             "load_stats_config": {
@@ -82,7 +91,10 @@ def bootstrap(
                 {
                     "name": "static",
                     # A stream without a new request must still be reported, or its replica would look idle.
-                    "static_layer": {"envoy.reloadable_features.report_load_for_non_zero_stats": True},
+                    "static_layer": {
+                        "envoy.reloadable_features.report_load_for_non_zero_stats": True,
+                        **(SETTINGS if collector else {}),
+                    },
                 }
             ]
         },
@@ -131,9 +143,9 @@ def _ads() -> dict[str, Any]:
     return {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
 
 
-def listener(name: str, host: str, port: int) -> dict[str, Any]:
+def listener(name: str, host: str, port: int, collector: Collector | None = None) -> dict[str, Any]:
     """Where the gateway listens, and how it treats what comes."""
-    manager = {"@type": TYPE + _MANAGER, **_connection_manager()}
+    manager = {"@type": TYPE + _MANAGER, **_connection_manager(collector)}
     chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
     return {
         "name": name,
@@ -143,10 +155,10 @@ def listener(name: str, host: str, port: int) -> dict[str, Any]:
     }
 
 
-def _inner_listener(socket: Path) -> dict[str, Any]:
+def _inner_listener(socket: Path, collector: Collector | None) -> dict[str, Any]:
     """Where the edge makes asynchronous calls: the same routes, without the checks that a call passed when it was
     accepted. Its requests count with the gateway's, so that a stop waits for them."""
-    manager = {**_connection_manager(), "http_filters": _filters()[-1:]}
+    manager = {**_connection_manager(collector), "http_filters": _filters()[-1:]}
     manager["early_header_mutation_extensions"] = [_early_headers(headers.SCOPE)]
     manager["use_remote_address"] = False  # whose call it is was written down at its acceptance
     chain = {
@@ -164,8 +176,9 @@ def _inner_listener(socket: Path) -> dict[str, Any]:
 _MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 
 
-def _connection_manager() -> dict[str, Any]:
+def _connection_manager(collector: Collector | None) -> dict[str, Any]:
     return {
+        **({"tracing": tracing(collector)} if collector else {}),
         "stat_prefix": "gateway",
         "codec_type": "AUTO",
         # Without these three `..` and escaped slashes walk around the workspace check.
@@ -268,29 +281,17 @@ def _default_access() -> dict[str, Any]:
 
 def _path_is_below(workspace: dict[str, Any]) -> dict[str, Any]:
     """As CEL, which has no text form here: `request.url_path.startsWith('/' + workspace + '/')`."""
-    path = _selected("request", "url_path")
-    start = _called("_+_", _called("_+_", _text("/"), workspace), _text("/"))
-    return {"call_expr": {"target": path, "function": "startsWith", "args": [start]}}
+    path = selected("request", "url_path")
+    start = called("_+_", called("_+_", text("/"), workspace), text("/"))
+    return method(path, "startsWith", start)
 
 
 def _claimed_workspace() -> dict[str, Any]:
     """As CEL: `metadata.filter_metadata[jwt filter]['jwt']['workspace']`."""
-    found = _selected("metadata", "filter_metadata")
+    found = selected("metadata", "filter_metadata")
     for key in (headers.JWT_METADATA, headers.JWT_PAYLOAD, "workspace"):
-        found = _called("_[_]", found, _text(key))
+        found = called("_[_]", found, text(key))
     return found
-
-
-def _selected(name: str, member: str) -> dict[str, Any]:
-    return {"select_expr": {"operand": {"ident_expr": {"name": name}}, "field": member}}
-
-
-def _called(function: str, *arguments: dict[str, Any]) -> dict[str, Any]:
-    return {"call_expr": {"function": function, "args": list(arguments)}}
-
-
-def _text(value: str) -> dict[str, Any]:
-    return {"const_expr": {"string_value": value}}
 
 
 def _static_cluster(name: str, socket: Path) -> dict[str, Any]:

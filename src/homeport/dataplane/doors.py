@@ -9,23 +9,26 @@ from ipaddress import ip_network
 from envoy.config.listener.v3 import listener_pb2
 
 # Parsing needs to know every message that the listener holds.
+from envoy.config.trace.v3 import opentelemetry_pb2  # noqa: F401
 from envoy.extensions.filters.http.jwt_authn.v3 import config_pb2 as jwt_authn  # noqa: F401
 from envoy.extensions.filters.http.rbac.v3 import rbac_pb2  # noqa: F401
 from envoy.extensions.filters.http.router.v3 import router_pb2  # noqa: F401
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2  # noqa: F401
 from envoy.extensions.http.early_header_mutation.header_mutation.v3 import header_mutation_pb2  # noqa: F401
+from envoy.extensions.tracers.opentelemetry.samplers.v3 import cel_sampler_pb2  # noqa: F401
 from google.protobuf import json_format
 
 from homeport.dataplane.bootstrap import listener
 from homeport.dataplane.packing import Packed, pack
 from homeport.dataplane.routes import Door, door_name
+from homeport.dataplane.tracing import Collector
 
 
-def door_listener(door: Door) -> Packed:
+def door_listener(door: Door, collector: Collector | None = None) -> Packed:
     """The listener of `door`. Whoever comes from elsewhere is cut off, other hosts of the same wire included: this
     machine would take their packets for any of its addresses."""
     name = door_name(door.address)
-    found = json_format.ParseDict(listener(name, door.address, door.port), listener_pb2.Listener())
+    found = json_format.ParseDict(listener(name, door.address, door.port, collector), listener_pb2.Listener())
     network = ip_network(door.subnet)
     (chain,) = found.filter_chains
     sources = chain.filter_chain_match.source_prefix_ranges.add(address_prefix=str(network.network_address))

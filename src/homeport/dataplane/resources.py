@@ -27,6 +27,7 @@ from homeport.dataplane.answers import SHOULD_RETRY_HEADER
 from homeport.dataplane.credentials import rules_of, rules_of_models, rules_of_platform
 from homeport.dataplane.packing import CLUSTERS, ENDPOINTS, ROUTES, SCOPES, Packed, any_of, pack, seconds
 from homeport.dataplane.routes import Endpoint, RevisionRoute, WorkloadRoute
+from homeport.dataplane.tracing import METADATA, workload_metadata
 from homeport.jobs.environment import TASK_DATA
 
 CONNECT_TIMEOUT_S = (
@@ -136,7 +137,15 @@ def _cluster(name: str, in_containers: bool) -> Any:
         common_lb_config=cluster_pb2.Cluster.CommonLbConfig(healthy_panic_threshold=percent_pb2.Percent(value=0)),
         typed_extension_protocol_options={_OPTIONS: any_of(options)},
         outlier_detection=_unreachable() if in_containers else None,
+        metadata=_whose(name),
     )
+
+
+def _whose(name: str) -> Any:
+    """For the spans of traces."""
+    found = base_pb2.Metadata()
+    found.filter_metadata[METADATA].update(workload_metadata(name))
+    return found
 
 
 def _unreachable() -> Any:
@@ -202,6 +211,8 @@ def _table(route: WorkloadRoute) -> Any:
 
 def _host(name: str, routes: list[Any], rules: dict[str, Any], hidden: tuple[str, ...]) -> Any:
     """What all routes of a table share. `hidden`: request headers that stay in Envoy."""
+    for route in routes:
+        route.name = name  # what spans of traces are called
     return route_pb2.VirtualHost(
         name=name,
         domains=["*"],

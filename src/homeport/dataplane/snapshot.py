@@ -14,15 +14,18 @@ from homeport.dataplane.doors import door_listener
 from homeport.dataplane.packing import CLUSTERS, ENDPOINTS, FILTERS, LISTENERS, ROUTES, SCOPES, TYPES, Packed
 from homeport.dataplane.resources import WorkloadResources, platform_resources, workload_resources
 from homeport.dataplane.routes import Door, Gateway, WorkloadRoute
+from homeport.dataplane.tracing import Collector
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authority:
-    """Whose tokens open the gateway (`issuer`, `audience`), and where requests go that no replica can take."""
+    """Whose tokens open the gateway (`issuer`, `audience`), where requests go that no replica can take, and where
+    traces go, if anywhere."""
 
     edge_socket: Path
     issuer: str
     audience: str
+    collector: Collector | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +67,7 @@ class Snapshots:
                 resources[type_url][packed.name] = packed
         for packed in self._pack_filters(gateway):
             resources[FILTERS][packed.name] = packed
-        self._doors = {door: self._doors.get(door) or door_listener(door) for door in doors}
+        self._doors = {door: self._doors.get(door) or door_listener(door, self.authority.collector) for door in doors}
         resources[LISTENERS] = {packed.name: packed for packed in self._doors.values()}
         return Snapshot(resources=resources)
 

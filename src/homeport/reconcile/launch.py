@@ -43,7 +43,7 @@ class ReplicaLauncher:
                 run_url=platform.run_url,
                 client_credentials=platform.credentials(account.client_id, revision.id),
                 envs=(*(EnvVar(name=key, value=value) for key, value in bundle.env.items()), *settings.envs),
-                extra=platform.defaults_of(revision.id),
+                extra=platform.defaults_of(revision),
                 defaults=platform.defaults,
             )
         )

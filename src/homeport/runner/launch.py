@@ -76,7 +76,7 @@ class TaskLauncher:
                 client_credentials=platform.credentials(account.client_id, revision.id),
                 envs=(*_variables(bundle.env), *settings.envs),
                 env_override=_variables(platform.overrides_of(execution)),
-                extra=platform.defaults_of(revision.id),
+                extra=platform.defaults_of(revision),
                 defaults=platform.defaults,
             )
         )

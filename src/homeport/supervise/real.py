@@ -5,11 +5,13 @@ The only file here that knows them. Used by `homeport.supervise.__main__`.
 
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from homeport import __version__
+from homeport.configuration import read_configuration
 from homeport.core.open_files import hard_limit
 from homeport.dataplane.bootstrap import EnvoySockets, bootstrap, envoy_command
 from homeport.settings import DataDir
@@ -20,6 +22,7 @@ from homeport.supervise.programs import node_command
 from homeport.supervise.pulse import Question
 from homeport.supervise.supervisor import Component
 from homeport.supervise.up import Parts, UpOptions
+from homeport.telemetry import collector_of
 
 NODE_STOP_S = 40.0  # it stops every unit first, and each of those has a grace of its own
 _NODE_HURRY_S = 15.0  # even in a hurry: a killed node would leave its units running, by design
@@ -103,6 +106,11 @@ def _write_bootstrap(data: DataDir, host: str, port: int) -> Path:
         edge=data.socket("edge"),
         admin=data.socket("envoy-admin"),
     )
+    collector = collector_of(read_configuration(data.config))
+    found = bootstrap(sockets=sockets, host=host, port=port, files=hard_limit(), collector=collector)
     path = data.envoy_config
-    path.write_text(json.dumps(bootstrap(sockets=sockets, host=host, port=port, files=hard_limit()), indent=1))
+    path.unlink(missing_ok=True)
+    # It may hold what opens the collector of traces.
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as file:
+        json.dump(found, file, indent=1)
     return path
