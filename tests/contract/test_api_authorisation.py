@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from fastapi.routing import iter_route_contexts
 
-from homeport.core.ids import Kind, new_id
+from homeport.core.ids import WORKLOADS, new_id
 from homeport.core.units import Outcome
 from homeport.identity.keys import GATEWAY_AUDIENCE, TASK_AUDIENCE, UPLOAD_AUDIENCE, Claims
 from homeport.identity.principals import Role
@@ -62,11 +62,11 @@ NEEDS: dict[Route, Needs] = {
         "jobs:list",
     ],
     ("GET", "/v0/homeport/explain/{kind}/{name}"): ["agents:get"],
-    ("POST", "/v0/homeport/policies/dry-run"): ["policies:get", "agents:list", "jobs:list"],
+    ("POST", "/v0/homeport/policies/dry-run"): ["policies:get", "agents:list", "functions:list", "jobs:list"],
     ("GET", "/v0/homeport/logs/{kind}/{name}"): ["agents:get"],
     ("GET", "/v0/homeport/executions/{executionId}/history"): ["jobs:get"],
     ("GET", "/v0/homeport/executions/{executionId}/verification"): ["jobs:get"],
-    ("GET", "/v0/homeport/status"): ["agents:list", "jobs:list"],
+    ("GET", "/v0/homeport/status"): ["agents:list", "functions:list", "jobs:list"],
     ("GET", "/v0/locations"): ["locations:list"],
     ("GET", "/v0/configuration"): ["configurations:list"],
     ("GET", "/v0/publicIps"): ["admin"],
@@ -89,7 +89,7 @@ NEEDS: dict[Route, Needs] = {
     ("DELETE", "/v0/service_accounts/{clientId}/api_keys/{apiKeyId}"): ["apiKey:write"],
     ("GET", "/v0/observability/logs"): ["agents:get"],
 }
-for _kind, _name in (("agents", "{agentName}"), ("jobs", "{jobId}")):
+for _kind, _name in (("agents", "{agentName}"), ("functions", "{functionName}"), ("jobs", "{jobId}")):
     NEEDS |= {
         ("GET", f"/v0/{_kind}"): [f"{_kind}:list"],
         ("POST", f"/v0/{_kind}"): [f"{_kind}:create"],
@@ -98,6 +98,8 @@ for _kind, _name in (("agents", "{agentName}"), ("jobs", "{jobId}")):
         ("DELETE", f"/v0/{_kind}/{_name}"): [f"{_kind}:delete"],
         ("GET", f"/v0/{_kind}/{_name}/revisions"): [f"{_kind}:list"],
     }
+# The contract's oddity: revisions of the other kinds are lists.
+NEEDS[("GET", "/v0/functions/{functionName}/revisions")] = ["functions:get"]
 for _base in ("/v0/jobs/{jobId}/executions", "/{ws}/jobs/{jobId}/executions"):
     NEEDS |= {
         ("GET", _base): ["jobs:list"],
@@ -113,7 +115,6 @@ for _path, _scope in {
     "egressgateways": "egressgateways:list",
     "egressips": "egressips:list",
     "features": "featureFlags:list",
-    "functions": "functions:list",
     "integrations/connections": "integrations:list",
     "mcp/hub": "mcphub:list",
     "models": "models:list",
@@ -149,6 +150,7 @@ VALUES = {
     "name": "one",
     "policyName": "one",
     "agentName": "one",
+    "functionName": "one",
     "jobId": "one",
     "executionId": "exec-one",
     "kind": "agents",
@@ -168,6 +170,7 @@ BODIES: dict[str, dict[str, Any]] = {
         "spec": {"type": "location", "locations": [{"type": "location", "name": "local"}]},
     },
     "agents": {"metadata": {"name": "one"}, "spec": {}},
+    "functions": {"metadata": {"name": "one"}, "spec": {}},
     "jobs": {"metadata": {"name": "one"}, "spec": {}},
     "executions": {"tasks": [{}]},
     "service_accounts": {"name": "one"},
@@ -445,8 +448,11 @@ async def test_an_upload_address_ends_with_its_hour(plane: ControlPlane) -> None
 
 async def test_secrets_are_shown_to_admins_that_ask_and_never_in_lists(plane: ControlPlane) -> None:
     spec = {"runtime": {"envs": [{"name": "TOKEN", "value": "hush-hush", "secret": True}, {"name": "A", "value": "b"}]}}
-    member, narrowed = await plane.key(Role.MEMBER), await plane.key(Role.ADMIN, ["agents:get", "jobs:get"])
-    for kind in (Kind.AGENT, Kind.JOB):
+    member, narrowed = (
+        await plane.key(Role.MEMBER),
+        await plane.key(Role.ADMIN, ["agents:get", "functions:get", "jobs:get"]),
+    )
+    for kind in WORKLOADS:
         address = f"/v0/{kind.plural}"
         sent = {"params": {"upload": "true"}, "json": {"metadata": {"name": "one"}, "spec": spec}}
         for text in (

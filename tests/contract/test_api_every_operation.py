@@ -11,6 +11,7 @@ from homeport.testing.control_plane import HOME, ControlPlane
 SERVED = """
 /agents GP|/agents/{agentName} GUD|/agents/{agentName}/revisions G
 /configuration G|/locations G|/publicIps G
+/functions GP|/functions/{functionName} GUD|/functions/{functionName}/revisions G
 /images GPD|/images/{resourceType}/{imageName} GD|/images/{resourceType}/{imageName}/tags/{tagName} D
 /jobs GP|/jobs/{jobId} GUD|/jobs/{jobId}/revisions G|/jobs/{jobId}/executions GP
 /jobs/{jobId}/executions/{executionId} GD|/jobs/{jobId}/executions/{executionId}/tasks G
@@ -19,7 +20,7 @@ SERVED = """
 /service_accounts/{clientId}/api_keys/{apiKeyId} D
 /workspaces G|/workspaces/{workspaceName} G
 """
-EMPTY_PAGES = "/applications|/drives|/functions|/models|/sandboxes|/volumes"
+EMPTY_PAGES = "/applications|/drives|/models|/sandboxes|/volumes"
 EMPTY_LISTS = """
 /customdomains|/egressgateways|/egressips|/integrations/connections|/mcp/hub|/pending-image-shares|/sandbox/hub
 /templates|/users|/volume_templates|/vpcs
@@ -30,7 +31,6 @@ NOT_SERVED = """
 /customdomains/{n}/verify P
 /drives P|/drives/{n} GUD|/drives/{n}/access-token P|/drives/by-external-id/{id} G
 /egressgateways/usage G|/features/{key} G
-/functions P|/functions/{n} GUD|/functions/{n}/revisions G
 /images/{t}/{n}/share GP|/images/{t}/{n}/share/{w} D
 /integrations/{n} G|/integrations/connections P|/integrations/connections/{n} GUD
 /integrations/connections/{n}/endpointConfigurations G|/integrations/connections/{n}/models G

@@ -105,7 +105,7 @@ async def test_each_build_of_a_folder_is_kept_as_an_image_with_a_tag(yard: Yard)
     [
         ("/images/job/none", 404, "There is no image 'job/none'"),
         ("/images/sandbox/x", 404, "not served by this version"),
-        ("/images/ship/x", 400, "resourceType: must be one of agent, agents, job, jobs"),
+        ("/images/ship/x", 400, "resourceType: must be one of agent, agents, function, functions, job, jobs"),
         ("/images/agent/x/share", 404, "not served by this version"),
     ],
 )

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from homeport.api.patience import BUILD_SHOWN_S
-from homeport.core.ids import Kind
+from homeport.core.ids import WORKLOADS, Kind
 from homeport.store.contract import Transaction
 from homeport.testing.control_plane import HOME, ControlPlane
 from homeport.testing.system import archive
@@ -39,7 +39,7 @@ async def status(plane: ControlPlane, kind: Kind, headers: dict[str, str] | None
     return str(answer.json()["status"])
 
 
-@pytest.mark.parametrize("kind", [Kind.AGENT, Kind.JOB])
+@pytest.mark.parametrize("kind", WORKLOADS)
 @pytest.mark.parametrize("outcome", [WorkloadStatus.DEPLOYED, WorkloadStatus.FAILED])
 async def test_a_build_that_is_over_at_once_is_seen_by_a_poll_that_counts(
     plane: ControlPlane, kind: Kind, outcome: WorkloadStatus

@@ -1,5 +1,5 @@
-"""Every operation of policies, agents, jobs, executions and tasks: what it answers is read by the public SDK's own
-classes, and what it refuses is refused in the contract's words."""
+"""Every operation of policies, agents, functions, jobs, executions and tasks: what it answers is read by the public
+SDK's own classes, and what it refuses is refused in the contract's words."""
 
 import os
 from typing import Any
@@ -11,6 +11,7 @@ os.environ["DO_NOT_TRACK"] = "1"  # before the import, which else reports to its
 
 from blaxel.core.client import models as sdk
 
+from homeport.core import ids
 from homeport.core.ids import WRITTEN, Kind
 from homeport.jobs.states import ExecutionStatus
 from homeport.testing.control_plane import HOME, ControlPlane
@@ -18,15 +19,21 @@ from homeport.workloads.states import WorkloadStatus
 
 HERE: dict[str, Any] = {"type": "location", "locations": [{"type": "location", "name": "local"}]}
 UPLOAD = {"upload": "true"}
-SHAPES = {Kind.POLICY: sdk.Policy, Kind.AGENT: sdk.Agent, Kind.JOB: sdk.Job}
-LISTS = {Kind.POLICY: sdk.PolicyList, Kind.AGENT: sdk.AgentList, Kind.JOB: sdk.JobList}
+SHAPES = {Kind.POLICY: sdk.Policy, Kind.AGENT: sdk.Agent, Kind.FUNCTION: sdk.Function, Kind.JOB: sdk.Job}
+LISTS = {
+    Kind.POLICY: sdk.PolicyList,
+    Kind.AGENT: sdk.AgentList,
+    Kind.FUNCTION: sdk.FunctionList,
+    Kind.JOB: sdk.JobList,
+}
 SPECS: dict[Kind, dict[str, Any]] = {
     Kind.POLICY: HERE,
     Kind.AGENT: {"enabled": True, "runtime": {"memory": 256, "envs": [{"name": "A", "value": "1"}]}, "policies": []},
+    Kind.FUNCTION: {"runtime": {"memory": 256, "minScale": 1, "transport": "http-stream"}, "public": False},
     Kind.JOB: {"runtime": {"memory": 256, "maxRetries": 3, "timeout": 60, "maxConcurrentTasks": 4}},
 }
 KINDS = pytest.mark.parametrize("kind", WRITTEN)
-WORKLOADS = pytest.mark.parametrize("kind", [Kind.AGENT, Kind.JOB])
+WORKLOADS = pytest.mark.parametrize("kind", ids.WORKLOADS)
 
 
 def body_of(kind: Kind, name: str = "one", **metadata: Any) -> dict[str, Any]:
@@ -260,6 +267,12 @@ BAD_SPECS: list[tuple[str, Any, str | None]] = [
     ("agents", {"region": "mars"}, "spec.region"),
     ("agents", {"volumes": [{"name": "v"}]}, "spec.volumes"),
     ("agents", {"runtime": {"image": "x"}}, "spec.runtime.image"),
+    ("functions", {"runtime": {"transport": "stdio"}}, "spec.runtime.transport"),
+    ("functions", {"runtime": {"ports": [{"name": "x"}]}}, "spec.runtime.ports[0].target"),
+    ("functions", {"integrationConnections": ["mail"]}, "spec.integrationConnections[0]"),
+    ("functions", {"runtime": {"command": ["python"]}}, "spec.runtime.command"),
+    ("functions", {"runtime": {"minScale": 3, "maxScale": 2}}, "spec.runtime.minScale"),
+    ("functions", {"volumes": [{"name": "v"}]}, "spec.volumes"),
     ("agents", [], "spec"),
     ("agents", None, "spec"),
     ("jobs", {"runtime": {"timeout": "soon"}}, "spec.runtime.timeout"),
@@ -323,13 +336,13 @@ async def test_secret_values_survive_an_update_and_are_never_replaced_by_their_m
 
 async def test_users_of_a_policy_are_counted_and_named(plane: ControlPlane) -> None:
     await create(plane, Kind.POLICY, "here")
-    for kind in (Kind.AGENT, Kind.JOB):
+    for kind in ids.WORKLOADS:
         sent = {"metadata": {"name": "user"}, "spec": {"policies": ["here", "here"]}}
         assert (await plane.api.post(f"/v0/{kind.plural}", params=UPLOAD, json=sent)).status_code == 200
     (policy,) = sdk.PolicyList.from_dict((await plane.api.get("/v0/policies")).json()).data
-    assert policy.usage.to_dict() == {"agents": 1, "functions": 0, "jobs": 1, "models": 0, "sandboxes": 0}
+    assert policy.usage.to_dict() == {"agents": 1, "functions": 1, "jobs": 1, "models": 0, "sandboxes": 0}
     usages = (await plane.api.get("/v0/policies/here/usages")).json()
-    assert usages == {"agents": ["user"], "functions": [], "jobs": ["user"], "models": [], "sandboxes": []}
+    assert usages == {"agents": ["user"], "functions": ["user"], "jobs": ["user"], "models": [], "sandboxes": []}
     # In use or not, it goes at once, and what names it is refused from then on.
     assert (await plane.api.delete("/v0/policies/here")).status_code == 200
     sent = {"metadata": {"name": "user"}, "spec": {"policies": ["here"]}}

@@ -9,19 +9,20 @@ from blaxel.core.client.models.job_execution_status import JobExecutionStatus
 from blaxel.core.client.models.job_execution_task_status import JobExecutionTaskStatus
 from blaxel.core.client.models.status import Status
 
-from homeport.core.ids import Kind
+from homeport.core.ids import WORKLOADS, Kind
 from homeport.jobs.states import ExecutionStatus, TaskStatus
 from homeport.testing.control_plane import HOME, VERSION, ControlPlane
 from homeport.wire import executions
 from homeport.workloads.states import WorkloadStatus
 
-KINDS = ["policies", "agents", "jobs"]
+KINDS = ["policies", "agents", "functions", "jobs"]
 BODIES: dict[str, dict[str, Any]] = {
     "policies": {
         "metadata": {"name": "one"},
         "spec": {"type": "location", "locations": [{"type": "location", "name": "local"}]},
     },
     "agents": {"metadata": {"name": "one"}, "spec": {}},
+    "functions": {"metadata": {"name": "one"}, "spec": {}},
     "jobs": {"metadata": {"name": "one"}, "spec": {}},
 }
 
@@ -85,7 +86,7 @@ async def test_a_look_up_ignores_what_belongs_to_the_call_that_follows(plane: Co
     assert answer.status_code == 200 and answer.headers["content-type"].startswith("application/json")
 
 
-@pytest.mark.parametrize("kind", [Kind.AGENT, Kind.JOB])
+@pytest.mark.parametrize("kind", WORKLOADS)
 async def test_a_workload_shows_where_it_answers_in_lists_too(plane: ControlPlane, kind: Kind) -> None:
     await create(plane, kind.plural)
     url = f"http://127.0.0.1:8080/{HOME}/{kind.plural}/one"

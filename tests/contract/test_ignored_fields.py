@@ -7,12 +7,13 @@ import pytest
 from httpx import Response
 
 from homeport.app.fields import FIELDS
+from homeport.core import ids
 from homeport.core.fields import IGNORED_HEADER, Fate
 from homeport.core.ids import WRITTEN, Kind
 from homeport.testing.control_plane import ControlPlane
 
 UPLOAD = {"upload": "true"}
-WORKLOADS = pytest.mark.parametrize("kind", [Kind.AGENT, Kind.JOB])
+WORKLOADS = pytest.mark.parametrize("kind", ids.WORKLOADS)
 SENT: dict[str, Any] = {
     "spec.triggers": [{"id": "nightly", "type": "cron", "configuration": {"schedule": "0 3 * * *"}}],
     "spec.network": {"vpc": "mine"},
@@ -106,15 +107,15 @@ async def test_the_history_names_a_field_once_however_often_it_is_sent(plane: Co
 
 VOLUME = {"name": "a", "mountPath": "/a", "sizeMb": 100, "type": "ephemeral"}
 REFUSED: list[tuple[Kind, dict[str, Any], str]] = [
-    *((kind, {"volumes": [VOLUME]}, "spec.volumes") for kind in (Kind.AGENT, Kind.JOB)),
-    *((kind, {"runtime": {"image": "a"}}, "spec.runtime.image") for kind in (Kind.AGENT, Kind.JOB)),
-    *((kind, {"integrationConnections": ["a"]}, "spec.integrationConnections[0]") for kind in (Kind.AGENT, Kind.JOB)),
+    *((kind, {"volumes": [VOLUME]}, "spec.volumes") for kind in ids.WORKLOADS),
+    *((kind, {"runtime": {"image": "a"}}, "spec.runtime.image") for kind in ids.WORKLOADS),
+    *((kind, {"integrationConnections": ["a"]}, "spec.integrationConnections[0]") for kind in ids.WORKLOADS),
     *(
         (kind, {"runtime": {"envs": [{"name": "A", "valueFrom": {"x": 1}}]}}, "spec.runtime.envs[0].valueFrom")
-        for kind in (Kind.AGENT, Kind.JOB)
+        for kind in ids.WORKLOADS
     ),
-    *((kind, {"revision": {"traffic": 50}}, "spec.revision.traffic") for kind in (Kind.AGENT, Kind.JOB)),
-    *((kind, {"flavors": [{"name": "t4", "type": "gpu"}]}, "spec.flavors[0]") for kind in (Kind.AGENT, Kind.JOB)),
+    *((kind, {"revision": {"traffic": 50}}, "spec.revision.traffic") for kind in ids.WORKLOADS),
+    *((kind, {"flavors": [{"name": "t4", "type": "gpu"}]}, "spec.flavors[0]") for kind in ids.WORKLOADS),
     (Kind.AGENT, {"runtime": {"command": ["python"]}}, "spec.runtime.command"),
     (Kind.AGENT, {"runtime": {"args": ["a"]}}, "spec.runtime.args"),
     (Kind.JOB, {"githubRunner": {"repositories": ["a/b"]}}, "spec.githubRunner"),

@@ -23,10 +23,16 @@ PLACEHOLDERS = ("<string>", "<unknown>", 123)
 VALUES: dict[str, Any] = json.loads((PAGES / "values.json").read_text())
 BODIES: dict[str, tuple[Kind, dict[str, Any]]] = {
     name: (kind, json.loads((PAGES / f"{name}.json").read_text()))
-    for name, kind in (("policy", Kind.POLICY), ("job", Kind.JOB), ("old-job", Kind.JOB), ("agent", Kind.AGENT))
+    for name, kind in (
+        ("policy", Kind.POLICY),
+        ("job", Kind.JOB),
+        ("old-job", Kind.JOB),
+        ("agent", Kind.AGENT),
+        ("function", Kind.FUNCTION),
+    )
 }
 DOCUMENT = ROOT / "docs/fields.md"
-HEADINGS = {Kind.POLICY: "Policies", Kind.AGENT: "Agents", Kind.JOB: "Jobs"}
+HEADINGS = {Kind.POLICY: "Policies", Kind.AGENT: "Agents", Kind.FUNCTION: "Functions", Kind.JOB: "Jobs"}
 SEEDS = pytest.mark.parametrize("seed", list(BODIES))
 WORKLOAD_SEEDS = pytest.mark.parametrize(
     "seed", [seed for seed, (kind, _) in BODIES.items() if kind is not Kind.POLICY]
@@ -42,6 +48,7 @@ USAGE = {"usage", *(f"usage.{key}" for key in ("agents", "functions", "jobs", "m
 ANSWERED: dict[Kind, set[str]] = {
     Kind.POLICY: {*READ_ONLY, *USAGE},
     Kind.AGENT: {*READ_ONLY, *OF_WORKLOADS, "spec.triggers[].configuration.callbackSecret"},
+    Kind.FUNCTION: {*READ_ONLY, *OF_WORKLOADS, "spec.triggers[].configuration.callbackSecret"},
     Kind.JOB: {*READ_ONLY, *OF_WORKLOADS, "spec.triggers[].configuration.callbackSecret"},
 }
 SENT_READ_ONLY = ("events", "status", *READ_ONLY)

@@ -88,7 +88,7 @@ def ask(system: System, name: str, **asked: Any) -> dict[str, Any]:
 
 def state_of(system: System, agent: str) -> str:
     replicas = system.api.get("/homeport/status").json()["replicas"]
-    return next((str(known["state"]) for known in replicas if known["agent"] == agent), "")
+    return next((str(known["state"]) for known in replicas if known["name"] == agent), "")
 
 
 @pytest.fixture(scope="module")
@@ -257,7 +257,7 @@ def test_deletion_leaves_nothing(system: System, plain: str) -> None:
     token = token_of(system, credentials)
     neighbour = f"{system.url}/default/agents/{plain}"
     assert httpx.post(neighbour, json={}, headers={"Authorization": f"Bearer {token}"}).status_code == 200
-    replica = [known for known in system.api.get("/homeport/status").json()["replicas"] if known["agent"] == "brief"]
+    replica = [known for known in system.api.get("/homeport/status").json()["replicas"] if known["name"] == "brief"]
     assert len(replica) == 1
     system.remove("agents", "brief")
     answer = system.gateway.post("/agents/brief", json={})

@@ -92,7 +92,12 @@ def shell(system: System) -> Iterator[dict[str, str]]:
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
     env["HOMEPORT_DATA"] = str(system.data.root)
     yield env
-    for kind, name in (("agents", "hello-agent"), ("jobs", "word-count"), ("policies", "eu-only")):
+    for kind, name in (
+        ("agents", "hello-agent"),
+        ("functions", "text-tools"),
+        ("jobs", "word-count"),
+        ("policies", "eu-only"),
+    ):
         if system.api.get(f"/{kind}/{name}").status_code == 200:
             system.remove(kind, name)
 

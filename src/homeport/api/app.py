@@ -10,6 +10,7 @@ from homeport.api import (
     agents,
     discovery,
     executions,
+    functions,
     governance,
     health,
     histories,
@@ -37,6 +38,7 @@ from homeport.core.limits import MIB
 VERSIONED: tuple[APIRouter, ...] = (
     policies.router,
     agents.router,
+    functions.router,
     jobs.router,
     images.router,
     workspaces.router,

@@ -54,7 +54,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "PutSecret": ("admin",),
     "DeleteSecret": ("admin",),
 }
-for _one, _many in (("Agent", "agents"), ("Job", "jobs"), ("Policy", "policies")):
+for _one, _many in (("Agent", "agents"), ("Function", "functions"), ("Job", "jobs"), ("Policy", "policies")):
     NEEDS |= {f"{verb}{_one}": (f"{_many}:{verb.lower()}",) for verb in ("Create", "Get", "Update", "Delete")}
     NEEDS[f"List{_many.title()}"] = (f"{_many}:list",)
 NEEDS |= {
@@ -65,7 +65,11 @@ NEEDS |= {
     "DeleteImage": ("images:delete",),
     "DeleteImageTag": ("images:delete",),
 }
-NEEDS |= {"ListAgentRevisions": ("agents:list",), "ListJobRevisions": ("jobs:list",)}
+NEEDS |= {
+    "ListAgentRevisions": ("agents:list",),
+    "ListFunctionRevisions": ("functions:get",),
+    "ListJobRevisions": ("jobs:list",),
+}
 # Addresses without a key, or with a credential of their own.
 OPEN_TAGS = frozenset({"oauth", "transfer"})
 

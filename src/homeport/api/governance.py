@@ -25,7 +25,7 @@ async def explain_route(ctx: Ctx, caller: Caller, kind: str, name: str) -> Any:
             if known is Kind.POLICY:
                 return policy_explanation_of(await explain_policy(ctx, caller, name)).to_json()
             return explanation_of(await explain_workload(ctx, caller, known, name)).to_json()
-    raise NotFound(f"Nothing of kind {kind!r} can be explained; there are agents, jobs and policies.")
+    raise NotFound(f"Nothing of kind {kind!r} can be explained; there are agents, functions, jobs and policies.")
 
 
 @router.post("/policies/dry-run", operation_id="DryRunPolicy", responses={200: {"model": PolicyDryRun}})

@@ -23,7 +23,7 @@ def workload_kind(kind: str) -> Kind:
     for known in WORKLOADS:
         if kind in (known.value, known.plural):
             return known
-    raise NotFound(f"There are no workloads of kind {kind!r}; there are agents and jobs.")
+    raise NotFound(f"There are no workloads of kind {kind!r}; there are agents, functions and jobs.")
 
 
 @router.get("/status", operation_id="GetStatus", responses={200: {"model": Status}})
@@ -35,17 +35,19 @@ async def status_route(ctx: Ctx, caller: Caller) -> Any:
         url=ctx.base_url,
         workspace=caller.workspace,
         agents=status.agents,
+        functions=status.functions,
         jobs=status.jobs,
         replicas=[
             ReplicaStatus(
-                agent=agent.name,
+                kind=found.kind.value,
+                name=found.name,
                 revision=replica.revision_id,
                 state=replica.state.value,
                 port=replica.port,
                 restarts=replica.restarts,
                 message=replica.message or None,
             )
-            for agent, replica in status.replicas
+            for found, replica in status.replicas
         ],
         executions={execution.id: execution.status.value for execution in status.executions},
         regions=[region.describe() for region in ctx.regions],

@@ -21,7 +21,7 @@ from homeport.wire.images import (
 )
 
 router = APIRouter(prefix="/v0/images", tags=["images"], route_class=JsonRoute)
-Type = Annotated[str, Path(alias="resourceType", description="agent or job, also in the plural; _ for either")]
+Type = Annotated[str, Path(alias="resourceType", description="agent, function or job, or its plural; _ for any")]
 Name = Annotated[str, Path(alias="imageName")]
 SHAPE: dict[int | str, dict[str, Any]] = {200: {"model": Image}}
 

@@ -37,7 +37,7 @@ _EXECUTION = re.compile(r"[A-Za-z0-9_-]{8,63}", re.ASCII)
 async def search_logs_route(
     ctx: Ctx,
     caller: Caller,
-    resource_type: Annotated[str, Query(alias="resourceType", description="agents or jobs")],
+    resource_type: Annotated[str, Query(alias="resourceType", description="agents, functions or jobs")],
     workload_ids: Annotated[str, Query(alias="workloadIds", description="Names, with commas between them")],
     start: Annotated[str, Query(description="RFC 3339, or a time in UTC without a zone; an hour ago if empty")] = "",
     end: Annotated[str, Query(description="The same; now if empty")] = "",

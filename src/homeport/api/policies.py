@@ -65,4 +65,4 @@ async def delete_policy_route(ctx: Ctx, caller: Caller, name: Name) -> Any:
 @router.get("/{policyName}/usages", operation_id="GetPolicyUsages", responses={200: {"model": PolicyUsages}})
 async def policy_usages_route(ctx: Ctx, caller: Caller, name: Name) -> Any:
     usages = await policy_usages(ctx, caller, name)
-    return PolicyUsages(agents=usages[Kind.AGENT], jobs=usages[Kind.JOB]).to_json()
+    return PolicyUsages(**{kind.plural: names for kind, names in usages.items()}).to_json()

@@ -16,7 +16,6 @@ router = APIRouter(tags=["unserved"], include_in_schema=False)
 PAGED_KINDS = {
     "applications": "applications:list",
     "drives": "drives:list",
-    "functions": "functions:list",
     "models": "models:list",
     "sandboxes": "sandboxes:list",
     "volumes": "volumes:list",

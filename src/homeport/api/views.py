@@ -23,10 +23,14 @@ from homeport.wire.executions import (
     task_name,
     task_spec,
 )
+from homeport.wire.functions import Function
 from homeport.wire.jobs import Job
 from homeport.wire.metadata import Metadata
 from homeport.wire.policies import Policy, PolicyUsageCounts
 from homeport.workloads.states import RevisionState
+
+Workload = Agent | Function | Job
+_SHAPES: dict[Kind, type[Workload]] = {Kind.AGENT: Agent, Kind.FUNCTION: Function, Kind.JOB: Job}
 
 
 def metadata_of(context: Context, resource: Resource) -> Metadata:
@@ -48,20 +52,19 @@ def metadata_of(context: Context, resource: Resource) -> Metadata:
 def policy_of(context: Context, resource: Resource, usage: dict[Kind, int] | None = None) -> Policy:
     counts = None
     if usage is not None:
-        counts = PolicyUsageCounts(agents=usage.get(Kind.AGENT, 0), jobs=usage.get(Kind.JOB, 0))
+        counts = PolicyUsageCounts(**{kind.plural: usage.get(kind, 0) for kind in WORKLOADS})
     return Policy(metadata=metadata_of(context, resource), spec=resource.spec, usage=counts)
 
 
 def workload_of(
     context: Context, resource: Resource, events: Sequence[Event] = (), *, secrets: bool = False
-) -> Agent | Job:
-    """An agent or a job. `secrets` shows the values of its secrets."""
+) -> Workload:
+    """An agent, a function or a job. `secrets` shows the values of its secrets."""
     shown = reveal_workload(context, resource) if secrets else masked_spec(resource.spec)
     runtime = shown.get("runtime") or {}
     if resource.image and not runtime.get("image"):
         shown = {**shown, "runtime": {**runtime, "image": resource.image}}  # filled by the build (public contract)
-    shape = Agent if resource.kind.serves else Job
-    return shape(
+    return _SHAPES[resource.kind](
         metadata=metadata_of(context, resource),
         spec=shown,
         events=[event_of(event) for event in events] or None,

@@ -1,4 +1,4 @@
-"""What the routes of agents and jobs share: the upload slot, the answer, the list, deletion and revisions."""
+"""What the routes of workloads share: the upload slot, the answer, the list, deletion and revisions."""
 
 from typing import Any
 

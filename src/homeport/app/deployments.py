@@ -1,4 +1,4 @@
-"""Deploy, update and delete agents and jobs. The commit that stores the new revision is the point of no return: before
+"""Deploy, update and delete workloads. The commit that stores the new revision is the point of no return: before
 it nothing has happened, after it the loops carry on by themselves."""
 
 from collections.abc import Callable, Mapping, Sequence
@@ -62,7 +62,7 @@ class Deployment:
 async def create_workload(
     context: Context, principal: Principal, kind: Kind, intent: Intent, *, upload: bool
 ) -> Deployment:
-    """Store a new agent or job with its first revision.
+    """Store a new workload with its first revision.
 
     Raises `Invalid` for a bad specification or a missing source, `Denied` when a policy refuses, `Conflict` for a
     name that exists, `DiskFull`. `upload` asks for a slot for the archive.
@@ -137,7 +137,7 @@ async def update_workload(
 async def delete_workload(
     context: Context, principal: Principal, kind: Kind, name: str
 ) -> tuple[Resource, list[Event]]:
-    """Ask for an agent or job to go: it stops answering, its processes end, then the record goes. Repeating it is
+    """Ask for a workload to go: it stops answering, its processes end, then the record goes. Repeating it is
     harmless while it is on its way."""
     require(principal, f"{kind.plural}:delete")
     now = context.clock.now()

@@ -22,7 +22,7 @@ SHOWN_MOST = 1000  # of each list; the counts are exact whatever is shown
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyChange:
-    """`spec` None deletes the policy. `attach`: as if every agent and job of the workspace named it, too."""
+    """`spec` None deletes the policy. `attach`: as if every workload of the workspace named it, too."""
 
     name: str
     spec: dict[str, Any] | None
@@ -55,7 +55,7 @@ class DryRun:
 async def dry_run_policy(context: Context, principal: Principal, change: PolicyChange) -> DryRun:
     """Judge every workload that the change could concern, before and after it. Raises `Invalid` for a specification
     that could not decide anything, `NotFound` for the deletion of a policy that is not there."""
-    for scope in ("policies:get", "agents:list", "jobs:list"):
+    for scope in ("policies:get", *(f"{kind.plural}:list" for kind in WORKLOADS)):
         require(principal, scope)
     changed = MissingPolicy(change.name) if change.spec is None else PolicyRule.from_spec(change.name, change.spec)
 

@@ -12,7 +12,7 @@ from homeport.app.own_images import known_tag
 from homeport.app.resources import fetch
 from homeport.core.clock import timestamp
 from homeport.core.errors import NotFound
-from homeport.core.ids import Kind
+from homeport.core.ids import WORKLOADS, Kind
 from homeport.identity.principals import Principal
 from homeport.identity.roles import require
 from homeport.policy.decision import decide
@@ -78,7 +78,7 @@ async def explain_workload(context: Context, principal: Principal, kind: Kind, n
 
 async def explain_policy(context: Context, principal: Principal, name: str) -> PolicyExplanation:
     """Raises `NotFound`, which says who deleted the policy and when where that is known."""
-    for scope in ("policies:get", "agents:list", "jobs:list"):
+    for scope in ("policies:get", *(f"{kind.plural}:list" for kind in WORKLOADS)):
         require(principal, scope)
     machines = machine_steps(context.regions, await driver_facts(context))
 

@@ -16,7 +16,8 @@ from homeport.store.records import Event, ImageTag, Resource
 
 UNKNOWN = "_"  # the public command line's, where it does not know the kind
 _KINDS = {spelling: kind for kind in WORKLOADS for spelling in (kind.value, kind.plural)}
-_UNSERVED = ("application", "function", "sandbox", "sandboxe", "model")
+_UNSERVED = ("application", "sandbox", "sandboxe", "model")
+_SERVED = ", ".join(kind.plural for kind in WORKLOADS)
 _USERS_SHOWN = 5
 _Naming = Sequence[tuple[Resource, OwnImage]]  # workloads, each with the image that its specification names
 
@@ -35,7 +36,7 @@ def kind_of(text: str) -> Kind:
     if (kind := _KINDS.get(text)) is not None:
         return kind
     if text.removesuffix("s") in _UNSERVED:
-        raise NotFound(f"Images of {text} are not served by this version.", hint="There are those of agents and jobs.")
+        raise NotFound(f"Images of {text} are not served by this version.", hint=f"There are those of {_SERVED}.")
     raise Invalid("resourceType", f"must be one of {', '.join(_KINDS)}", value=text)
 
 

@@ -70,7 +70,7 @@ def _tombstone(tx: Transaction, policy: Resource, principal: Principal, now: dat
 
 
 async def policy_usages(context: Context, principal: Principal, name: str) -> dict[Kind, list[str]]:
-    """Names of the agents and jobs that name this policy."""
+    """Names of the workloads that name this policy."""
     for scope in USAGES_SCOPES:
         require(principal, scope)
 
@@ -84,6 +84,6 @@ async def policy_usages(context: Context, principal: Principal, name: str) -> di
 
 
 async def count_usages(context: Context, principal: Principal, names: Sequence[str]) -> dict[str, dict[Kind, int]]:
-    """How many agents and jobs of the workspace name each of these policies; those that nobody names are left out."""
+    """How many workloads of the workspace name each of these policies; those that nobody names are left out."""
     require(principal, "policies:list")
     return await context.store.read(lambda tx: tx.resources.count_policy_users(principal.workspace, names))

@@ -1,4 +1,4 @@
-"""What policies, agents and jobs have in common: reading one, listing a page, making and changing the envelope."""
+"""What policies and workloads have in common: reading one, listing a page, making and changing the envelope."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime

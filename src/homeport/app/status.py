@@ -1,5 +1,6 @@
 """What `homeport status` shows: is it ready, what runs, how it is isolated, what an operator should know."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,9 +30,11 @@ _NOTE_NO_SANDBOX = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """`replicas` with their agents; `sandbox` holds the driver's own facts; `notes` are sentences for the operator."""
+    """`replicas` with their workloads; `sandbox` holds the driver's own facts; `notes` are sentences for the
+    operator."""
 
     agents: int
+    functions: int
     jobs: int
     replicas: list[tuple[Resource, Replica]]
     executions: list[Execution]
@@ -41,10 +44,11 @@ class Status:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What is under way in the whole installation: agents with their replicas, tasks of executions that run, tasks that
-    wait for their turn, builds."""
+    """What is under way in the whole installation: agents and functions with their replicas, tasks of executions that
+    run, tasks that wait for their turn, builds."""
 
     agents: int
+    functions: int
     replicas: int
     tasks: int
     executions: int
@@ -57,10 +61,13 @@ async def read_work(context: Context) -> Work:
 
     def read(tx: Transaction) -> Work:
         replicas = [replica for replica in tx.replicas.every() if replica.state in _RUNNING]
+        owners = (tx.resources.by_uid(uid) for uid in {one.resource_uid for one in replicas})
+        serving = Counter(owner.kind for owner in owners if owner)
         executions = tx.executions.unfinished()
         waiting = (one.pending for one in executions if one.cancel_requested_at is None)
         return Work(
-            agents=len({replica.resource_uid for replica in replicas}),
+            agents=serving[Kind.AGENT],
+            functions=serving[Kind.FUNCTION],
             replicas=len(replicas),
             tasks=sum(one.running for one in executions),
             executions=sum(one.running > 0 for one in executions),
@@ -84,8 +91,9 @@ async def read_status(context: Context, principal: Principal) -> Status:
         running = ((tx.resources.by_uid(replica.resource_uid), replica) for replica in tx.replicas.every())
         return Status(
             agents=tx.resources.count(mine, Kind.AGENT),
+            functions=tx.resources.count(mine, Kind.FUNCTION),
             jobs=tx.resources.count(mine, Kind.JOB),
-            replicas=[(agent, replica) for agent, replica in running if agent and agent.workspace == mine],
+            replicas=[(found, replica) for found, replica in running if found and found.workspace == mine],
             executions=[item for item in tx.executions.unfinished() if item.workspace == mine],
         )
 

@@ -44,6 +44,10 @@ def complete_agent(ctx: typer.Context, incomplete: str) -> list[str]:
     return _asked(ctx, lambda client: _names(client, Kind.AGENT, incomplete), incomplete)
 
 
+def complete_function(ctx: typer.Context, incomplete: str) -> list[str]:
+    return _asked(ctx, lambda client: _names(client, Kind.FUNCTION, incomplete), incomplete)
+
+
 def complete_job(ctx: typer.Context, incomplete: str) -> list[str]:
     return _asked(ctx, lambda client: _names(client, Kind.JOB, incomplete), incomplete)
 
@@ -83,7 +87,7 @@ def complete_get_words(ctx: typer.Context, incomplete: str) -> list[str]:
     if known is None or len(words) > 1:
         return []
     if words:
-        below = {Kind.AGENT: ["revisions"], Kind.JOB: ["executions", "revisions"]}.get(known, [])
+        below = ["executions", "revisions"] if known is Kind.JOB else ["revisions"] if known in WORKLOADS else []
         return [word for word in below if word.startswith(incomplete)]
     return _asked(ctx, lambda client: _names(client, known, incomplete), incomplete)
 

@@ -37,7 +37,6 @@ SPELLINGS = {spelling: kind for kind in WRITTEN for spelling in (kind.value, kin
 _UNSERVED = {
     name.lower().replace(" ", ""): name
     for name in (
-        "Functions",
         "Models",
         "Sandboxes",
         "Applications",

@@ -334,6 +334,13 @@ VIEWS = (
         filters=_LIST_FILTERS,
     ),
     View(
+        spellings=("functions", "function"),
+        columns=_WORKLOAD_COLUMNS,
+        row=_workload_row,
+        read=_read_kind(Kind.FUNCTION),
+        filters=_LIST_FILTERS,
+    ),
+    View(
         spellings=("jobs", "job"),
         columns=_WORKLOAD_COLUMNS,
         row=_workload_row,

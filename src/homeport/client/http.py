@@ -23,6 +23,7 @@ from homeport.core.limits import EXECUTION_PAGE_LIMIT_MAX, HISTORY_PAGE_LIMIT_MA
 
 UPLOAD_HEADER = "X-Blaxel-Upload-Url"
 _BLOCK = 256 * 1024
+_MCP_ACCEPTS = "application/json, text/event-stream"  # an MCP server refuses who does not take both
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +80,7 @@ class LogQuery:
 class Homeport(AccountOperations):
     """A client of one Homeport and one workspace; see `Transport` for how it is made and what it raises."""
 
-    # Policies, agents and jobs.
+    # Policies and workloads.
 
     def list_page(self, kind: Kind, query: ListQuery) -> Page:
         """One page of a kind."""
@@ -230,27 +231,30 @@ class Homeport(AccountOperations):
             yield from answer.get("data") or ()
             after = answer.get("next")
 
-    # Calls of agents, through the gateway.
+    # Calls of agents and functions, through the gateway.
 
-    def agent_url(self, name: str, path: str = "") -> str:
-        """Where an agent answers."""
-        return f"{self.url}/{part(self.workspace)}/agents/{part(name)}/{path.lstrip('/')}"
+    def address(self, kind: Kind, name: str, path: str = "") -> str:
+        """Where a workload that serves answers."""
+        return f"{self.url}/{part(self.workspace)}/{kind.plural}/{part(name)}/{path.lstrip('/')}"
 
     def call_headers(self, body: bytes = b"") -> dict[str, str]:
-        """What a call of an agent carries: who calls, and that the body, if there is one, is JSON."""
+        """What a call carries: who calls, and that the body, if there is one, is JSON."""
         headers = {"Authorization": self._headers["Authorization"], "X-Blaxel-Workspace": self.workspace}
         return headers | ({"Content-Type": "application/json"} if body else {})
 
     @contextmanager
-    def call_agent(
-        self, name: str, *, path: str = "", method: str = "POST", body: bytes = b"", stream: bool = False
+    def call(
+        self, kind: Kind, name: str, *, path: str = "", method: str = "POST", body: bytes = b"", stream: bool = False
     ) -> Iterator[httpx.Response]:
-        """The agent's answer, to be read or iterated inside the `with`. Raises for 400 and above, with what the agent
-        or the gateway said."""
+        """The program's answer, to be read or iterated inside the `with`. Raises for 400 and above, with what the
+        program or the gateway said."""
         headers = self.call_headers(body)
-        headers |= {"Accept": "text/event-stream", "Cache-Control": "no-cache"} if stream else {}
+        if kind is Kind.FUNCTION:
+            headers["Accept"] = _MCP_ACCEPTS
+        elif stream:
+            headers |= {"Accept": "text/event-stream", "Cache-Control": "no-cache"}
         timeout = httpx.Timeout(REQUEST_TIMEOUT_S, connect=CONNECT_S)
-        url = self.agent_url(name, path)
+        url = self.address(kind, name, path)
         with (
             self._translated(),
             self._http.stream(method, url, content=body, headers=headers, timeout=timeout) as answer,

@@ -123,7 +123,7 @@ METADATA = (
     read_only("metadata.createdBy", "who created it"),
     read_only("metadata.updatedBy", "who last changed it"),
     read_only("metadata.plan", "there are no plans here; never answered"),
-    read_only("metadata.url", "where an agent or a job answers; absent for policies"),
+    read_only("metadata.url", "where a workload answers; absent for policies"),
     read_only("metadata.workspace", "the workspace it belongs to"),
 )
 
@@ -136,7 +136,7 @@ def _generation(spec: Mapping[str, Any]) -> str:
     return "" if sent == "mk3" else "there is one generation here, which answers as mk3"
 
 
-# What agents and jobs have in common.
+# What agents, functions and jobs have in common.
 WORKLOAD = (
     acts("spec.enabled", "false stops serving, or new executions; true serves again"),
     acts("spec.policies", "each named policy must allow the place and the hardware"),

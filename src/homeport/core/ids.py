@@ -44,8 +44,8 @@ class Kind(StrEnum):
 
 SERVING = (Kind.AGENT, Kind.FUNCTION)
 """The kinds that serve requests: replicas behind the gateway."""
-WORKLOADS = (Kind.AGENT, Kind.JOB)
-"""The kinds that run and have operations. Functions have none yet."""
+WORKLOADS = (*SERVING, Kind.JOB)
+"""The kinds that run."""
 WRITTEN = (Kind.POLICY, *WORKLOADS)
 """The kinds that callers describe by metadata and spec; images come from builds."""
 

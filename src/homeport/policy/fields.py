@@ -39,7 +39,7 @@ POLICY_FIELDS = registry(
         read_only("usage", "in lists: how many workloads carry it"),
         read_only("usage.agents", "so many agents"),
         read_only("usage.jobs", "so many jobs"),
-        read_only("usage.functions", "none: this version has no functions"),
+        read_only("usage.functions", "so many functions"),
         read_only("usage.models", "none: this version has no models"),
         read_only("usage.sandboxes", "none: this version has no sandboxes"),
     ),

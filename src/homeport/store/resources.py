@@ -1,4 +1,4 @@
-"""Policies, agents and jobs in SQL. Keeps `contract.Resources`; decides nothing about what a spec means."""
+"""Policies and workloads in SQL. Keeps `contract.Resources`; decides nothing about what a spec means."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any

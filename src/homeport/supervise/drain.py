@@ -29,11 +29,13 @@ _GATEWAY = "http.gateway.downstream_rq_active"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What is under way. agents with their replicas run; tasks of executions run; waiting_tasks are to run; builds
-    are under way. `known` is False when the server could not be asked. requests: None when Envoy could not."""
+    """What is under way. agents and functions with their replicas run; tasks of executions run; waiting_tasks are to
+    run; builds are under way. `known` is False when the server could not be asked. requests: None when Envoy
+    could not."""
 
     known: bool = False
     agents: int = 0
+    functions: int = 0
     replicas: int = 0
     tasks: int = 0
     executions: int = 0
@@ -123,8 +125,9 @@ def sentences(stopped: dict[str, Any]) -> list[str]:
             "nothing that was accepted is lost, and the next `homeport up` goes on with it"
         ]
     tasks = _count(stopped["tasks"], "running task")
+    serving = " and ".join(_serving(stopped["agents"], stopped["functions"]))
     parts = [
-        stopped["agents"] and f"{_count(stopped['agents'], 'agent')} ({_count(stopped['replicas'], 'replica')})",
+        serving and f"{serving} ({_count(stopped['replicas'], 'replica')})",
         tasks and f"{tasks} of {_count(stopped['executions'], 'execution')}",
         _count(stopped["builds"], "build"),
         stopped["requests"] and f"{_count(stopped['requests'], 'request')} cut",
@@ -140,8 +143,8 @@ def sentences(stopped: dict[str, Any]) -> list[str]:
 def resumes(work: Work) -> list[str]:
     """What the next start does with what a stop ended."""
     lines = []
-    if work.agents:
-        lines.append(f"{_count(work.agents, 'agent')} {_verb(work.agents, 'start')} again")
+    if serving := _serving(work.agents, work.functions):
+        lines.append(f"{' and '.join(serving)} {_verb(work.agents + work.functions, 'start')} again")
     if work.tasks:
         again = f"{_count(work.tasks, 'stopped task')} {_verb(work.tasks, 'start')} again"
         lines.append(f"{again}, which costs no retry")
@@ -150,6 +153,10 @@ def resumes(work: Work) -> list[str]:
     if work.builds:
         lines.append(f"{_count(work.builds, 'build')} {_verb(work.builds, 'begin')} anew")
     return lines
+
+
+def _serving(agents: int, functions: int) -> list[str]:
+    return [one for one in (_count(agents, "agent"), _count(functions, "function")) if one]
 
 
 def _count(number: int, what: str) -> str:

@@ -21,7 +21,17 @@ from homeport.api.app import routed_app
 from homeport.testing.contract_facts import NO_BODY, READ_ONLY, Facts, operations
 
 # The first parts of the paths of the kinds that are served.
-SERVED = ("agents", "configuration", "images", "jobs", "locations", "policies", "service_accounts", "workspaces")
+SERVED = (
+    "agents",
+    "configuration",
+    "functions",
+    "images",
+    "jobs",
+    "locations",
+    "policies",
+    "service_accounts",
+    "workspaces",
+)
 ABSENT = "absent"
 DEFAULT_REASONS = Path("docs/contract.md")
 _ROW = re.compile(r"\| `(?P<pattern>[^`]+)` \| (?P<reason>.+?) \|")

@@ -1,4 +1,4 @@
-"""Parts that agents and jobs share on the wire (public contract): variables, triggers, revisions, events."""
+"""Parts that workloads share on the wire (public contract): variables, triggers, revisions, events."""
 
 from typing import Annotated, Any, Literal
 

@@ -8,7 +8,8 @@ from homeport.wire.body import Reply
 
 
 class ReplicaStatus(Reply):
-    agent: str
+    kind: str
+    name: str
     revision: str
     state: str
     port: int
@@ -24,6 +25,7 @@ class Status(Reply):
     url: str
     workspace: str
     agents: int
+    functions: int
     jobs: int
     replicas: list[ReplicaStatus]
     executions: dict[str, str]

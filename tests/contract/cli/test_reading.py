@@ -50,7 +50,7 @@ def test_the_status_filter_is_the_servers(cli: Cli, served: Served) -> None:
         (["get", "policies", "--status", "deployed"], "--status: is no option of policies"),
         (["get", "policies", "--sort", "size"], "createdAt:desc"),
         (["get", "policies", "p", "--limit", "3"], "of a list"),
-        (["get", "sandwiches"], "must be one of agents, jobs"),
+        (["get", "sandwiches"], "must be one of agents, functions, jobs"),
         (["get", "executions"], "homeport get executions JOB [EXECUTION]"),
         (["get", "locations", "here"], "homeport get locations"),
         (["get", "revisions", "hello"], "KIND/NAME"),
@@ -66,7 +66,7 @@ def test_wrong_usage_exits_with_2_and_says_the_rule(cli: Cli, words: list[str], 
 
 
 def test_a_kind_that_is_not_served_is_told_from_a_kind_that_is_none(cli: Cli) -> None:
-    for word in ("sandboxes", "sandbox", "volume-template", "function", "integrationconnections"):
+    for word in ("sandboxes", "sandbox", "volume-template", "model", "integrationconnections"):
         done = cli("get", word)
         assert done.code == 1 and "not served by this version" in done.err
 

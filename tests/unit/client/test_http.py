@@ -83,7 +83,7 @@ def test_a_refusal_says_what_the_server_said(api: Any, client: Homeport) -> None
 def test_the_gateways_error_shape_is_understood(api: Any, client: Homeport) -> None:
     body = {"error": {"code": "WORKLOAD_NOT_FOUND", "message": "No such agent.", "status": 404}}
     api.answers["POST /acme/agents/a/"] = api.answer(status=404, body=body)
-    with pytest.raises(NotFound, match=r"No such agent\."), client.call_agent("a"):
+    with pytest.raises(NotFound, match=r"No such agent\."), client.call(Kind.AGENT, "a"):
         pass
 
 

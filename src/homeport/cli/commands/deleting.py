@@ -22,13 +22,14 @@ _SLOW_S = 5.0  # a program ends sooner, unless it uses the whole grace; then it 
 _IMAGES = (Kind.IMAGE.value, Kind.IMAGE.plural)
 _LOST = {
     Kind.AGENT: "its revisions and its output",
+    Kind.FUNCTION: "its revisions and its output",
     Kind.JOB: "its executions, their results and their output",
 }
 
 
 def delete(
     kind: Annotated[
-        str | None, typer.Argument(help="policy, agent, job or image.", autocompletion=complete_kind)
+        str | None, typer.Argument(help="policy, agent, function, job or image.", autocompletion=complete_kind)
     ] = None,
     names: Annotated[
         list[str] | None, typer.Argument(metavar="NAME", help="Which ones.", autocompletion=complete_name)
@@ -46,8 +47,8 @@ def delete(
 ) -> None:
     """Delete resources and stop what they run.
 
-    On a terminal it asks first where history goes with it: agents and jobs. Ctrl-C stops waiting; the deletion goes
-    on.
+    On a terminal it asks first where history goes with it: agents, functions and jobs. Ctrl-C stops waiting; the
+    deletion goes on.
 
     \b
     Examples:

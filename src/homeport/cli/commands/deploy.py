@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from homeport.client.archive import Archive
     from homeport.client.http import Applied
 
+_TRIED = {Kind.AGENT: "-d '{}'", Kind.FUNCTION: ""}
 _MASK = "********"
 _NAMES_SHOWN = 20
 
@@ -25,7 +26,8 @@ def deploy(
     directory: Annotated[Path, typer.Option("-d", "--directory", help="The folder with the program.")] = Path("."),
     name: Annotated[str | None, typer.Option(help="Default: `name` in blaxel.toml, else the folder's name.")] = None,
     type_: Annotated[
-        str | None, typer.Option("-t", "--type", help="agent or job. Default: `type` in blaxel.toml, else agent.")
+        str | None,
+        typer.Option("-t", "--type", help="agent, function or job. Default: `type` in blaxel.toml, else agent."),
     ] = None,
     policy: Annotated[
         list[str] | None,
@@ -57,8 +59,8 @@ def deploy(
 ) -> None:
     """Deploy a folder or a git repository, and follow it.
 
-    It becomes an agent or a job. Files that .blaxelignore names are left out. Variables: `[env]` in blaxel.toml, then
-    --env-file, then --env, the later wins. Ctrl-C stops following; the deployment goes on.
+    It becomes an agent, a function (an MCP server) or a job. Files that .blaxelignore names are left out. Variables:
+    `[env]` in blaxel.toml, then --env-file, then --env, the later wins. Ctrl-C stops following; the deployment goes on.
 
     \b
     Examples:
@@ -156,8 +158,8 @@ def _celebrate(client: "Homeport", kind: Kind, name: str, status: str) -> None:
     if status == "BUILT":
         note(f"{name} is built and does not serve: `revision.traffic` is 0.")
     elif kind.serves:
-        note(f"{name} serves at {client.agent_url(name)}")
-        note(f"Try: homeport run agent {name} -d '{{}}'")
+        note(f"{name} serves at {client.address(kind, name, 'mcp' if kind is Kind.FUNCTION else '')}")
+        note(f"Try: homeport run {kind} {name} {_TRIED[kind]}".rstrip())
     else:
         note(f"{name} is ready. Try: homeport run job {name} --data '[{{}}]'")
 

@@ -10,7 +10,7 @@ from homeport.cli.output import emit, state, table
 
 
 def explain(
-    kind: Annotated[str, typer.Argument(help="agent, job or policy.", autocompletion=complete_kind)],
+    kind: Annotated[str, typer.Argument(help="agent, function, job or policy.", autocompletion=complete_kind)],
     name: Annotated[str, typer.Argument(help="Which one.", autocompletion=complete_name)],
     data: Data = None,
     workspace: Workspace = None,

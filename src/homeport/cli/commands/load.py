@@ -78,7 +78,7 @@ def load(
     content = read_body(body)
     with connect(data, workspace) as client:
         plan = Plan(
-            url=client.agent_url(name, path),
+            url=client.address(Kind.AGENT, name, path),
             method=verb_of(method, path, body),
             headers=client.call_headers(content) | _headers(header or []),
             body=content,

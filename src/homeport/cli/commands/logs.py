@@ -22,7 +22,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 def logs(
-    kind: Annotated[str, typer.Argument(help="agent or job.", autocompletion=complete_workload_kind)],
+    kind: Annotated[str, typer.Argument(help="agent, function or job.", autocompletion=complete_workload_kind)],
     name: Annotated[str, typer.Argument(help="Which one.", autocompletion=complete_name)],
     execution_: Annotated[
         str | None,

@@ -26,7 +26,7 @@ def dry_run_policies(
         list[str] | None, typer.Option("--delete", help="A policy to delete.", autocompletion=complete_policy)
     ] = None,
     attach: Annotated[
-        bool, typer.Option("--attach", help="As if every agent and job named it: for a policy that nobody uses yet.")
+        bool, typer.Option("--attach", help="As if every workload named it: for a policy that nobody uses yet.")
     ] = False,
     data: Data = None,
     workspace: Workspace = None,

@@ -1,19 +1,24 @@
-"""`homeport run agent` and `homeport run job`: call an agent through the gateway, or execute a job."""
+"""`homeport run agent`, `function` and `job`: call a program through the gateway, or execute a job."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from homeport.cli.completing import complete_agent, complete_job
+from homeport.cli.completing import complete_agent, complete_function, complete_job
 from homeport.cli.options import Data, Format, Output, Workspace, connect
 from homeport.cli.output import emit, note
 from homeport.core.errors import HomeportError, Invalid
+from homeport.core.ids import Kind
 
 if TYPE_CHECKING:
     import httpx
 
-app = typer.Typer(help="Call an agent, or run a job.", no_args_is_help=True)
+    from homeport.client import Homeport
+
+_MCP_VERSION = "2025-06-18"  # a server that speaks another one answers with its own
+app = typer.Typer(help="Call an agent or a function, or run a job.", no_args_is_help=True)
 
 
 @app.command("agent")
@@ -35,22 +40,76 @@ def run_agent(
       homeport run agent hello-agent -d '{"inputs": "Good morning"}'
       homeport run agent hello-agent --path stream --stream
     """
-    content = read_body(body)
-    verb = verb_of(method, path, body)
+    call = _Call(kind=Kind.AGENT, name=name, path=path, method=verb_of(method, path, body), body=read_body(body))
     with connect(data, workspace) as client:
-        try:
-            with client.call_agent(name, path=path, method=verb, body=content, stream=stream) as answer:
-                _print_answer(answer, stream=stream)
-        except KeyboardInterrupt:
-            raise typer.Exit(130) from None
-        except HomeportError as error:
-            if error.reason == "Unreachable":
-                raise
-            # A refusal by the program is the program's word, not a policy's: exit code 1 whatever its status.
-            note(f"Error: {verb} {client.agent_url(name, path)} failed ({error.status}): {error.for_caller()}")
-            if error.status >= 500 or not error.hint:  # else the gateway refused: no program has seen the request
-                note(f"Its output: `homeport logs agent {name}`.")
-            raise typer.Exit(1) from error
+        _call(client, call, stream=stream)
+
+
+@app.command("function")
+def run_function(
+    name: Annotated[str, typer.Argument(help="The function's name.", autocompletion=complete_function)],
+    body: Annotated[
+        str | None, typer.Option("-d", "--body", "--json", help="An MCP message; @FILE reads a file.")
+    ] = None,
+    path: Annotated[str, typer.Option(help="The path below the function's address.")] = "mcp",
+    method: Annotated[str | None, typer.Option(help="Default: POST with a body, else GET.")] = None,
+    stream: Annotated[bool, typer.Option("--stream", help="Print what comes, as it comes.")] = False,
+    data: Data = None,
+    workspace: Workspace = None,
+) -> None:
+    """Send one message to a function and print its answer.
+
+    Without a message it asks the function who it is. It keeps no session: MCP clients take the address that
+    `homeport get function NAME` shows, with /mcp behind it.
+
+    \b
+    Examples:
+      homeport run function text-tools
+      homeport run function text-tools --path healthz
+    """
+    if body is None and method is None and path.strip("/") == "mcp":
+        body = _initialize()
+    call = _Call(kind=Kind.FUNCTION, name=name, path=path, method=verb_of(method, path, body), body=read_body(body))
+    with connect(data, workspace) as client:
+        _call(client, call, stream=stream)
+
+
+def _initialize() -> str:
+    """The first message of an MCP client."""
+    import json
+
+    from homeport import __version__
+
+    client = {"name": "homeport", "version": __version__}
+    parameters = {"protocolVersion": _MCP_VERSION, "capabilities": {}, "clientInfo": client}
+    return json.dumps({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": parameters})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Call:
+    kind: Kind
+    name: str
+    path: str
+    method: str
+    body: bytes
+
+
+def _call(client: "Homeport", call: _Call, *, stream: bool) -> None:
+    kind, name = call.kind, call.name
+    try:
+        with client.call(kind, name, path=call.path, method=call.method, body=call.body, stream=stream) as answer:
+            _print_answer(answer, stream=stream)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except HomeportError as error:
+        if error.reason == "Unreachable":
+            raise
+        # A refusal by the program is the program's word, not a policy's: exit code 1 whatever its status.
+        address = client.address(kind, name, call.path)
+        note(f"Error: {call.method} {address} failed ({error.status}): {error.for_caller()}")
+        if error.status >= 500 or not error.hint:  # else the gateway refused: no program has seen the request
+            note(f"Its output: `homeport logs {kind} {name}`.")
+        raise typer.Exit(1) from error
 
 
 @app.command("job")

@@ -105,6 +105,7 @@ def status(data: Data = None, workspace: Workspace = None, output: Format = Outp
       homeport status -o json
     """
     from homeport.cli.options import connect
+    from homeport.core.ids import WORKLOADS
 
     with connect(data, workspace) as client:
         seen = client.status()
@@ -113,7 +114,8 @@ def status(data: Data = None, workspace: Workspace = None, output: Format = Outp
         emit(seen, output)
         return
     print(f"Homeport {seen.get('version', '?')} at {url}")
-    print(f"workspace {seen.get('workspace')}: {_count(seen, 'agents')}, {_count(seen, 'jobs')}")
+    counts = ", ".join(_count(seen, kind.plural) for kind in WORKLOADS)
+    print(f"workspace {seen.get('workspace')}: {counts}")
     if facts := seen.get("sandbox"):
         print(f"sandbox: {_sandbox(facts)}")
     for execution, state in (seen.get("executions") or {}).items():
@@ -121,7 +123,7 @@ def status(data: Data = None, workspace: Workspace = None, output: Format = Outp
     for region in seen.get("regions") or ():
         print(f"region: {region}")
     if replicas := seen.get("replicas"):
-        names = ("agent", "revision", "state", "port", "restarts")
+        names = ("kind", "name", "revision", "state", "port", "restarts")
         table([name.upper() for name in names], [[item.get(name, "-") for name in names] for item in replicas])
     for remark in seen.get("notes") or ():
         print(f"note: {remark}")
