@@ -56,6 +56,7 @@ from homeport.reconcile.restore import Restorer
 from homeport.reconcile.retention import Retention
 from homeport.reconcile.rollouts import Rollouts
 from homeport.reconcile.routes import Routes
+from homeport.reconcile.signing import Retirement
 from homeport.regions import regions_of
 from homeport.runner.dispatch import Runner
 from homeport.runner.launch import TaskLauncher
@@ -71,6 +72,7 @@ TASKS_AT_LEAST = 8
 # A request meets several threads: the loop, readers and the writer of the store. Each waits this long for the
 # interpreter when another computes; at Python's 5 ms, three such waits are more than the work.
 SWITCH_INTERVAL_S = 0.0005
+GATEWAY_ANSWER_S = 10.0  # it takes milliseconds; an Envoy that is being started again, about two seconds
 SHUTDOWN_S = 5  # for requests to the API that are under way at a stop
 
 
@@ -93,6 +95,7 @@ class Server:
             collector=collector_of(configuration),
         )
         xds = XdsServer(data.socket("xds"), authority, clock, served=signals.runner.wake)
+        routes = Routes(store, clock, keys, xds)
         engines = Engines(
             configuration,
             data,
@@ -114,9 +117,9 @@ class Server:
             base_url=base_url(host, port),
             configuration=configuration,
             space=space,
+            tell_gateway=partial(_tell, routes, xds),
         )
         platform = _platform(self.context)
-        routes = Routes(store, clock, keys, xds)
         tools = toolchain()
         builder = Builder(data, local, clock, tools, configuration.limits, space)
         fetcher = Fetcher(data, local, clock, tools.registry, configuration)
@@ -140,6 +143,7 @@ class Server:
             Builds(store, clock, builder, fetches, data, signals),
             Runner(store, clock, [*by_region.values()], tasks, slots=room, wakeup=signals.runner),
             Expiries(store, clock, signals),
+            Retirement(self.context.signing),
             Garbage(
                 store,
                 clock,
@@ -188,6 +192,11 @@ class Server:
             server.should_exit = True
         waiting.cancel()
         await asyncio.gather(*running)
+
+
+async def _tell(routes: Routes, xds: XdsServer) -> bool:
+    """Have the gateway know the present signing keys."""
+    return await xds.acknowledged(await routes.publish(), GATEWAY_ANSWER_S)
 
 
 def _platform(context: Context) -> Platform:

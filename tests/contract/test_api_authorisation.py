@@ -78,6 +78,9 @@ NEEDS: dict[Route, Needs] = {
     ("GET", "/v0/homeport/registries/{registry}"): ["workspaces:get"],
     ("PUT", "/v0/homeport/registries/{registry}"): ["admin"],
     ("DELETE", "/v0/homeport/registries/{registry}"): ["admin"],
+    ("GET", "/v0/homeport/signing-keys"): ["admin"],
+    ("POST", "/v0/homeport/signing-keys"): ["admin"],
+    ("DELETE", "/v0/homeport/signing-keys/{keyId}"): ["admin"],
     ("GET", "/v0/workspaces"): ["workspaces:list"],
     ("GET", "/v0/workspaces/{workspaceName}"): ["workspaces:get"],
     ("GET", "/v0/service_accounts"): ["workspaces:get"],
@@ -157,6 +160,7 @@ VALUES = {
     "ws": HOME,
     "rest:path": "one",
     "registry": "r.io",
+    "keyId": "one",
     "resourceType": "agent",
     "imageName": "one",
     "tagName": "one",
@@ -247,6 +251,9 @@ async def test_a_member_reads_policies_and_changes_none_and_a_workload_changes_n
     denied = {route for route, needs in NEEDS.items() if not {*one_of_each(needs)} <= scopes_of(Role.MEMBER)}
     assert denied == {
         ("GET", "/v0/publicIps"),
+        ("GET", "/v0/homeport/signing-keys"),
+        ("POST", "/v0/homeport/signing-keys"),
+        ("DELETE", "/v0/homeport/signing-keys/{keyId}"),
         ("GET", "/v0/pending-image-shares"),
         ("GET", "/v0/vpcs"),
         ("POST", "/v0/policies"),

@@ -1,7 +1,6 @@
 """Who calls: a signed token becomes a principal. The gateway does the same for workload addresses inside Envoy; this
 is for the control plane."""
 
-import hmac
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -49,12 +48,20 @@ async def authenticate(context: Context, token: str | None, workspace: str | Non
 
 def client_secret(context: Context, client_id: str, revision: RevisionId) -> str:
     """The secret with which a revision's program asks for tokens: derived from the signing key, never stored."""
-    return f"{revision}.{context.keys.derive(f'client-secret:{client_id}:{revision}')}"
+    return f"{revision}.{context.keys.derive(_of_program(client_id, revision))}"
 
 
 def account_secret(context: Context, client_id: str) -> str:
     """The secret of a service account, told once when it is made: derived, never stored. It ends with the account."""
-    return f"{_ACCOUNT_SECRET}.{context.keys.derive(f'account-secret:{client_id}')}"
+    return f"{_ACCOUNT_SECRET}.{context.keys.derive(_of_account(client_id))}"
+
+
+def _of_program(client_id: str, revision: RevisionId) -> str:
+    return f"client-secret:{client_id}:{revision}"
+
+
+def _of_account(client_id: str) -> str:
+    return f"account-secret:{client_id}"
 
 
 async def issue_token(
@@ -72,8 +79,9 @@ async def issue_token(
 
     account, found = await context.store.read(look)
     program = account is None or account.owner_uid is not None
-    expected = client_secret(context, client_id, revision) if program else account_secret(context, client_id)
-    genuine = hmac.compare_digest(expected.encode(), secret.encode())
+    purpose = _of_program(client_id, revision) if program else _of_account(client_id)
+    begun = program or revision == _ACCOUNT_SECRET
+    genuine = context.keys.derives(purpose, secret.partition(".")[2]) and begun
     gone = program and (account is None or found is None or account.owner_uid != found.resource_uid)
     if account is None or gone or not genuine:
         raise Invalid("client_secret", "does not belong to this client_id, or its revision is gone")

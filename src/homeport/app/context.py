@@ -1,7 +1,7 @@
 """What every use case needs, in one value. Built by `homeport.server`, passed down, never reached for."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,9 +13,15 @@ from homeport.core.space import Space
 from homeport.drivers.contract import Driver
 from homeport.identity.keys import KeyRing
 from homeport.policy.inventory import Region
+from homeport.reconcile.signing import SigningKeys
 from homeport.sealing.keys import SealingKeys
 from homeport.settings import DataDir
 from homeport.store.contract import Store
+
+
+async def _no_gateway() -> bool:
+    """Where there is none, nothing need be told to it."""
+    return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +29,8 @@ class Context:
     """`drivers` by the name that a region's configuration gives. `base_url` is where clients reach the gateway.
     `configuration` is the operator's, defaults where they say nothing. `verifying` is held by whoever replays an
     execution's history. `staging` are the executions that are being accepted now: any other that is invisible was
-    abandoned. `space` tells when the disk is full."""
+    abandoned. `space` tells when the disk is full. `tell_gateway` hands the gateway the present signing keys, and is
+    True once it has them; `rotating` is held by whoever changes them."""
 
     store: Store
     clock: Clock
@@ -38,6 +45,20 @@ class Context:
     configuration: Configuration = field(default_factory=Configuration)
     verifying: asyncio.Lock = field(default_factory=asyncio.Lock)
     space: Space = field(default_factory=Space.unwatched)
+    tell_gateway: Callable[[], Awaitable[bool]] = _no_gateway
+    rotating: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def signing(self) -> SigningKeys:
+        """The signing keys and what may happen to them."""
+        return SigningKeys(
+            store=self.store,
+            clock=self.clock,
+            ring=self.keys,
+            data=self.data,
+            tell_gateway=self.tell_gateway,
+            turn=self.rotating,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

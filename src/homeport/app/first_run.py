@@ -8,6 +8,7 @@ from homeport.core.ids import new_id, new_key_id
 from homeport.core.private import remove_drafts, write_once
 from homeport.identity.keys import GATEWAY_AUDIENCE, Claims
 from homeport.identity.principals import Role
+from homeport.reconcile.signing import renew_admin_key
 from homeport.settings import DataDir
 from homeport.store.contract import Transaction
 from homeport.store.records import ApiKey, ServiceAccount, Workspace
@@ -33,6 +34,7 @@ async def ensure_first_run(context: Context) -> None:
     for path in (context.data.admin_key, context.data.signing_key, context.data.sealing_key):
         remove_drafts(path)
     if context.data.admin_key.exists():
+        renew_admin_key(context.keys, context.data.admin_key, context.clock.now())  # a rotation may have been killed
         return
     now = context.clock.now()
 

@@ -177,6 +177,19 @@ class Homeport(AccountOperations):
     def delete_secret(self, name: str) -> Resource:
         return self._json("DELETE", f"/homeport/secrets/{part(name)}")
 
+    # Keys of the installation.
+
+    def list_signing_keys(self) -> Iterator[Resource]:
+        """The one that signs first."""
+        yield from self._json("GET", "/homeport/signing-keys").get("data") or ()
+
+    def rotate_signing_key(self, *, only: bool) -> list[Resource]:
+        """Have a new key sign; `only`: the older ones are void at once. Returns all."""
+        return [*(self._json("POST", "/homeport/signing-keys", body={"only": only}).get("data") or ())]
+
+    def retire_signing_key(self, ident: str, *, force: bool) -> Resource:
+        return self._json("DELETE", f"/homeport/signing-keys/{part(ident)}", query={"force": "true"} if force else None)
+
     # Logins of registries.
 
     def list_registry_logins(self) -> Iterator[Resource]:

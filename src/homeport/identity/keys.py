@@ -7,7 +7,8 @@ hands the public keys to Envoy). Revocation and membership are not here: a valid
 import hashlib
 import hmac
 import json
-from collections.abc import Mapping
+from base64 import urlsafe_b64decode
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,8 +19,9 @@ from joserfc.errors import JoseError, UnsupportedAlgorithmError
 from joserfc.jwk import KeySet, OKPKey
 from joserfc.jws import JWSRegistry
 
+from homeport.core.clock import SystemClock
 from homeport.core.errors import Internal, StoreUnavailable, Unauthenticated
-from homeport.core.private import read_private, write_once
+from homeport.core.private import read_private, replace_private, write_once
 
 ISSUER = "homeport"
 GATEWAY_AUDIENCE = "gateway"  # API keys and access tokens
@@ -29,6 +31,7 @@ UPLOAD_AUDIENCE = "upload"  # one archive for one revision
 ALGORITHM = "EdDSA"
 _TOKEN_CHARACTERS = 8192  # our longest is below 1 000; a header may carry no more anyway
 _PUT_BACK = "Put the file back from a backup of the data directory: without it every key ever given out is void."
+_MADE = "homeport:made"  # in the file, beside each key: since when it signs, microseconds since 1970
 _OWN_CLAIMS = frozenset({"iss", "aud", "sub", "jti", "workspace", "scopes", "iat", "exp"})
 
 
@@ -73,21 +76,62 @@ class Claims:
         )
 
 
-class KeyRing:
-    """The signing keys of one installation: the first signs, all verify, so that a key can be replaced in two steps.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigningKey:
+    """One key. made_at: since when it signs; None for one of a version that did not write it down."""
 
-    Immutable after loading; safe to use from several threads.
-    """
-
-    def __init__(self, keys: KeySet) -> None:
-        if not keys:
-            raise Internal(detail="a key ring needs at least one key")
-        self._keys = keys
-        self._registry = _OnlyEdDSA()
+    key: OKPKey
+    made_at: datetime | None
 
     @classmethod
-    def load_or_create(cls, path: Path) -> "KeyRing":
-        """The ring in the file at `path` (a JWK set); a new one with one key if there is no file.
+    def generate(cls, now: datetime) -> "SigningKey":
+        key = OKPKey.generate_key("Ed25519", {"use": "sig", "alg": ALGORITHM}, private=True, auto_kid=True)
+        return cls(key=key, made_at=now)
+
+    @property
+    def kid(self) -> str:
+        return str(self.key.kid)
+
+    def to_json(self) -> dict[str, Any]:
+        made = {} if self.made_at is None else {_MADE: round(self.made_at.timestamp() * 1e6)}
+        return {**self.key.as_dict(private=True), **made}
+
+    @classmethod
+    def from_json(cls, item: Mapping[str, Any]) -> "SigningKey":
+        """Raises ValueError, TypeError, KeyError or JoseError."""
+        key = OKPKey.import_key({name: value for name, value in item.items() if name != _MADE})
+        if not key.is_private:
+            raise ValueError("no key can sign")
+        key.ensure_kid()
+        return cls(key=key, made_at=_moment(item[_MADE] / 1e6) if _MADE in item else None)
+
+
+class KeyRing:
+    """The signing keys of one installation: the first signs, all verify, so that a key can be replaced without a
+    token that is void. What it holds is exchanged at once; safe to use from several threads."""
+
+    def __init__(self, keys: Sequence[SigningKey]) -> None:
+        self._registry = _OnlyEdDSA()
+        self.hold(keys)
+
+    @property
+    def held(self) -> tuple[SigningKey, ...]:
+        return self._held[0]
+
+    def hold(self, keys: Sequence[SigningKey]) -> None:
+        """Use these from now on; the file stays as it is."""
+        if not keys:
+            raise Internal(detail="a key ring needs at least one key")
+        self._held = (tuple(keys), KeySet([one.key for one in keys]))
+
+    def keep(self, path: Path, keys: Sequence[SigningKey]) -> None:
+        """Put these into the file at `path`, whole and durable, and use them from now on."""
+        replace_private(path, _written(keys))
+        self.hold(keys)
+
+    @classmethod
+    def load_or_create(cls, path: Path, now: datetime | None = None) -> "KeyRing":
+        """The ring in the file at `path` (a JWK set); a new one with one key, made `now`, if there is no file.
 
         The file appears whole or not at all, mode 600, and of several first starts at once one wins. A file that
         cannot be read back raises `StoreUnavailable`: it is never replaced, because that would void every key ever
@@ -96,19 +140,18 @@ class KeyRing:
         try:
             return cls._load(path)
         except FileNotFoundError:
-            key = OKPKey.generate_key("Ed25519", {"use": "sig", "alg": ALGORITHM}, private=True, auto_kid=True)
-            write_once(path, json.dumps(KeySet([key]).as_dict(private=True)).encode())
+            write_once(path, _written([SigningKey.generate(now or SystemClock().now())]))
         return cls._load(path)
 
     @classmethod
     def _load(cls, path: Path) -> "KeyRing":
         content = read_private(path)
         try:
-            keys = KeySet.import_key_set(json.loads(content))
-        except (ValueError, KeyError, TypeError, JoseError) as exc:
+            keys = [SigningKey.from_json(item) for item in json.loads(content)["keys"]]
+        except (ValueError, KeyError, TypeError, OverflowError, JoseError) as exc:
             raise StoreUnavailable(f"The signing keys in {path} are damaged.", hint=_PUT_BACK, detail=str(exc)) from exc
-        if not all(isinstance(key, OKPKey) and key.is_private for key in keys):
-            raise StoreUnavailable(f"The signing keys in {path} are damaged.", hint=_PUT_BACK, detail="no key can sign")
+        if not keys:
+            raise StoreUnavailable(f"The signing keys in {path} are damaged.", hint=_PUT_BACK, detail="no key")
         return cls(keys)
 
     def sign(self, claims: Claims | Mapping[str, Any], audience: str) -> str:
@@ -116,7 +159,7 @@ class KeyRing:
         issuer and audience are set here in either case."""
         payload = claims.to_payload() if isinstance(claims, Claims) else dict(claims)
         payload |= {"iss": ISSUER, "aud": audience}
-        key = self._keys.keys[0]
+        key = self.held[0].key
         header = {"alg": ALGORITHM, "kid": key.kid}
         return jwt.encode(header, payload, key, registry=self._registry)
 
@@ -126,7 +169,7 @@ class KeyRing:
         if len(token) > _TOKEN_CHARACTERS:
             raise Unauthenticated("The key is not one of this installation.", detail="token too long")
         try:
-            payload = jwt.decode(token, self._keys, registry=self._registry).claims
+            payload = jwt.decode(token, self._held[1], registry=self._registry).claims
         except (JoseError, ValueError, TypeError, KeyError) as exc:
             raise Unauthenticated("The key is not one of this installation.", detail=str(exc)) from exc
         if payload.get("iss") != ISSUER or payload.get("aud") != audience:
@@ -143,13 +186,35 @@ class KeyRing:
     def derive(self, purpose: str) -> str:
         """A secret of 64 hexadecimal digits for `purpose`: the same each time, told by nothing but the signing key,
         and no help in finding it. It changes when another key becomes the first."""
-        private = str(self._keys.keys[0].as_dict(private=True)["d"])
-        root = hmac.digest(private.encode(), b"homeport: root of derived secrets", hashlib.sha256)
-        return hmac.digest(root, purpose.encode(), hashlib.sha256).hex()
+        return _derived(self.held[0], purpose)
+
+    def derives(self, purpose: str, secret: str) -> bool:
+        """Whether `secret` is what `derive` told under a key that is here still."""
+        known = [_derived(one, purpose) for one in self.held]
+        return any([hmac.compare_digest(one.encode(), secret.encode()) for one in known])
 
     def public_jwks(self) -> dict[str, Any]:
         """The public halves as a JWK set, for Envoy and `/.well-known/jwks.json`."""
-        return dict(self._keys.as_dict(private=False))
+        return dict(self._held[1].as_dict(private=False))
+
+
+def kid_of(token: str) -> str:
+    """Which key a token says that it is signed with; empty where it says none. Verifies nothing."""
+    try:
+        header = json.loads(urlsafe_b64decode(token.partition(".")[0] + "=="))
+        return str(header["kid"])
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+def _written(keys: Sequence[SigningKey]) -> bytes:
+    return json.dumps({"keys": [one.to_json() for one in keys]}).encode()
+
+
+def _derived(one: SigningKey, purpose: str) -> str:
+    private = str(one.key.as_dict(private=True)["d"])
+    root = hmac.digest(private.encode(), b"homeport: root of derived secrets", hashlib.sha256)
+    return hmac.digest(root, purpose.encode(), hashlib.sha256).hex()
 
 
 class _OnlyEdDSA(JWSRegistry):

@@ -1,4 +1,4 @@
-"""`homeport keys`: API keys of service accounts."""
+"""`homeport keys`: API keys of service accounts, and the installation's own keys that sign them."""
 
 from typing import Annotated, Any
 
@@ -7,10 +7,10 @@ import typer
 from homeport.cli.commands.accounts import Account
 from homeport.cli.completing import complete_account
 from homeport.cli.options import Data, Format, Output, Workspace, connect
-from homeport.cli.output import emit, note, tell
+from homeport.cli.output import age, emit, note, tell, tell_all, warn
 from homeport.core.errors import NotFound
 
-app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
+app = typer.Typer(help="API keys, and the keys that sign them.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -97,3 +97,87 @@ def revoke_key(
         else:
             raise NotFound(f"There is no key {key!r}.", hint="`homeport keys list` shows them.")
     tell(f"key {key} of {owner.get('name')} revoked", known, output)
+
+
+@app.command("show")
+def show_keys(data: Data = None, workspace: Workspace = None, output: Format = Output.TEXT) -> None:
+    """Show the installation's signing keys and what needs them.
+
+    \b
+    Example:
+      homeport keys show
+    """
+    with connect(data, workspace) as client:
+        found = [*client.list_signing_keys()]
+    columns = ("ID", "AGE", "SIGNS", "NEEDED BY")
+    tell_all(found, output, none="There is no signing key.", columns=columns, row=_signing_row)
+
+
+def _signing_row(item: dict[str, Any]) -> tuple[object, ...]:
+    signs = bool(item.get("signs"))
+    needs = "; ".join(item.get("needs") or ()) or ("everything new" if signs else "nothing")
+    return item.get("id"), age(item.get("createdAt")), "yes" if signs else "no", needs
+
+
+@app.command("rotate")
+def rotate_signing_key(
+    only: Annotated[
+        bool, typer.Option("--revoke-all", "--now", help="Void every older key at once, and all it signed.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before --revoke-all.")] = False,
+    data: Data = None,
+    workspace: Workspace = None,
+    output: Format = Output.TEXT,
+) -> None:
+    """Have a new signing key sign from now on.
+
+    The old one verifies until nothing needs it, or until `homeport keys retire`: no request fails meanwhile. The
+    administrator's key in the data directory is renewed. With --revoke-all, which is for a key that leaked, everything
+    that was given out before is void at once.
+
+    \b
+    Examples:
+      homeport keys rotate
+      homeport keys rotate --revoke-all
+    """
+    with connect(data, workspace) as client:
+        if only:
+            _say_what_ends([*client.list_signing_keys()])
+            if not yes:
+                typer.confirm("Void all of that now?", abort=True, err=True)
+        found = client.rotate_signing_key(only=only)
+    tell(f"signing key {found[0].get('id')} signs now", found, output)
+    for old in found[1:]:
+        needs = "; ".join(old.get("needs") or ()) or "nothing"
+        note(f"{old.get('id')} verifies on, needed by: {needs}")
+    note("Back up DATA/keys. `homeport keys show` tells when old keys can go.")
+
+
+def _say_what_ends(found: list[dict[str, Any]]) -> None:
+    warn(f"{len(found)} signing keys become void" if len(found) > 1 else "the signing key becomes void")
+    for text in (
+        "every API key, and copies of the administrator's (`homeport login`, BL_API_KEY): make new ones afterwards;",
+        "the secret of every service account: make the accounts anew;",
+        "the credentials of running programs: restart Homeport, or deploy them again;",
+        "addresses of uploads and of tasks under way. The file DATA/admin-key is renewed by itself.",
+    ):
+        note(f"  {text}")
+
+
+@app.command("retire")
+def retire_signing_key(
+    key: Annotated[str, typer.Argument(help="The signing key's id, or its beginning, from `homeport keys show`.")],
+    force: Annotated[bool, typer.Option("--force", help="Although something needs it; that is void then.")] = False,
+    data: Data = None,
+    workspace: Workspace = None,
+    output: Format = Output.TEXT,
+) -> None:
+    """End a signing key that signs no more.
+
+    \b
+    Example:
+      homeport keys retire LccSrHLO
+    """
+    with connect(data, workspace) as client:
+        gone = client.retire_signing_key(key, force=force)
+    tell(f"signing key {gone.get('id')} is gone; what it signed is void", gone, output)
