@@ -18,7 +18,6 @@ SENT: dict[str, Any] = {
     "spec.triggers": [{"id": "nightly", "type": "cron", "configuration": {"schedule": "0 3 * * *"}}],
     "spec.network": {"vpc": "mine"},
     "spec.repository.type": "github",
-    "spec.revision.canaryPercent": 10,
     "spec.revision.stickySessionTtl": 60,
     "spec.runtime.configuration": {"a": 1},
     "spec.runtime.diskPercent": 50,
@@ -114,7 +113,8 @@ REFUSED: list[tuple[Kind, dict[str, Any], str]] = [
         (kind, {"runtime": {"envs": [{"name": "A", "valueFrom": {"x": 1}}]}}, "spec.runtime.envs[0].valueFrom")
         for kind in ids.WORKLOADS
     ),
-    *((kind, {"revision": {"traffic": 50}}, "spec.revision.traffic") for kind in ids.WORKLOADS),
+    *((kind, {"revision": {"traffic": 101}}, "spec.revision.traffic") for kind in ids.WORKLOADS),
+    *((kind, {"revision": {"canaryPercent": -1}}, "spec.revision.canaryPercent") for kind in ids.WORKLOADS),
     *((kind, {"flavors": [{"name": "t4", "type": "gpu"}]}, "spec.flavors[0]") for kind in ids.WORKLOADS),
     (Kind.AGENT, {"runtime": {"command": ["python"]}}, "spec.runtime.command"),
     (Kind.AGENT, {"runtime": {"args": ["a"]}}, "spec.runtime.args"),
@@ -151,7 +151,7 @@ async def test_a_revision_that_cannot_serve_is_refused_at_an_update(plane: Contr
     read = (await plane.api.get(address)).json()
     back = await plane.api.put(address, params=UPLOAD, json=read)
     assert back.status_code == 200, "what was read can be sent back"
-    assert told(back) == ["spec.revision.canary", "spec.revision.active"]
+    assert told(back) == ["spec.revision.active", "spec.revision.canary"]
 
 
 async def test_a_cpu_limit_that_the_machine_cannot_keep_is_told(

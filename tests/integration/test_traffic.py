@@ -32,7 +32,9 @@ async def deploy(loops: Loops, kind: Kind, source: str, status: WorkloadStatus, 
 
 async def shown(loops: Loops, kind: Kind) -> list[tuple[str, bool, int, bool]]:
     """The revisions as a client sees them, newest first: status, active, share, whether active before."""
-    found = revisions_of(await loops.revisions(kind, "one"))
+    resource = await loops.resource(kind, "one")
+    assert resource is not None
+    found = revisions_of(resource.traffic, await loops.revisions(kind, "one"))
     return [(one.status, one.active, one.traffic_percent, one.previous_active) for one in found]
 
 
@@ -83,12 +85,8 @@ async def test_a_kept_revision_serves_once_it_is_the_active_one(loops: Loops, ki
 
         await loops.until(serves)
         await loops.has_status(kind, "one", WorkloadStatus.DEPLOYED)
-        assert await shown(loops, kind) == [
-            ("built", False, 0, False),
-            ("serving", True, 100, False),
-            ("superseded", False, 0, True),
-        ]
-        assert "Activated" in dict(await events(loops, kind))
+        assert await shown(loops, kind) == [("serving", True, 100, False), ("superseded", False, 0, True)]
+        assert "TrafficAsked" in dict(await events(loops, kind))
 
 
 @KINDS
@@ -114,11 +112,7 @@ async def test_what_was_on_its_way_does_not_serve_after_another_was_made_the_act
         await update_workload(loops.context, ADMIN, kind, Intent(name="one", spec=spec), upload=False)
         loops.builder.gate.set()
         await loops.has_status(kind, "one", WorkloadStatus.DEPLOYED)
-        assert await shown(loops, kind) == [
-            ("built", False, 0, False),
-            ("superseded", False, 0, False),
-            ("serving", True, 100, False),
-        ]
+        assert await shown(loops, kind) == [("superseded", False, 0, False), ("serving", True, 100, False)]
 
 
 async def test_the_minimum_of_replicas_is_read_from_the_manifest_of_the_bundle(loops: Loops) -> None:

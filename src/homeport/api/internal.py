@@ -35,7 +35,7 @@ def internal_app(context: Context) -> FastAPI:
     async def activate(ctx: Ctx, body: ActivateRequest, response: Response) -> dict[str, object]:
         """The address of a ready replica, waiting for one if need be; 503 with the reason when none comes in time."""
         try:
-            address, port = await activate_replica(ctx, body.workspace, body.kind, body.name)
+            address, port = await activate_replica(ctx, body.workspace, body.kind, body.name, body.revision)
         except HomeportError as error:
             response.status_code = error.status
             return {"reason": error.message}

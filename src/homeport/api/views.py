@@ -28,6 +28,7 @@ from homeport.wire.jobs import Job
 from homeport.wire.metadata import Metadata
 from homeport.wire.policies import Policy, PolicyUsageCounts
 from homeport.workloads.states import RevisionState
+from homeport.workloads.traffic import Traffic
 
 Workload = Agent | Function | Job
 _SHAPES: dict[Kind, type[Workload]] = {Kind.AGENT: Agent, Kind.FUNCTION: Function, Kind.JOB: Job}
@@ -79,24 +80,24 @@ def event_of(event: Event) -> CoreEvent:
         status=event.status,
         message=event.message,
         revision=event.revision or None,
+        canary_revision=event.canary_revision or None,
         reason=event.reason or None,
     )
 
 
-def revisions_of(revisions: Sequence[Revision]) -> list[RevisionMetadata]:
-    """`revisions` newest first. The newest superseded one was active before; one with a message never was. One that
-    is kept without serving is built, and nothing more, to a client."""
-    superseded = [known for known in revisions if known.state is RevisionState.SUPERSEDED and not known.message]
-    previous = superseded[0].id if superseded else None
+def revisions_of(traffic: Traffic, revisions: Sequence[Revision]) -> list[RevisionMetadata]:
+    """`revisions` newest first. One that is kept without serving is built, and nothing more, to a client."""
+    served = traffic.served
     return [
         RevisionMetadata(
             id=known.id,
             status=(RevisionState.BUILT if known.state is RevisionState.HELD else known.state).value,
             created_at=timestamp(known.created_at),
             created_by=known.created_by,
-            active=known.state is RevisionState.SERVING,
-            previous_active=known.id == previous,
-            traffic_percent=100 if known.state is RevisionState.SERVING else 0,
+            active=known.id == served.active,
+            canary=known.id == served.canary,
+            previous_active=known.id == traffic.previous,
+            traffic_percent=served.share_of(known.id),
             source_commit=known.source_commit,
         )
         for known in revisions

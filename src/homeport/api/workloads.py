@@ -49,4 +49,4 @@ async def deleted(context: Context, caller: Principal, kind: Kind, name: str) ->
 
 
 async def revisions(context: Context, caller: Principal, kind: Kind, name: str) -> list[dict[str, Any]]:
-    return [item.to_json() for item in revisions_of(await list_revisions(context, caller, kind, name))]
+    return [item.to_json() for item in revisions_of(*await list_revisions(context, caller, kind, name))]

@@ -4,31 +4,37 @@ import asyncio
 from contextlib import suppress
 
 from homeport.app.context import Context
+from homeport.configuration import LOCAL
 from homeport.core.errors import DriverUnavailable, NoCapacity, NotFound
 from homeport.core.ids import SERVING, Kind
 from homeport.policy.inventory import Region
 from homeport.store.contract import Transaction
 from homeport.store.records import Replica
-from homeport.workloads.states import ReplicaState, RevisionState
+from homeport.workloads.states import ReplicaState
 
 WAIT_S = 30.0  # the edge holds its request no longer than this
 AWAY_S = 1.0  # and than this for an engine that does not answer: it may take minutes
 POLL_S = 0.05  # adds at most this to a cold start
 
 
-async def activate_replica(context: Context, workspace: str, kind: str, name: str) -> tuple[str, int]:
-    """The address and port of a ready replica of the serving revision. Raises `NotFound` for a workload that does not
-    exist or does not serve, `NoCapacity` with the state it is in when none is ready in time, or with the engine that
-    does not answer."""
+async def activate_replica(
+    context: Context, workspace: str, kind: str, name: str, revision: str = ""
+) -> tuple[str, int]:
+    """The address and port of a ready replica of the active revision; for a request of the canary's share (`revision`
+    names it) of the canary, and of the active one while the canary has none: nobody has to wait for a program that is
+    on trial. Raises `NotFound` for a workload that does not exist or does not serve, `NoCapacity` with the state it is
+    in when none is ready in time, or with the engine that does not answer."""
     began, woken = context.clock.monotonic(), False
     while True:
-        uid, region, replicas = await context.store.read(lambda tx: _serving(tx, workspace, kind, name))
+        uid, served = await context.store.read(lambda tx: _serving(tx, workspace, kind, name, revision))
         if not woken:
             context.signals.rollouts.wake(uid)
             woken = True
-        for replica in replicas:
-            if replica.state is ReplicaState.READY and await _answers(context, region, replica):
-                return replica.endpoint
+        for region, replicas in served:
+            for replica in replicas:
+                if replica.state is ReplicaState.READY and await _answers(context, region, replica):
+                    return replica.endpoint
+        region, replicas = served[-1]
         waited_s = context.clock.monotonic() - began
         if waited_s > AWAY_S and await _is_away(context, region):
             raise NoCapacity(f"No replica of {name!r} can be reached: the engine of region {region!r} does not answer.")
@@ -63,13 +69,22 @@ async def _is_away(context: Context, name: str) -> bool:
     return False
 
 
-def _serving(tx: Transaction, workspace: str, kind: str, name: str) -> tuple[str, str, list[Replica]]:
-    """The uid, the region of what serves, and its replicas."""
+def _serving(
+    tx: Transaction, workspace: str, kind: str, name: str, revision: str
+) -> tuple[str, list[tuple[str, list[Replica]]]]:
+    """The uid, and the region and the replicas of each revision that may answer, in that order; the active one's come
+    last."""
     found = tx.resources.get(workspace, Kind(kind), name) if kind in SERVING else None
     if found is None or found.deleting or found.spec.get("enabled") is False:
         raise NotFound(f"The workload {name!r} does not serve.")
-    serving = {known.id: known.region for known in tx.revisions.of(found.uid) if known.state is RevisionState.SERVING}
-    if not serving:
+    split = found.traffic.served
+    if split.active is None:
         raise NotFound(f"The workload {name!r} has no revision that serves.")
-    replicas = [replica for replica in tx.replicas.of(found.uid) if replica.revision_id in serving]
-    return found.uid, next(iter(serving.values())), replicas
+    chosen = [split.canary, split.active] if revision and revision == split.canary else [split.active]
+    regions = {known.id: known.region for known in tx.revisions.of(found.uid)}
+    replicas = tx.replicas.of(found.uid)
+    return found.uid, [
+        (regions.get(one, LOCAL), [known for known in replicas if known.revision_id == one])
+        for one in chosen
+        if one is not None
+    ]

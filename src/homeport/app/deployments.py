@@ -4,12 +4,24 @@ it nothing has happened, after it the loops carry on by themselves."""
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from homeport.app.callback_secrets import check_callback_addresses, fresh_secrets, with_callback_secrets
 from homeport.app.context import Context, Intent
 from homeport.app.fields import ignored_fields
 from homeport.app.governance import OTHER_SOURCES, Form, judge
+from homeport.app.orders import (
+    STATUS_OF_STATE,
+    end_builds,
+    event,
+    record_order,
+    redirect,
+    refuse_revisions,
+    status_after,
+    told_before,
+    why_new,
+)
 from homeport.app.own_images import without_echo
 from homeport.app.places import missing_engines, no_way_back
 from homeport.app.resources import fetch, new_resource, updated
@@ -29,22 +41,16 @@ from homeport.jobs.expiry import read_expiry, refuse_past
 from homeport.jobs.settings import JobSettings
 from homeport.placement.plan import Plan
 from homeport.reconcile.deletion import begin_deletion
-from homeport.reconcile.job_revisions import place_of
+from homeport.reconcile.observation import place_of
 from homeport.sealing.specs import MASK
 from homeport.store.contract import Transaction
 from homeport.store.records import Event, Resource, Revision, ServiceAccount
 from homeport.workloads.settings import ServingSettings
-from homeport.workloads.states import RevisionState, WorkloadStatus
-from homeport.workloads.traffic import Traffic, first_traffic, next_traffic, with_share
+from homeport.workloads.states import RevisionState
+from homeport.workloads.steering import Steer, first_steer, next_steer, with_share
+from homeport.workloads.traffic import Traffic
 
 UPLOAD_LIFETIME_S = 3600  # room for a slow line; the sweep of abandoned uploads waits longer than this
-
-STATUS_OF_STATE = {
-    RevisionState.UPLOADING: WorkloadStatus.UPLOADING,
-    RevisionState.BUILDING: WorkloadStatus.BUILDING,
-    RevisionState.BUILT: WorkloadStatus.DEPLOYING,
-    RevisionState.HELD: WorkloadStatus.DEPLOYING,  # until the rollouts have looked what serves beside it
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,18 +82,20 @@ async def create_workload(
     intent = replace(intent, spec=without_echo(intent.spec, kind, intent.name, built=None, upload=upload))
 
     def write(tx: Transaction) -> Deployment:
-        traffic = first_traffic(intent.spec)
+        new = RevisionId(new_id("rev"))
+        steer = first_steer(intent.spec, new)
         given = replace(intent, spec=with_callback_secrets(intent.spec, {})) if kind.serves else intent
         resource = seal_intent(context, new_resource(principal, kind, given, now))
-        revision = _placed(context, tx, resource, lambda: source_of_new(context, tx, resource, upload=upload), traffic)
+        find = partial(source_of_new, context, tx, resource, upload=upload)
+        revision = _placed(context, tx, resource, find, new, steer)
         _refuse_missing(revision, missing)
-        resource = replace(resource, status=STATUS_OF_STATE[revision.state])
+        traffic = Traffic().asked(steer.wanted)
+        resource = replace(resource, status=STATUS_OF_STATE[revision.state], traffic=traffic)
         tx.resources.insert(resource)
         tx.identities.add_account(_account_of(resource, now))
-        deployment = replace(
-            _record(context, tx, resource, revision, traffic), fresh=fresh_secrets(context, resource, {})
-        )
-        return _tell_ignored(tx, deployment, (*ignored, *traffic.ignored), told=())
+        _record(context, tx, resource, revision, steer, why="")
+        deployment = _answered(context, tx, resource, revision, (*ignored, *steer.ignored))
+        return replace(deployment, fresh=fresh_secrets(context, resource, {}))
 
     ignored = (*ignored_fields(kind, intent.spec), *await _unlimited_cpu(context, intent.spec))
     return _accepted(context, await context.store.write(write))
@@ -96,8 +104,8 @@ async def create_workload(
 async def update_workload(
     context: Context, principal: Principal, kind: Kind, intent: Intent, *, upload: bool
 ) -> Deployment:
-    """Replace an agent's or job's specification and deploy it as a new revision; the old one serves until the new one
-    answers. Without `upload` its repository is fetched again, or the newest source is used.
+    """Replace an agent's or job's specification. What changes what runs is deployed as a new revision; the old one
+    serves until the new one answers. Without `upload` its repository is fetched again, or the newest source is used.
 
     Raises as `create_workload`, and `NotFound`."""
     require(principal, f"{kind.plural}:update")
@@ -109,29 +117,59 @@ async def update_workload(
 
     def write(tx: Transaction) -> Deployment:
         stored = fetch(tx, principal.workspace, kind, intent.name)
-        if stored.deleting:
-            raise Conflict(f"The {kind} {intent.name!r} is being deleted.", hint="Wait until it is gone.")
-        spec = without_echo(intent.spec, kind, intent.name, built=stored.image, upload=upload)
-        wanted = replace(intent, spec=with_callback_secrets(spec, stored.spec) if kind.serves else spec)
-        resource = seal_intent(context, updated(stored, principal, wanted, now), stored)
-        revisions = tx.revisions.of(stored.uid)
-        traffic = next_traffic(intent.spec, stored.spec, [place_of(known) for known in revisions])
-        before = stored.spec
-        revision = _placed(
-            context, tx, resource, lambda: source_of_update(context, tx, resource, before, upload=upload), traffic
-        )
-        _refuse_missing(revision, missing)
-        resource = replace(resource, status=STATUS_OF_STATE[revision.state])
-        if not tx.resources.replace(resource, stored.generation):
-            raise Conflict(f"The {kind} {intent.name!r} was changed at the same moment.", hint="Try again.")
-        _redirect(tx, resource, revisions, traffic)
-        deployment = _record(context, tx, resource, revision, traffic)
-        deployment = replace(deployment, fresh=fresh_secrets(context, resource, stored.spec))
-        told = (*ignored_fields(kind, stored.spec), *traffic.ignored)
-        return _tell_ignored(tx, deployment, (*ignored, *traffic.ignored), told=told)
+        return apply_update(context, tx, principal, stored, intent, Update(upload, missing, ignored, now))
 
     ignored = (*ignored_fields(kind, intent.spec), *await _unlimited_cpu(context, intent.spec))
     return _accepted(context, await context.store.write(write))
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What an update brings besides its order: whether an archive will come, the engines of no use now, and what of the
+    order has no effect."""
+
+    upload: bool
+    missing: Mapping[str, str]
+    ignored: tuple[Ignored, ...]
+    now: datetime
+
+
+def apply_update(
+    context: Context, tx: Transaction, principal: Principal, stored: Resource, intent: Intent, update: Update
+) -> Deployment:
+    """The update in one write: its order stored, with a new revision where one is needed. Raises as
+    `update_workload`."""
+    if stored.deleting:
+        raise Conflict(f"The {stored.kind} {stored.name!r} is being deleted.", hint="Wait until it is gone.")
+    upload = update.upload
+    spec = without_echo(intent.spec, stored.kind, stored.name, built=stored.image, upload=upload)
+    wanted = replace(intent, spec=with_callback_secrets(spec, stored.spec) if stored.kind.serves else spec)
+    resource = seal_intent(context, updated(stored, principal, wanted, update.now), stored)
+    revisions = tx.revisions.of(stored.uid)
+    views = [place_of(known) for known in revisions]
+    why = why_new(context, stored, resource, views, upload=upload)
+    new = RevisionId(new_id("rev")) if why else None
+    steer = next_steer(intent.spec, stored.spec, stored.traffic, views, new)
+    resource = replace(resource, traffic=stored.traffic.asked(steer.wanted))
+    revision = None
+    if new is not None:
+        find = partial(source_of_update, context, tx, resource, stored.spec, upload=upload)
+        revision = _placed(context, tx, resource, find, new, steer)
+        _refuse_missing(revision, update.missing)
+    refuse_revisions(context, tx, stored, resource, revisions)
+    resource = replace(resource, status=status_after(stored, resource, revisions, revision))
+    if not tx.resources.replace(resource, stored.generation):
+        raise Conflict(f"The {stored.kind} {stored.name!r} was changed at the same moment.", hint="Try again.")
+    tx.resources.direct(resource.uid, resource.traffic)
+    redirect(tx, stored, resource, revisions)
+    if revision is not None:
+        _record(context, tx, resource, revision, steer, why)
+    else:
+        end_builds(tx, stored, resource, revisions)
+        record_order(tx, stored, resource)
+    told = (*ignored_fields(stored.kind, stored.spec), *told_before(stored, resource, steer.ignored))
+    deployment = _answered(context, tx, resource, revision, (*update.ignored, *steer.ignored), told)
+    return replace(deployment, fresh=fresh_secrets(context, resource, stored.spec))
 
 
 async def delete_workload(
@@ -179,7 +217,12 @@ def _refuse_missing(revision: Revision, missing: Mapping[str, str]) -> None:
 
 
 def _placed(
-    context: Context, tx: Transaction, resource: Resource, find_source: Callable[[], Source], traffic: Traffic
+    context: Context,
+    tx: Transaction,
+    resource: Resource,
+    find_source: Callable[[], Source],
+    new: RevisionId,
+    steer: Steer,
 ) -> Revision:
     """The new revision, where policy and placement let it run. Raises as `judge` and as `find_source`, and `Denied`,
     which is said before that there is no source."""
@@ -193,20 +236,20 @@ def _placed(
         plan_of(Form.OPEN if read_image(resource.spec) is None else Form.IMAGE)
         raise
     plan = plan_of(source.form(resource.spec))
-    return _revision(resource, plan, source.placed(plan.region), traffic)
+    return _revision(resource, plan, source.placed(plan.region), new, steer)
 
 
-def _revision(resource: Resource, plan: Plan, source: Source, traffic: Traffic) -> Revision:
-    kept = bool(traffic.held) and source.state is RevisionState.BUILT
+def _revision(resource: Resource, plan: Plan, source: Source, new: RevisionId, steer: Steer) -> Revision:
+    kept = bool(steer.held) and source.state is RevisionState.BUILT
     return Revision(
-        id=RevisionId(new_id("rev")),
+        id=new,
         resource_uid=resource.uid,
         workspace=resource.workspace,
         kind=resource.kind,
         name=resource.name,
         generation=resource.generation,
         state=RevisionState.HELD if kept else source.state,
-        spec=with_share(resource.spec, held=bool(traffic.held)),
+        spec=with_share(resource.spec, steer),
         region=plan.region,
         flavor=str(plan.flavor),
         source_digest=source.source_digest,
@@ -219,22 +262,6 @@ def _revision(resource: Resource, plan: Plan, source: Source, traffic: Traffic) 
         created_by=resource.updated_by,
         updated_at=resource.updated_at,
     )
-
-
-def _redirect(tx: Transaction, resource: Resource, revisions: Sequence[Revision], traffic: Traffic) -> None:
-    """Let a kept revision serve, and those that were on their way to serve not."""
-    now = resource.updated_at
-    for known in revisions:
-        if known.id == traffic.activate:
-            state, message, reason = RevisionState.BUILT, "is the active one and is to serve", "Activated"
-        elif known.id in traffic.overtake:
-            state, message, reason = RevisionState.SUPERSEDED, f"does not serve: {traffic.held}", "Superseded"
-        else:
-            continue
-        kept = message if state is RevisionState.SUPERSEDED else ""
-        tx.revisions.replace_if_state(replace(known, state=state, message=kept, updated_at=now), known.state)
-        text = f"Revision {known.id} {message}"
-        tx.events.add(_event(resource, now, WorkloadStatus.DEPLOYING, text, reason, known.id))
 
 
 def _account_of(resource: Resource, now: datetime) -> ServiceAccount:
@@ -251,22 +278,21 @@ def _account_of(resource: Resource, now: datetime) -> ServiceAccount:
     )
 
 
-def _record(context: Context, tx: Transaction, resource: Resource, revision: Revision, traffic: Traffic) -> Deployment:
+def _record(context: Context, tx: Transaction, resource: Resource, revision: Revision, steer: Steer, why: str) -> None:
+    """Store the new revision, and tell of it. `why` it was needed."""
     tx.revisions.insert(revision)
-    status = STATUS_OF_STATE[revision.state]
-    message = f"Revision {revision.id} accepted; placed in region {revision.region} on {revision.flavor}"
+    now = revision.created_at
+    because = f" ({why})" if why else ""
+    message = f"Revision {revision.id} accepted{because}; placed in region {revision.region} on {revision.flavor}"
     if _is_open(context, revision):
         message += ", unless its source has a Dockerfile"
-    tx.events.add(_event(resource, revision.created_at, status, message, "Accepted", revision.id))
-    if traffic.held:
-        message = f"Revision {revision.id} is built and kept, and does not serve: {traffic.held}"
-        tx.events.add(_event(resource, revision.created_at, status, message, "NotServed", revision.id))
+    canary = resource.traffic.wanted.canary or ""
+    tx.events.add(replace(event(resource, now, message, "Accepted", revision.id), canary_revision=canary))
+    if steer.held:
+        message = f"Revision {revision.id} is built and kept, and does not serve: {steer.held}"
+        tx.events.add(event(resource, now, message, "NotServed", revision.id))
     if warning := no_way_back(context, revision.region):
-        tx.events.add(_event(resource, revision.created_at, status, warning, "NoGateway", revision.id))
-    token = None
-    if revision.state is RevisionState.UPLOADING:
-        token = upload_token(context, revision)
-    return Deployment(resource=resource, events=tx.events.of(resource.uid), upload_token=token)
+        tx.events.add(event(resource, now, warning, "NoGateway", revision.id))
 
 
 def _is_open(context: Context, revision: Revision) -> bool:
@@ -290,18 +316,27 @@ async def _unlimited_cpu(context: Context, spec: dict[str, Any]) -> tuple[Ignore
     return ()
 
 
-def _tell_ignored(
-    tx: Transaction, deployment: Deployment, ignored: tuple[Ignored, ...], *, told: Sequence[Ignored]
+def _answered(
+    context: Context,
+    tx: Transaction,
+    resource: Resource,
+    revision: Revision | None,
+    ignored: tuple[Ignored, ...],
+    told: Sequence[Ignored] = (),
 ) -> Deployment:
     """The deployment with what it ignores, one event for each; what was `told` before is not told again, so that
     repeated updates do not push everything else out of the history."""
-    resource = deployment.resource
-    status = resource.status or WorkloadStatus.DEPLOYING
-    revision = deployment.events[-1].revision
+    concerned = revision.id if revision else resource.traffic.wanted.active or ""
     for one in ignored:
         if one not in told:
-            tx.events.add(_event(resource, resource.updated_at, status, str(one), "IgnoredField", revision))
-    return replace(deployment, events=tx.events.of(resource.uid), ignored=ignored)
+            tx.events.add(event(resource, resource.updated_at, str(one), "IgnoredField", concerned))
+    awaits = revision is not None and revision.state is RevisionState.UPLOADING
+    return Deployment(
+        resource=resource,
+        events=tx.events.of(resource.uid),
+        upload_token=upload_token(context, revision) if revision and awaits else None,
+        ignored=ignored,
+    )
 
 
 def upload_token(context: Context, revision: Revision) -> str:
@@ -326,17 +361,3 @@ def _accepted(context: Context, deployment: Deployment) -> Deployment:
     context.signals.builds.wake()
     context.signals.rollouts.wake(resource.uid)
     return deployment
-
-
-def _event(
-    resource: Resource, now: datetime, status: WorkloadStatus, message: str, reason: str, revision: str = ""
-) -> Event:
-    return Event(
-        resource_uid=resource.uid,
-        time=now,
-        type="deployment",
-        status=status,
-        message=message,
-        reason=reason,
-        revision=revision,
-    )

@@ -26,7 +26,7 @@ from homeport.jobs.states import ExecutionStatus
 from homeport.sealing.specs import Owner, masked, seal_env
 from homeport.store.contract import Transaction
 from homeport.store.records import Execution, ExecutionQuery, Resource, Revision, Task, TaskQuery
-from homeport.workloads.states import RevisionState
+from homeport.workloads.traffic import draw_of
 
 STAGE_TASKS = 5000  # tasks a commit while staging: some 10 ms, so that other writes are not held up
 
@@ -257,16 +257,16 @@ def _plan(
         raise Conflict(f"The job {job!r} is being deleted.")
     if resource.spec.get("enabled") is False:
         raise Denied(f"The job {job!r} is disabled.", hint="Set spec.enabled to true.")
-    serving = next((one for one in tx.revisions.of(resource.uid) if one.state is RevisionState.SERVING), None)
+    now = context.clock.now()
+    ident = ExecutionId(intent.execution_id or new_id("exec"))
+    serving = _serving(tx, resource, ident)
     judge(context, tx, principal.workspace, Kind.JOB, resource.spec, form_of(resource.spec, serving)).plan()
-    revision = _serving(tx, resource)
+    revision = _required(resource, serving)
     settings = _settings(context, revision)
     if intent.memory is not None and not 1 <= intent.memory <= settings.memory_mb:
         raise Invalid("memory", f"must be 1 to {settings.memory_mb} MB, the job's memory", value=intent.memory)
     if not intent.allow_queue:
         _refuse_if_busy(tx)
-    now = context.clock.now()
-    ident = ExecutionId(intent.execution_id or new_id("exec"))
     owner = Owner(principal.workspace, ident)
     return Execution(
         id=ident,
@@ -301,10 +301,16 @@ def _earlier(tx: Transaction, principal: Principal, job: str, intent: ExecutionI
     return None
 
 
-def _serving(tx: Transaction, resource: Resource) -> Revision:
-    for revision in tx.revisions.of(resource.uid):
-        if revision.state is RevisionState.SERVING:
-            return revision
+def _serving(tx: Transaction, resource: Resource, ident: ExecutionId) -> Revision | None:
+    """The revision that this execution runs, now and for ever: the canary's share of executions is drawn by their
+    ids."""
+    chosen = resource.traffic.served.choose(draw_of(ident))
+    return None if chosen is None else tx.revisions.get(chosen)
+
+
+def _required(resource: Resource, serving: Revision | None) -> Revision:
+    if serving is not None:
+        return serving
     status = resource.status.value if resource.status else "unknown"
     raise Conflict(
         f"The job {resource.name!r} has nothing to run yet (status {status}).",

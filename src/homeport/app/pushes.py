@@ -6,8 +6,9 @@ from datetime import datetime
 from typing import Any
 
 from homeport.app.context import Context
-from homeport.app.deployments import STATUS_OF_STATE, upload_token
+from homeport.app.deployments import upload_token
 from homeport.app.governance import Form, judge
+from homeport.app.orders import STATUS_OF_STATE
 from homeport.app.sealing import seal_intent
 from homeport.core.errors import Invalid
 from homeport.core.ids import Kind, RevisionId, new_id

@@ -17,7 +17,7 @@ from homeport.build.registries import reseal_logins
 from homeport.core.errors import Internal, StoreUnavailable
 from homeport.core.ids import Kind
 from homeport.sealing.keys import Place, SealingKeys
-from homeport.sealing.specs import Owner, reseal_spec, reveal_spec, seal_env, seal_plain_spec, seal_spec
+from homeport.sealing.specs import Owner, open_spec, reseal_spec, reveal_spec, seal_env, seal_plain_spec, seal_spec
 from homeport.store.contract import Transaction
 from homeport.store.records import Execution, Resource, Revision
 
@@ -38,6 +38,11 @@ def seal_intent(context: Context, resource: Resource, stored: Resource | None = 
 def reveal_workload(context: Context, resource: Resource) -> dict[str, Any]:
     """The specification with its secrets in plain. The caller has checked that they may be shown."""
     return reveal_spec(context.sealing, resource.spec, _owner(resource))
+
+
+def plain_spec(context: Context, resource: Resource) -> dict[str, Any]:
+    """The specification with all its secrets in plain, to be compared. Raises `Internal`."""
+    return open_spec(context.sealing, resource.spec, _owner(resource))
 
 
 def seal_digest(context: Context, owner: Owner, digest: str) -> str:

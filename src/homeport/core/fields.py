@@ -127,7 +127,7 @@ METADATA = (
     read_only("metadata.workspace", "the workspace it belongs to"),
 )
 
-_LATER = "this version has no canaries; all requests go to one revision"
+_LATER = "clients are not pinned to a revision yet"
 _TRIGGERS = "this version has no triggers: nothing starts on a schedule, and no path or callback is served"
 
 
@@ -157,15 +157,16 @@ WORKLOAD = (
     acts("spec.revision", "which revision serves"),
     acts(
         "spec.revision.active",
-        "update: the serving revision keeps serving and the new one is kept; a kept newer one begins to serve; any "
+        "the revision that takes all requests but the canary's; any that is kept and was built, older ones too, any "
         "other is 400. Creation: no effect, there is none yet",
     ),
-    acts("spec.revision.canary", "update: 400, this version has no canaries. Creation: no effect"),
-    no_effect("spec.revision.canaryPercent", _LATER),
+    acts("spec.revision.canary", "the revision that takes `canaryPercent` of the requests, as `active`"),
+    acts("spec.revision.canaryPercent", "0 to 100; no effect where there is no canary"),
     no_effect("spec.revision.stickySessionTtl", _LATER),
     acts(
         "spec.revision.traffic",
-        "0 builds without serving, 100 serves, between them is 400; absent: the contract's rule",
+        "share of the new revision: 0 builds without serving, 100 serves, between them it is the canary; absent: the "
+        "contract's rule",
     ),
     acts("spec.runtime", "how it runs"),
     acts("spec.runtime.envs", "variables of the program"),
@@ -205,6 +206,6 @@ WORKLOAD = (
     read_only("events[].status", "the status then"),
     read_only("events[].message", "what happened, in words"),
     read_only("events[].revision", "the revision concerned"),
-    read_only("events[].canaryRevision", "never answered: there are no canaries"),
+    read_only("events[].canaryRevision", "the canary then"),
     read_only("status", "its state; see docs/states.md"),
 )

@@ -35,6 +35,7 @@ IDLE_TIMEOUT_S = 100  # public contract: a synchronous call without a byte
 REQUEST_TIMEOUT_S = 15 * 60  # public contract: agent maximum runtime
 WEBSOCKET_IDLE_S = 15 * 60  # people pause in conversations; without any limit dead ones would stay for ever
 REVISIONS_KEPT = 5  # public contract
+REVISIONS_MOST = 2 * REVISIONS_KEPT + 4  # kept besides what executions run: failed ones, and what traffic names
 TASK_TIMEOUT_S = 3600  # where a job names none (the contract's example)
 TASK_MEMORY_MB = 2048  # where a job names none (the contract's example)
 MAX_RETRIES_DEFAULT = 0  # a job that asks for no retries gets none

@@ -5,7 +5,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from homeport.settings import DataDir
 from homeport.store.contract import Store, Transaction
 from homeport.store.records import Event, Revision
 from homeport.workloads.states import RevisionState, WorkloadStatus
-from homeport.workloads.traffic import is_held
+from homeport.workloads.steering import is_held
 
 log = logging.getLogger(__name__)
 
@@ -78,12 +78,12 @@ class Builds:
             await self._signals.builds.wait(PASS_INTERVAL_S)
 
     async def _pass(self) -> None:
-        waiting = await self._store.read(lambda tx: tx.revisions.in_states([RevisionState.BUILDING]))
-        if given_up := overtaken(waiting):
+        waiting, wanted = await self._store.read(_waiting)
+        if given_up := overtaken(waiting, wanted):
             waiting = await self._store.write(partial(self._give_up, given_up))
-        wanted = {revision.id for revision in waiting}
-        self._told &= wanted
-        for revision_id in [known for known in self._building if known not in wanted]:
+        present = {revision.id for revision in waiting}
+        self._told &= present
+        for revision_id in [known for known in self._building if known not in present]:
             await self._abandon(revision_id)
         for revision in waiting:
             if len(self._building) >= BUILDS_AT_ONCE or self._signals.builds.paused:
@@ -215,7 +215,7 @@ class Builds:
         return self._data.sources / f"{digest}.zip"
 
     def _record_bundle(self, revision: Revision, bundle: Bundle, tx: Transaction) -> None:
-        held = is_held(revision.spec)
+        held = is_held(revision.spec) and not _is_wanted(tx, revision)
         built = replace(
             revision,
             state=RevisionState.HELD if held else RevisionState.BUILT,
@@ -260,11 +260,24 @@ class Builds:
         )
 
 
-def overtaken(waiting: Sequence[Revision]) -> list[Revision]:
-    """Those of them that an engine builds or pulls, for which a newer one of the same workload waits as well: it would
-    take their turn, and an engine has better to do. Revisions that are only to be kept stand apart."""
+def _waiting(tx: Transaction) -> tuple[list[Revision], frozenset[RevisionId]]:
+    """What is to be built, and those of it that shall serve then."""
+    waiting = tx.revisions.in_states([RevisionState.BUILDING])
+    return waiting, frozenset(one.id for one in waiting if _is_wanted(tx, one))
+
+
+def _is_wanted(tx: Transaction, revision: Revision) -> bool:
+    resource = tx.resources.by_uid(revision.resource_uid)
+    return resource is not None and revision.id in resource.traffic.wanted.revisions
+
+
+def overtaken(waiting: Sequence[Revision], wanted: Collection[RevisionId]) -> list[Revision]:
+    """Those of them that an engine builds or pulls, that nobody wants any more, and for which a newer one of the same
+    workload waits as well: it would take their turn, and an engine has better to do. Revisions that are only to be kept
+    stand apart."""
     serving = [one for one in waiting if not is_held(one.spec)]
     newest: dict[str, int] = {}
     for one in serving:
         newest[one.resource_uid] = max(one.generation, newest.get(one.resource_uid, 0))
-    return [one for one in serving if one.region != LOCAL and one.generation < newest[one.resource_uid]]
+    unwanted = [one for one in serving if one.id not in wanted]
+    return [one for one in unwanted if one.region != LOCAL and one.generation < newest[one.resource_uid]]

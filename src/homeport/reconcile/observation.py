@@ -10,7 +10,7 @@ from homeport.build.bundle import find_bundle
 from homeport.core.clock import Clock
 from homeport.core.errors import Invalid
 from homeport.core.ids import SERVING, ReplicaId, UnitId
-from homeport.core.limits import REVISIONS_KEPT
+from homeport.core.limits import REVISIONS_MOST
 from homeport.core.units import UnitStatus
 from homeport.drivers.contract import Driver
 from homeport.store.contract import Transaction
@@ -71,7 +71,7 @@ def unsettled_serving(tx: Transaction) -> list[Resource]:
 
 
 def _unsettled(tx: Transaction, states: Iterable[RevisionState], of: Iterable[ReplicaState]) -> list[Resource]:
-    return [one for kind in SERVING for one in tx.resources.unsettled(kind, states, of, REVISIONS_KEPT)]
+    return [one for kind in SERVING for one in tx.resources.unsettled(kind, states, of, REVISIONS_MOST)]
 
 
 def read_each(found: Sequence[Resource], tx: Transaction) -> list[Workload]:
@@ -92,7 +92,9 @@ def with_status(resource: Resource, status: WorkloadStatus) -> Resource:
 
 def view_resource(resource: Resource) -> ResourceView:
     enabled = resource.spec.get("enabled") is not False
-    return ResourceView(generation=resource.generation, enabled=enabled, deleting=resource.deleting)
+    return ResourceView(
+        generation=resource.generation, traffic=resource.traffic, enabled=enabled, deleting=resource.deleting
+    )
 
 
 class Manifests:
@@ -150,16 +152,26 @@ def _change(replica: Replica) -> tuple[ReplicaState, UnitId, datetime]:
     return replica.state, replica.unit, replica.changed_at
 
 
-def view_revision(revision: Revision, runtime: Mapping[str, Any]) -> RevisionView:
-    """`runtime` is what the manifest of its bundle says. Where the two contradict each other, the start of its program
-    fails and says how; until then the specification counts."""
-    try:
-        settings = ServingSettings.from_spec(revision.spec, runtime)
-    except Invalid:
-        settings = ServingSettings.from_spec(revision.spec)
+def place_of(revision: Revision) -> RevisionView:
+    """What the decisions about revisions look at: no settings, which only replicas need."""
+    unserved = revision.state is RevisionState.SUPERSEDED and revision.message != ""
     return RevisionView(
-        id=revision.id, generation=revision.generation, state=revision.state, min_scale=settings.min_scale
+        id=revision.id,
+        generation=revision.generation,
+        state=revision.state,
+        built=revision.bundle_digest is not None,
+        served=not unserved,
     )
+
+
+def view_revision(resource: Resource, revision: Revision, runtime: Mapping[str, Any]) -> RevisionView:
+    """`runtime` is what the manifest of its bundle says. How many replicas run is its workload's to say, now. Where
+    the two contradict each other, the start of its program fails and says how; until then the specification counts."""
+    try:
+        settings = ServingSettings.from_spec(resource.spec, runtime)
+    except Invalid:
+        settings = ServingSettings.from_spec(resource.spec)
+    return replace(place_of(revision), min_scale=settings.min_scale)
 
 
 def view_replicas(

@@ -12,15 +12,17 @@ from typing import Any
 
 from homeport.core.clock import Clock
 from homeport.core.errors import HomeportError, NoCapacity, Unavailable
-from homeport.core.ids import ReplicaId, UnitId, new_id
+from homeport.core.ids import ReplicaId, RevisionId, UnitId, new_id
 from homeport.drivers.contract import Driver
 from homeport.reconcile.launch import ReplicaLauncher
 from homeport.reconcile.observation import Workload
+from homeport.reconcile.turns import event_of, give_up, serve
 from homeport.store.contract import Store, Transaction
 from homeport.store.records import Event, Replica
 from homeport.store.revocation import end_account
 from homeport.workloads import actions
 from homeport.workloads.states import ReplicaState, RevisionState, WorkloadStatus
+from homeport.workloads.traffic import Split
 
 log = logging.getLogger(__name__)
 
@@ -156,6 +158,9 @@ class Performer:
         def write(tx: Transaction) -> None:
             tx.replicas.replace(waiting)
             message = f"Replica {replica.ordinal} ended: {action.reason}{said}"
+            served = workload.resource.traffic.served
+            if replica.revision_id == served.canary:
+                message += f". It is of the canary; while none of the canary is ready, revision {served.active} answers"
             tx.events.add(self._event(workload, now, message, "ReplicaEnded", replica.revision_id))
 
         await self._store.write(write)
@@ -193,20 +198,8 @@ class Performer:
         return await asyncio.to_thread(self._choose_port, taken)
 
     async def _serve(self, workload: Workload, action: actions.Serve) -> None:
-        now = self._clock.now()
-        chosen = workload.revision(action.revision_id)
-        serving = replace(chosen, state=RevisionState.SERVING, updated_at=now)
-
-        def write(tx: Transaction) -> None:
-            tx.revisions.replace_if_state(serving, chosen.state)
-            for revision_id in action.superseded:
-                old = workload.revision(revision_id)
-                tx.revisions.replace_if_state(replace(old, state=RevisionState.SUPERSEDED, updated_at=now), old.state)
-            message = f"Revision {chosen.id} serves: {action.reason}"
-            event = self._event(workload, now, message, "Serving", chosen.id, WorkloadStatus.DEPLOYED)
-            tx.events.add(event)
-
-        await self._store.write(write)
+        uid, now = workload.resource.uid, self._clock.now()
+        await self._store.write(lambda tx: serve(tx, uid, action.split, action.superseded, now, action.reason))
 
     async def _supersede(self, workload: Workload, action: actions.Supersede) -> None:
         await self._move(workload, action.revision_id, RevisionState.SUPERSEDED, "Superseded", action.reason)
@@ -214,7 +207,8 @@ class Performer:
     async def _fail(self, workload: Workload, action: actions.Fail) -> None:
         mine = [one for one in workload.replicas if one.revision_id == action.revision_id]
         said = await self._last_lines(max(mine, key=lambda one: one.restarts), action.reason) if mine else ""
-        await self._move(workload, action.revision_id, RevisionState.FAILED, "StartFailed", f"{action.reason}{said}")
+        uid, now, why = workload.resource.uid, self._clock.now(), f"{action.reason}{said}"
+        await self._store.write(lambda tx: give_up(tx, uid, action.revision_id, now, why))
 
     async def _drain_replica(self, workload: Workload, action: actions.DrainReplica) -> None:
         replica = workload.replica(action.replica_id)
@@ -234,39 +228,29 @@ class Performer:
     async def _move(
         self, workload: Workload, revision_id: str, state: RevisionState, reason: str, message: str
     ) -> None:
-        """Set a revision's state with an event."""
+        """Set a revision's state with an event, unless it is wanted meanwhile and was not to be."""
         now = self._clock.now()
-        before = workload.revision(revision_id)
-        failed = state is RevisionState.FAILED
-        ended = state in (RevisionState.FAILED, RevisionState.SUPERSEDED)
-        after = replace(before, state=state, message=message if ended else before.message, updated_at=now)
-        status = WorkloadStatus.FAILED if failed else WorkloadStatus.DEPLOYING
+        before, uid = workload.revision(revision_id), workload.resource.uid
+        message_kept = message if state is RevisionState.SUPERSEDED else before.message
+        after = replace(before, state=state, message=message_kept, updated_at=now)
 
         def write(tx: Transaction) -> None:
+            resource = tx.resources.by_uid(uid)
+            wanted = resource is not None and revision_id in resource.traffic.wanted.revisions
+            if wanted is (state is RevisionState.SUPERSEDED):
+                return
             if tx.revisions.replace_if_state(after, before.state):
-                text = f"Revision {before.id} failed: {message}" if failed else f"Revision {before.id}: {message}"
-                tx.events.add(self._event(workload, now, text, reason, before.id, status))
+                text = f"Revision {before.id}: {message}"
+                tx.events.add(self._event(workload, now, text, reason, before.id))
 
         await self._store.write(write)
 
-    def _event(
-        self,
-        workload: Workload,
-        now: datetime,
-        message: str,
-        reason: str,
-        revision: str,
-        status: WorkloadStatus = WorkloadStatus.DEPLOYING,
-    ) -> Event:
-        return Event(
-            resource_uid=workload.resource.uid,
-            time=now,
-            type="deployment",
-            status=status,
-            message=message,
-            reason=reason,
-            revision=revision,
-        )
+    def _event(self, workload: Workload, now: datetime, message: str, reason: str, revision: str) -> Event:
+        """Of a canary it says that it is one."""
+        resource = workload.resource
+        canary = resource.traffic.served.canary
+        concerned = Split(active=RevisionId(revision), canary=canary if revision == canary else None)
+        return event_of(resource, now, message, reason, concerned, WorkloadStatus.DEPLOYING)
 
 
 def remove_workload(tx: Transaction, resource_uid: str, now: datetime) -> None:

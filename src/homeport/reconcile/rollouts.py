@@ -293,6 +293,8 @@ class Rollouts:
                 self._tell_gone()
                 return
             workload = found
+            if not self._routes.tells(workload):  # an order came that changes how requests are routed
+                version = await self._routes.publish_one(uid)
         if acted == ACTING_STEPS:
             log.error("workload %s does not settle after %d steps", uid, ACTING_STEPS)
 
@@ -317,7 +319,8 @@ class Rollouts:
         self, workload: Workload, units: Mapping[UnitId, UnitStatus], ports: Mapping[ReplicaId, Ports]
     ) -> tuple[WorkloadStatus, tuple[Action, ...]]:
         resource = view_resource(workload.resource)
-        revisions = [view_revision(one, self._manifests.runtime_of(one)) for one in workload.revisions]
+        runtime_of = self._manifests.runtime_of
+        revisions = [view_revision(workload.resource, one, runtime_of(one)) for one in workload.revisions]
         dated = [self._ages.dated(replica) for replica in workload.replicas]
         replicas = view_replicas(dated, units, ports, self._drains.idle)
         actions = step(resource, revisions, replicas, self._clock.now()).actions

@@ -161,26 +161,24 @@ def _route_here(one: Workload, linked: frozenset[IPv4Network]) -> WorkloadRoute 
 
 
 def route_of(found: Resource, revisions: Iterable[Revision], replicas: Iterable[Replica]) -> WorkloadRoute | None:
-    """The workload's address, or None while nothing of it serves. The serving revision has all the weight; replicas of
-    others appear only while they finish their requests."""
-    if found.deleting or found.spec.get("enabled") is False:
+    """The workload's address, or None while nothing of it serves. Its traffic says who has which share; replicas of
+    other revisions appear only while they finish their requests."""
+    split = found.traffic.served
+    if found.deleting or found.spec.get("enabled") is False or split.active is None:
         return None
     revisions = [*revisions]
     states = {known.id: known.state for known in revisions}
     in_containers = {known.id for known in revisions if known.region != LOCAL}
-    serving = next((known for known, state in states.items() if state is RevisionState.SERVING), None)
-    if serving is None:
-        return None
-    endpoints: dict[RevisionId, list[Endpoint]] = defaultdict(list, {serving: []})
+    endpoints: dict[RevisionId, list[Endpoint]] = defaultdict(list, {serving: [] for serving in split.revisions})
     for replica in replicas:
         if _routed(replica, states):
-            draining = replica.state is ReplicaState.DRAINING or replica.revision_id != serving
+            draining = replica.state is ReplicaState.DRAINING or replica.revision_id not in split.revisions
             address, port = replica.endpoint
             endpoints[replica.revision_id].append(Endpoint(address=address, port=port, draining=draining))
     shares = tuple(
         RevisionRoute(
             revision=revision,
-            weight=100 if revision == serving else 0,
+            weight=split.share_of(revision),
             endpoints=tuple(at),
             in_containers=revision in in_containers,
         )

@@ -40,6 +40,7 @@ from homeport.store.records import (
     Workspace,
 )
 from homeport.workloads.states import ReplicaState, RevisionState
+from homeport.workloads.traffic import Traffic
 
 T = TypeVar("T")
 
@@ -108,8 +109,12 @@ class Resources(Protocol):
     def by_uid(self, uid: str) -> Resource | None: ...
 
     def replace(self, resource: Resource, expected_generation: int) -> bool:
-        """Write every field but uid, workspace, kind, name and the creation's. False, and nothing written, unless the
-        stored generation is the expected one."""
+        """Write every field but uid, workspace, kind, name, the creation's and `traffic`. False, and nothing written,
+        unless the stored generation is the expected one."""
+        ...
+
+    def direct(self, uid: str, traffic: Traffic) -> None:
+        """Write how its requests are shared. Harmless where it is gone."""
         ...
 
     def delete(self, uid: str) -> None:

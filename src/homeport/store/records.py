@@ -12,6 +12,7 @@ from homeport.core.units import Outcome, endpoint_of
 from homeport.identity.roles import Role as Role
 from homeport.jobs.states import AttemptState, ExecutionStatus, TaskStatus
 from homeport.workloads.states import ReplicaState, RevisionState, WorkloadStatus
+from homeport.workloads.traffic import NO_TRAFFIC, Traffic
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,7 @@ class Resource:
 
     `generation` grows with every desired change; `observed_generation` is the newest one whose outcome is known.
     `status` is None for policies, which have none. `image` is what the newest build of a workload is kept as.
+    `traffic` is written by `Resources.direct` only, not by `replace`: the loops and orders change it, each in its turn.
     """
 
     uid: str
@@ -78,6 +80,7 @@ class Resource:
     updated_by: str
     deleting: bool = False
     image: str | None = None
+    traffic: Traffic = NO_TRAFFIC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +197,8 @@ class Replica:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that happened to a resource, in the contract's shape, plus a reason constant of ours."""
+    """Something that happened to a resource, in the contract's shape, plus a reason constant of ours. `revision` is the
+    one concerned, `canary_revision` the canary then or by it."""
 
     resource_uid: str
     time: datetime
@@ -203,6 +207,7 @@ class Event:
     message: str
     revision: str = ""
     reason: str = ""
+    canary_revision: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

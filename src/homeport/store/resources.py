@@ -22,10 +22,12 @@ from sqlalchemy import (
 from homeport.core.ids import Kind
 from homeport.store.pages import Keyset
 from homeport.store.records import ListQuery, Resource, ResourcePage
-from homeport.store.rows import MOMENT, OBJECT, Codec, conflict, dump, maybe, named
+from homeport.store.rows import MOMENT, OBJECT, Codec, Form, conflict, dump, maybe, named
 from homeport.store.tables import replicas, resource_policies, resources, revisions, unsettled_resources
 from homeport.workloads.states import ReplicaState, RevisionState, WorkloadStatus
+from homeport.workloads.traffic import Traffic
 
+_TRAFFIC = Form(lambda traffic: dump(traffic.to_json()), lambda text: Traffic.from_json(OBJECT.read(text)))
 _RESOURCE = Codec(
     Resource,
     resources,
@@ -36,8 +38,9 @@ _RESOURCE = Codec(
     status=maybe(named(WorkloadStatus)),
     created_at=MOMENT,
     updated_at=MOMENT,
+    traffic=_TRAFFIC,
 )
-_FIXED = ("uid", "workspace", "kind", "name", "created_at", "created_by")
+_FIXED = ("uid", "workspace", "kind", "name", "created_at", "created_by", "traffic")
 _ORDERS = {
     "createdAt:desc": Keyset(resources.c.created_at, resources.c.uid, descending=True),
     "createdAt:asc": Keyset(resources.c.created_at, resources.c.uid, descending=False),
@@ -102,6 +105,11 @@ class SqlResources:
         self._connection.execute(delete(resource_policies).where(resource_policies.c.resource_uid == resource.uid))
         self._link_policies(resource)
         return True
+
+    def direct(self, uid: str, traffic: Traffic) -> None:
+        self._connection.execute(
+            update(resources).where(resources.c.uid == uid).values(traffic=dump(traffic.to_json()))
+        )
 
     def delete(self, uid: str) -> None:
         # The tables of revisions, replicas, events and policy links say ON DELETE CASCADE.

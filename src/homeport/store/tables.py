@@ -116,6 +116,7 @@ resources = Table(
     _text("updated_by"),
     Column("deleting", Boolean, nullable=False),
     Column("image", Text),
+    Column("traffic", Text, nullable=False, server_default="{}"),
     UniqueConstraint("workspace", "kind", "name"),  # also the order by name
     Index(None, "workspace", "kind", "created_at", "uid"),
     Index(None, "kind", "created_at"),
@@ -256,6 +257,7 @@ events = Table(
     _text("message"),
     _text("revision"),
     _text("reason"),
+    Column("canary_revision", Text, nullable=False, server_default=""),
     Index(None, "resource_uid", "sequence"),
 )
 

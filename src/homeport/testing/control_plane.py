@@ -31,6 +31,7 @@ from homeport.store.sqlite import SqliteStore
 from homeport.testing.factories import NOON, make_account, make_key, make_workspace
 from homeport.testing.scripted_driver import ScriptedDriver
 from homeport.workloads.states import RevisionState, WorkloadStatus
+from homeport.workloads.traffic import Split
 
 VERSION = "2026-04-28"
 HOME = "home"
@@ -98,6 +99,8 @@ class ControlPlane:
             assert tx.revisions.replace_if_state(serving, newest.state)
             deployed = replace(resource, status=WorkloadStatus.DEPLOYED, observed_generation=resource.generation)
             assert tx.resources.replace(deployed, resource.generation)
+            split = Split(active=serving.id)
+            tx.resources.direct(resource.uid, replace(resource.traffic, wanted=split).switched())
             return serving
 
         _write_bundle(self.context.data)

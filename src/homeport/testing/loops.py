@@ -53,6 +53,7 @@ from homeport.store.sqlite import SqliteStore
 from homeport.testing.factories import make_workspace
 from homeport.testing.scripted_driver import ScriptedDriver
 from homeport.workloads.states import RevisionState, WorkloadStatus
+from homeport.workloads.traffic import Split, Traffic
 
 T = TypeVar("T")
 
@@ -242,7 +243,13 @@ class Loops:
         revision = await self.receive(deployment.resource)
         write_bundle(self.context.data, f"bundle-{name}", "one")
         serving = replace(revision, state=RevisionState.SERVING, bundle_digest=f"bundle-{name}")
-        await self.store.write(lambda tx: tx.revisions.replace_if_state(serving, RevisionState.BUILDING))
+        split = Split(active=revision.id)
+
+        def write(tx: Transaction) -> None:
+            tx.revisions.replace_if_state(serving, RevisionState.BUILDING)
+            tx.resources.direct(revision.resource_uid, Traffic(served=split, wanted=split))
+
+        await self.store.write(write)
 
     async def execute(self, job: str = "sums", tasks: int = 1, **intent: Any) -> ExecutionId:
         elements = [{"n": number} for number in range(tasks)]

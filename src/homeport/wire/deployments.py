@@ -91,6 +91,7 @@ class CoreEvent(Reply):
     status: str
     message: str
     revision: str | None = None
+    canary_revision: str | None = None
     reason: str | None = None
 
 

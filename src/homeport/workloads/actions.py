@@ -7,6 +7,7 @@ was not is.
 from dataclasses import dataclass
 
 from homeport.core.ids import ReplicaId, RevisionId
+from homeport.workloads.traffic import Split
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,16 +62,17 @@ class RestartReplica:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serve:
-    """Set the revision to SERVING and `superseded` to SUPERSEDED in one commit: requests go to its ready replicas."""
+    """What is wanted answers: let it be served, its revisions be SERVING and `superseded` be SUPERSEDED, in one commit.
+    Nothing of it happens where something else is wanted meanwhile."""
 
-    revision_id: RevisionId
+    split: Split
     superseded: tuple[RevisionId, ...]
     reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Supersede:
-    """Set a revision that never served to SUPERSEDED: a newer one took its turn."""
+    """Set a revision that was to serve to SUPERSEDED: it is not wanted any more."""
 
     revision_id: RevisionId
     reason: str
@@ -78,7 +80,8 @@ class Supersede:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fail:
-    """Set the revision to FAILED; `reason` is its message."""
+    """Give the order up for which the revision was to serve: it is not wanted any more, and FAILED unless it serves
+    already. `reason` is its message."""
 
     revision_id: RevisionId
     reason: str

@@ -1,9 +1,9 @@
-"""The rollout: what to do next so that the newest revision serves, without a moment in which nothing does.
+"""The rollout: what to do next so that what is wanted is served, without a moment in which nothing is.
 
 A step is a function of what is desired, what was seen and `now`; the reconcile loop calls it on every pass, carries
 out the actions, and asks again. It remembers nothing, so a loop that died continues where the store says. Blue-green:
-the old revision's replicas are kept until every wanted replica of the new one is ready. It knows no canary and no
-scaling; both will be further functions of the same views.
+what serves keeps its replicas until every wanted replica of every revision that takes a new part is ready; then all
+parts change at once. It knows no scaling, which will be a further function of the same views.
 """
 
 from collections.abc import Iterable, Sequence
@@ -29,6 +29,8 @@ from homeport.workloads.actions import (
     Supersede,
 )
 from homeport.workloads.states import ReplicaState, RevisionState, WorkloadStatus
+from homeport.workloads.steering import unavailable
+from homeport.workloads.traffic import NO_TRAFFIC, Traffic
 from homeport.workloads.views import ReplicaView, ResourceView, RevisionView
 
 START_ATTEMPTS = 3  # a program that ended three times without ever serving will not serve; its log says why
@@ -37,7 +39,8 @@ BACKOFF_CAP_S = 60.0  # a program whose database was down for an hour is back wi
 WRONG_PORT_S = 10  # listening elsewhere for so long is told; some programs open a port for something else first
 STABLE_S = 600  # one that was ready this long before it ended starts its count of restarts anew
 
-PASSED_OVER = "a newer revision took its turn"  # the message of a superseded revision that never served
+PASSED_OVER = "another revision took its turn"  # the message of a superseded revision that never served
+NOT_BUILT = "since it was not built"  # why an order is given up for a revision of which it is known already
 
 _PENDING = (RevisionState.BUILT, RevisionState.STARTING)
 
@@ -65,32 +68,33 @@ def step(
     """The next actions for one workload. Actions of one step do not depend on each other's results."""
     if resource.deleting or not resource.enabled:
         return _wind_down(resource, replicas, now)
-    plan = _Plan(revisions, replicas, now)
-    switches = plan.target is not None and plan.bring_up(plan.target)
-    if not switches:  # else what serves now is about to go
-        for revision in plan.serving:
+    plan = _Plan(resource.traffic, revisions, replicas, now)
+    if not plan.switch():  # else what serves now may be about to go
+        for revision in (*plan.coming, *plan.serving):
             plan.tend(revision)
     plan.retire_the_rest()
-    for revision_id in surplus_revisions(revisions, {replica.revision_id for replica in replicas}):
+    for revision_id in surplus_revisions(revisions, {replica.revision_id for replica in replicas}, resource.traffic):
         plan.actions.append(DeleteRevision(revision_id=revision_id, reason=f"only {REVISIONS_KEPT} revisions are kept"))
     return RolloutStep(actions=tuple(plan.actions), next_at=min(plan.moments, default=None))
 
 
 class _Plan:
-    """One step under construction."""
+    """One step under construction. `serving` have a part now; `coming` are started to have one."""
 
-    def __init__(self, revisions: Sequence[RevisionView], replicas: Sequence[ReplicaView], now: datetime) -> None:
-        newest_first = sorted(revisions, key=lambda revision: revision.generation, reverse=True)
+    def __init__(
+        self, traffic: Traffic, revisions: Sequence[RevisionView], replicas: Sequence[ReplicaView], now: datetime
+    ) -> None:
+        self.traffic = traffic
+        self.revisions = {revision.id: revision for revision in revisions}
         self.replicas = replicas
         self.now = now
         self.actions: list[Action] = []
         self.moments: list[datetime] = []
-        # Ordinarily one; several only if a commit was made by hand. All keep their replicas until the newest is up.
-        self.serving = [revision for revision in newest_first if revision.state is RevisionState.SERVING]
-        newest_served = self.serving[0].generation if self.serving else -1
-        startable = [one for one in newest_first if one.state in _PENDING and one.generation > newest_served]
-        self.target = startable[0] if startable else None
-        self.passed_over = [one for one in newest_first if one.state in _PENDING and one is not self.target]
+        served, wanted = traffic.served.revisions, traffic.wanted.revisions
+        self.serving = [revision for revision in revisions if revision.id in served]
+        pending = [revision for revision in revisions if revision.state in _PENDING and revision.id not in served]
+        self.coming = [revision for revision in pending if revision.id in wanted]
+        self.passed_over = [revision for revision in pending if revision.id not in wanted]
         self.failing: set[RevisionId] = set()
 
     def of(self, revision: RevisionView) -> list[ReplicaView]:
@@ -111,28 +115,45 @@ class _Plan:
             reason = f"revision {revision.id} wants {wanted}, has {len(mine)}"
             self.actions.append(StartReplica(revision_id=revision.id, ordinal=ordinal, reason=reason))
 
-    def bring_up(self, target: RevisionView) -> bool:
-        """Start `target` beside what serves; switch once all its replicas are ready, or give it up. Whether it
-        switches in this step."""
-        mine = self.of(target)
-        ready = [replica for replica in mine if _is_ready(replica)]
-        if why := next((why for replica in mine if (why := self._hopeless(replica))), ""):
-            self.failing.add(target.id)
-            self.actions.append(Fail(revision_id=target.id, reason=why))
+    def switch(self) -> bool:
+        """Let what is wanted be served once it answers, or give it up. Whether either is done in this step."""
+        if not self.traffic.under_way:
             return False
-        if target.state is RevisionState.STARTING and len(ready) >= target.replicas_wanted:
-            old = tuple(revision.id for revision in self.serving)
-            reason = f"{len(ready)} of {target.replicas_wanted} replicas are ready"
-            self.actions.append(Serve(revision_id=target.id, superseded=old, reason=reason))
+        required = [self.revisions.get(one) for one in self.traffic.required]
+        for lost in unavailable(self.traffic, [*self.revisions.values()]):
+            self.actions.append(Fail(revision_id=lost, reason=NOT_BUILT))
             return True
-        if target.state is RevisionState.BUILT:
-            self.actions.append(BeginStart(revision_id=target.id, reason="its bundle is there"))
-        self.tend(target)
+        if all(revision is not None and self._answers(revision) for revision in required):
+            wanted = self.traffic.wanted
+            old = tuple(one.id for one in self.serving if one.id not in wanted.revisions)
+            self.actions.append(Serve(split=wanted, superseded=old, reason=self._why(required)))
+            return True
+        for revision in filter(None, required):
+            if why := next((why for one in self.of(revision) if (why := self._hopeless(one))), ""):
+                if revision in self.coming:
+                    self.failing.add(revision.id)
+                    self.coming.remove(revision)
+                self.actions.append(Fail(revision_id=revision.id, reason=why))
+                return False
+        for revision in self.coming:
+            if revision.state is RevisionState.BUILT:
+                self.actions.append(BeginStart(revision_id=revision.id, reason="its bundle is there"))
         return False
+
+    def _answers(self, revision: RevisionView) -> bool:
+        """Whether as many of its replicas are ready as are wanted."""
+        begun = revision.state in (RevisionState.STARTING, RevisionState.SERVING)
+        ready = [replica for replica in self.of(revision) if _is_ready(replica)]
+        return begun and len(ready) >= revision.replicas_wanted
+
+    def _why(self, required: Sequence[RevisionView | None]) -> str:
+        wanted = sum(revision.replicas_wanted for revision in required if revision)
+        ready = sum(_is_ready(replica) for revision in required if revision for replica in self.of(revision))
+        return f"{ready} of {wanted} replicas are ready" if wanted else "nothing has to start for it"
 
     def retire_the_rest(self) -> None:
         """Take away replicas of revisions that neither serve nor start, and those above the wanted number."""
-        current = [*self.serving, *([self.target] if self.target else [])]
+        current = [*self.serving, *self.coming]
         kept = {replica.id for revision in current for replica in _best(self.of(revision), revision.replicas_wanted)}
         for replica in self.replicas:
             if replica.id not in kept or replica.revision_id in self.failing:
@@ -141,10 +162,6 @@ class _Plan:
                 self._retire(replica, reason)
         for revision in self.passed_over:
             self.actions.append(Supersede(revision_id=revision.id, reason=PASSED_OVER))
-        for revision in self.serving[1:]:
-            if any(_is_ready(replica) for replica in self.of(self.serving[0])):
-                newest = self.serving[0].id
-                self.actions.append(Serve(revision_id=newest, superseded=(revision.id,), reason="one revision serves"))
 
     def _retire(self, replica: ReplicaView, reason: str) -> None:
         for action in retire(replica, self.now, reason, self.moments):
@@ -193,7 +210,9 @@ class _Plan:
             self.moments.append(due)
 
     def _hopeless(self, replica: ReplicaView) -> str:
-        """Why a revision that has never served is given up on account of this replica; empty if it is not."""
+        """Why a revision that shall take a new part is given up on account of this replica; empty if it is not."""
+        if _is_ready(replica):
+            return ""
         deadline = replica.changed_at + timedelta(seconds=START_TIMEOUT_S)
         late = replica.state is ReplicaState.STARTING and self.now >= deadline
         if late and replica.alive and not replica.listening:
@@ -239,15 +258,18 @@ def restart_wait_s(restarts: int) -> float:
 
 def surplus_revisions(
     revisions: Sequence[RevisionView],
-    with_replicas: Iterable[RevisionId] = (),
+    in_use: Iterable[RevisionId] = (),
+    traffic: Traffic = NO_TRAFFIC,
     keep: int = REVISIONS_KEPT,
 ) -> tuple[RevisionId, ...]:
-    """The revisions to delete, oldest first: all but the newest `keep`, and never one that serves, is being built or
-    started, or has replicas. Serves jobs too, whose revisions have none."""
+    """The revisions to delete, oldest first. Kept are the newest `keep`, whatever became of them, and the newest `keep`
+    of those that can serve, so that failed ones push none of these out; and always one that `traffic` names, that is
+    being built or started, or that is `in_use`: has replicas, or executions. Serves jobs too."""
     busy = (RevisionState.SERVING, RevisionState.BUILDING, RevisionState.STARTING)
-    occupied = set(with_replicas)
-    old = sorted(revisions, key=lambda revision: revision.generation, reverse=True)[keep:]
-    return tuple(one.id for one in reversed(old) if one.state not in busy and one.id not in occupied)
+    newest_first = sorted(revisions, key=lambda revision: revision.generation, reverse=True)
+    counted = [*newest_first[:keep], *[one for one in newest_first if one.built][:keep]]
+    kept = {*in_use, *traffic.named, *(one.id for one in counted), *(one.id for one in revisions if one.state in busy)}
+    return tuple(one.id for one in reversed(newest_first) if one.id not in kept)
 
 
 def status_of(
@@ -255,29 +277,37 @@ def status_of(
     revisions: Sequence[RevisionView],
     replicas: Sequence[ReplicaView],
 ) -> WorkloadStatus:
-    """The contract's status of an agent."""
+    """The contract's status of a workload that serves requests."""
     if resource.deleting:
         return WorkloadStatus.DELETING
     if not resource.enabled:
         return WorkloadStatus.DEACTIVATING if replicas else WorkloadStatus.DEACTIVATED
-    newest = max(revisions, key=lambda revision: revision.generation, default=None)
-    if newest is None or newest.generation < resource.generation:
-        return WorkloadStatus.DEPLOYING
-    if newest.state is RevisionState.UPLOADING:
+    status = rollout_status(resource, revisions)
+    if status is not WorkloadStatus.DEPLOYED:
+        return status
+    active = resource.traffic.served.active
+    answers = any(replica.revision_id == active and replica.state is ReplicaState.READY for replica in replicas)
+    return WorkloadStatus.DEPLOYED if answers else WorkloadStatus.DEPLOYING
+
+
+def rollout_status(resource: ResourceView, revisions: Sequence[RevisionView]) -> WorkloadStatus:
+    """The status as far as revisions tell it, which is all of a job: DEPLOYED once what is wanted is served."""
+    traffic = resource.traffic
+    states = {one.id: one.state for one in revisions if one.id in traffic.wanted.revisions}
+    # That of this very order counts, also one that is only to be kept.
+    states |= {one.id: one.state for one in revisions if one.generation == resource.generation}
+    awaited = {*states.values()}
+    if RevisionState.UPLOADING in awaited:
         return WorkloadStatus.UPLOADING
-    if newest.state is RevisionState.BUILDING:
+    if RevisionState.BUILDING in awaited:
         return WorkloadStatus.BUILDING
-    if newest.state is RevisionState.FAILED:
+    if traffic.failed is not None or RevisionState.FAILED in awaited:
         return WorkloadStatus.FAILED
-    serving = {revision.id for revision in revisions if revision.state is RevisionState.SERVING}
-    if newest.state is RevisionState.HELD:
-        waits = any(revision.state in _PENDING for revision in revisions)
-        if not waits and not serving:
-            return WorkloadStatus.BUILT
-    else:
-        waits = newest.state in _PENDING
-    answers = any(replica.revision_id in serving and replica.state is ReplicaState.READY for replica in replicas)
-    return WorkloadStatus.DEPLOYED if answers and not waits else WorkloadStatus.DEPLOYING
+    if traffic.under_way:
+        return WorkloadStatus.DEPLOYING
+    if traffic.served.active is not None:
+        return WorkloadStatus.DEPLOYED
+    return WorkloadStatus.BUILT if revisions else WorkloadStatus.DEPLOYING
 
 
 def _wind_down(resource: ResourceView, replicas: Sequence[ReplicaView], now: datetime) -> RolloutStep:

@@ -1,121 +1,133 @@
-"""Which revision a deployment lets serve: `spec.revision` (public contract), read when a deployment is accepted.
+"""How requests, or executions, are shared among the revisions of a workload: what is, what is wanted, and how the one
+becomes the other.
 
-At most one revision serves. What asks for less than all or nothing is refused, because it says which code answers. What
-a new workload says of revisions that it cannot have yet, and what a caller merely sends back as it was read, is ignored
-and told. The outcome is kept in the new revision's own specification: it must not change while the revision is built.
+Stored with the workload, apart from its specification. What an order asks for is read in
+`homeport.workloads.steering`; the rollout makes `served` what is `wanted` once every revision of it answers, in one
+commit, or gives the order up.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-from homeport.core.errors import Invalid
-from homeport.core.fields import Ignored
 from homeport.core.ids import RevisionId
-from homeport.core.spec import Bounds, read_int, read_object, read_text
-from homeport.workloads.states import RevisionState
-from homeport.workloads.views import RevisionView
 
-_PERCENT = Bounds(low=0, high=100)
-_ON_THEIR_WAY = (RevisionState.UPLOADING, RevisionState.BUILDING, RevisionState.BUILT, RevisionState.STARTING)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """At most two revisions: `canary` gets `percent` of the requests, `active` the others. None: no such revision."""
+
+    active: RevisionId | None = None
+    canary: RevisionId | None = None
+    percent: int = 0
+
+    @property
+    def revisions(self) -> tuple[RevisionId, ...]:
+        """Those that have replicas for it, whatever their share."""
+        return tuple(one for one in (self.active, self.canary) if one is not None)
+
+    def share_of(self, revision: RevisionId) -> int:
+        """In percent."""
+        if revision == self.canary:
+            return self.percent
+        return 100 - self.percent if revision == self.active else 0
+
+    def without(self, revision: RevisionId, earlier: "Split") -> "Split":
+        """The same once `revision` cannot be had: its part is again that of `earlier`, what was served before."""
+        if self.active == revision and self.canary is None:
+            return earlier
+        active = earlier.active if self.active == revision else self.active
+        canary, percent = self.canary, self.percent
+        if canary == revision:
+            same = self.active == earlier.active
+            canary, percent = (earlier.canary, earlier.percent) if same else (None, 0)
+        if active is None:
+            return Split(active=canary)
+        if canary is None or canary == active:
+            return Split(active=active)
+        return Split(active=active, canary=canary, percent=percent)
+
+    def choose(self, draw: float) -> RevisionId | None:
+        """Of whom an execution is, by a number from 0 up to, and not including, 1."""
+        return self.canary if self.canary is not None and draw * 100 < self.percent else self.active
+
+
+NOBODY = Split()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traffic:
-    """`held`, if not empty, says why the new revision is built and kept, and does not serve. `activate`: the kept
-    revision that is to serve instead. `overtake`: those on their way to serve that are not to any more."""
+    """`served` is what the gateway is told, `wanted` what was asked for last; they differ while a rollout is under way.
+    `previous` was active before the present one. `failed` is the revision for which the last order was given up."""
 
-    held: str = ""
-    activate: RevisionId | None = None
-    overtake: tuple[RevisionId, ...] = ()
-    ignored: tuple[Ignored, ...] = ()
+    served: Split = NOBODY
+    wanted: Split = NOBODY
+    previous: RevisionId | None = None
+    failed: RevisionId | None = None
 
+    @property
+    def under_way(self) -> bool:
+        return self.served != self.wanted
 
-def first_traffic(spec: Mapping[str, Any]) -> Traffic:
-    """For a new workload. Raises `Invalid` for a share of requests."""
-    asked = read_object(spec, "revision", "spec.revision")
-    why = "a new workload has no earlier revision"
-    named = [key for key in ("active", "canary") if _name(asked, key)]
-    ignored = tuple(Ignored(field=f"spec.revision.{key}", why=why) for key in named)
-    return Traffic(held="traffic is 0" if _share(asked) == 0 else "", ignored=ignored)
+    @property
+    def named(self) -> tuple[RevisionId, ...]:
+        """The revisions that are kept however many newer ones there are."""
+        named = (*self.served.revisions, *self.wanted.revisions, *((self.previous,) if self.previous else ()))
+        return tuple(dict.fromkeys(named))
 
+    @property
+    def required(self) -> tuple[RevisionId, ...]:
+        """Those that must answer before `wanted` is served: all that have a part that they do not have now."""
+        new = []
+        if self.wanted.active != self.served.active:
+            new.append(self.wanted.active)
+        if self.wanted.canary != self.served.canary:
+            new.append(self.wanted.canary)
+        return tuple(one for one in new if one is not None)
 
-def next_traffic(spec: Mapping[str, Any], before: Mapping[str, Any], revisions: Sequence[RevisionView]) -> Traffic:
-    """For an update of a workload that had the specification `before`. Raises `Invalid` for a share of requests, and
-    for a revision that cannot be made to serve."""
-    asked, earlier = (read_object(one, "revision", "spec.revision") for one in (spec, before))
-    ignored = []
-    if canary := _name(asked, "canary"):
-        if canary != _name(earlier, "canary"):
-            raise Invalid("spec.revision.canary", "cannot be served: this version has no canaries", value=canary)
-        ignored.append(Ignored(field="spec.revision.canary", why="this version has no canaries"))
-    share, active = _share(asked), _name(asked, "active")
-    known = {revision.id: revision for revision in revisions}
-    if active and RevisionId(active) not in known:
-        if active != _name(earlier, "active"):
-            ids = ", ".join(known) or "none"
-            raise Invalid("spec.revision.active", f"must be a revision of this workload: {ids}", value=active)
-        ignored.append(Ignored(field="spec.revision.active", why="no such revision is kept"))
-        active = None
-    if active:
-        return _pinned(known[RevisionId(active)], share, revisions, tuple(ignored))
-    return Traffic(held=_held(share, revisions), ignored=tuple(ignored))
+    def asked(self, wanted: Split) -> "Traffic":
+        """After an order. Where the same revisions keep their parts, the new shares hold at once."""
+        same = (wanted.active, wanted.canary) == (self.served.active, self.served.canary)
+        return replace(self, wanted=wanted, served=wanted if same else self.served, failed=None)
 
+    def switched(self) -> "Traffic":
+        """Once what is wanted answers."""
+        changed = self.wanted.active != self.served.active
+        return replace(self, served=self.wanted, previous=self.served.active if changed else self.previous)
 
-def with_share(spec: dict[str, Any], *, held: bool) -> dict[str, Any]:
-    """The specification of a revision with the outcome written into it."""
-    return {**spec, "revision": {**(spec.get("revision") or {}), "traffic": 0 if held else 100}}
+    def given_up(self, revision: RevisionId) -> "Traffic":
+        """Once `revision` cannot be made to take its part. One that serves keeps the part it has."""
+        serves = revision in self.served.revisions
+        wanted = self.served if serves else self.wanted.without(revision, self.served)
+        return replace(self, wanted=wanted, failed=revision)
 
+    def among(self, known: Collection[RevisionId]) -> "Traffic":
+        """The same where some revisions are gone."""
+        return self if self.previous is None or self.previous in known else replace(self, previous=None)
 
-def is_held(spec: Mapping[str, Any]) -> bool:
-    """Whether the revision with this specification is to be built and kept, and not to serve."""
-    return (spec.get("revision") or {}).get("traffic") == 0
+    def to_json(self) -> dict[str, Any]:
+        """What is kept in the store: only what is there."""
+        parts = {"served": _to_json(self.served), "wanted": _to_json(self.wanted)}
+        names = {"previous": self.previous, "failed": self.failed}
+        return {key: value for key, value in {**parts, **names}.items() if value}
 
-
-def _pinned(
-    chosen: RevisionView, share: int | None, revisions: Sequence[RevisionView], ignored: tuple[Ignored, ...]
-) -> Traffic:
-    """`chosen` serves, or is made to; the new revision is kept beside it."""
-    if share == 100:
-        rule = "cannot be 100 beside an `active` revision: that gives every request to the new one; leave one out"
-        raise Invalid("spec.revision.traffic", rule, value=share)
-    others = tuple(one.id for one in revisions if one.state in _ON_THEIR_WAY and one.id != chosen.id)
-    held = f"revision {chosen.id} is the active one"
-    if chosen.state is RevisionState.SERVING:
-        return Traffic(held=held, overtake=others, ignored=ignored)
-    serving = _serving(revisions)
-    if chosen.state is RevisionState.HELD and (serving is None or chosen.generation > serving.generation):
-        return Traffic(held=held, activate=chosen.id, overtake=others, ignored=ignored)
-    rule = (
-        "must be the serving revision or a newer one that is built and kept; this version does not go back to an "
-        f"earlier one (it is {chosen.state.value})"
-    )
-    raise Invalid("spec.revision.active", rule, value=chosen.id, hint="Deploy its source again.")
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> "Traffic":
+        """Raises `TypeError` for what `to_json` never makes."""
+        parts = {key: Split(**stored.get(key, {})) for key in ("served", "wanted")}
+        return cls(**{**stored, **parts})
 
 
-def _held(share: int | None, revisions: Sequence[RevisionView]) -> str:
-    """The contract's rule where no share is given: the new one serves if what serves is the latest, else it is kept.
-    Revisions that failed are not the latest: they never could serve."""
-    if share is not None:
-        return "traffic is 0" if share == 0 else ""
-    serving = _serving(revisions)
-    newer = [] if serving is None else [one for one in revisions if one.generation > serving.generation]
-    kept = [one for one in newer if one.state is RevisionState.HELD]
-    if serving is None or not kept:
-        return ""
-    return f"revision {serving.id} serves and is not the latest; send spec.revision.traffic 100 to serve the new one"
+NO_TRAFFIC = Traffic()
 
 
-def _serving(revisions: Sequence[RevisionView]) -> RevisionView | None:
-    return next((one for one in revisions if one.state is RevisionState.SERVING), None)
+def draw_of(ident: str) -> float:
+    """A number from 0 up to 1 that is drawn once for all by an id: asked again, the same execution has the same
+    revision, and among many ids each number is as likely as another."""
+    return int.from_bytes(hashlib.sha256(ident.encode()).digest()[:6], "big") / 2**48
 
 
-def _share(asked: Mapping[str, Any]) -> int | None:
-    share = read_int(asked, "traffic", "spec.revision.traffic", _PERCENT)
-    if share not in (None, 0, 100):
-        raise Invalid("spec.revision.traffic", "must be 0 or 100: this version does not share requests", value=share)
-    return share
-
-
-def _name(asked: Mapping[str, Any], key: str) -> str | None:
-    return read_text(asked, key, f"spec.revision.{key}")
+def _to_json(split: Split) -> dict[str, Any]:
+    found = {"active": split.active, "canary": split.canary, "percent": split.percent}
+    return {key: value for key, value in found.items() if value}

@@ -8,25 +8,30 @@ from datetime import datetime
 
 from homeport.core.ids import ReplicaId, RevisionId
 from homeport.workloads.states import ReplicaState, RevisionState
+from homeport.workloads.traffic import NO_TRAFFIC, Traffic
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceView:
-    """What is desired. Every generation has its revision, which may still be on its way."""
+    """What is desired. A generation may have a revision of its own, which may still be on its way."""
 
     generation: int
+    traffic: Traffic = NO_TRAFFIC
     enabled: bool = True
     deleting: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RevisionView:
-    """One version. `min_scale` is its own setting: a revision never changes."""
+    """One version. `min_scale`: how many replicas its workload wants of it. `built`: its bundle is there. `served`: it
+    has answered, or its job was executed with it."""
 
     id: RevisionId
     generation: int
     state: RevisionState
     min_scale: int = 0
+    built: bool = True
+    served: bool = True
 
     @property
     def replicas_wanted(self) -> int:

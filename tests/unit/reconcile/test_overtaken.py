@@ -20,5 +20,7 @@ def test_an_engine_builds_the_newest_revision_of_a_workload_only() -> None:
             ("another", 1, {"region": "docks", "resource_uid": "other"}),
         )
     ]
-    assert [one.id for one in overtaken(waiting)] == ["old"]
-    assert overtaken(waiting[:2]) == []
+    assert [one.id for one in overtaken(waiting, [RevisionId("new")])] == ["old"]
+    both = [RevisionId("new"), RevisionId("old")]
+    assert overtaken(waiting, both) == [], "one that is the active one, one that is its canary"
+    assert overtaken(waiting[:2], []) == []

@@ -7,6 +7,7 @@ import pytest
 
 from homeport.core.ids import ReplicaId, RevisionId
 from homeport.core.limits import DRAIN_TIMEOUT_S, START_TIMEOUT_S
+from homeport.workloads import rollout
 from homeport.workloads.actions import (
     Action,
     BackOff,
@@ -23,8 +24,9 @@ from homeport.workloads.actions import (
     StopReplica,
     Supersede,
 )
-from homeport.workloads.rollout import RolloutStep, restart_wait_s, status_of, step, surplus_revisions
+from homeport.workloads.rollout import RolloutStep, restart_wait_s, surplus_revisions
 from homeport.workloads.states import ReplicaState, RevisionState, WorkloadStatus
+from homeport.workloads.traffic import Split, Traffic
 from homeport.workloads.views import ReplicaView, ResourceView, RevisionView
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -46,6 +48,25 @@ def rep(revision: int, state: ReplicaState, ordinal: int = 0, age_s: float = 0, 
     return replace(view, **seen)  # type: ignore[arg-type]
 
 
+def steered(resource: ResourceView, revisions: list[RevisionView]) -> ResourceView:
+    """The workload whose newest serving revision is active, and of which the newest pending one is wanted."""
+    served = next((Split(active=one.id) for one in revisions if one.state is SERVING), Split())
+    first = min([one.generation for one in revisions if one.id == served.active], default=0)
+    on_its_way = [one for one in revisions if one.state not in (HELD, SUPERSEDED, SERVING) and one.generation > first]
+    wanted = next((Split(active=one.id) for one in on_its_way if one.state is not FAILED), served)
+    return replace(resource, traffic=Traffic(served=served, wanted=wanted))
+
+
+def step(
+    resource: ResourceView, revisions: list[RevisionView], replicas: list[ReplicaView], now: datetime
+) -> RolloutStep:
+    return rollout.step(steered(resource, revisions), revisions, replicas, now)
+
+
+def status_of(resource: ResourceView, revisions: list[RevisionView], replicas: list[ReplicaView]) -> WorkloadStatus:
+    return rollout.status_of(steered(resource, revisions), revisions, replicas)
+
+
 def kinds(found: RolloutStep) -> list[type[Action]]:
     return [type(action) for action in found.actions]
 
@@ -57,6 +78,7 @@ STARTING, READY, BACKOFF, DRAINING = (
     ReplicaState.DRAINING,
 )
 BUILT, HELD, SERVING = RevisionState.BUILT, RevisionState.HELD, RevisionState.SERVING
+FAILED, SUPERSEDED = RevisionState.FAILED, RevisionState.SUPERSEDED
 
 
 def test_a_built_revision_starts_one_replica_or_as_many_as_its_minimum() -> None:
@@ -74,7 +96,9 @@ def test_a_replica_that_listens_is_ready_and_then_the_revision_serves() -> None:
     first = step(LIVE, revisions, [rep(1, STARTING, listening=True)], NOW)
     assert kinds(first) == [MarkReady]
     then = step(LIVE, revisions, [rep(1, READY, ready_at=NOW)], NOW)
-    assert then.actions == (Serve(revision_id=RevisionId("r1"), superseded=(), reason="1 of 1 replicas are ready"),)
+    assert then.actions == (
+        Serve(split=Split(active=RevisionId("r1")), superseded=(), reason="1 of 1 replicas are ready"),
+    )
 
 
 def test_a_starting_replica_is_looked_at_again_at_its_deadline() -> None:
@@ -223,7 +247,7 @@ def test_five_revisions_are_kept_and_the_serving_one_always() -> None:
         (ResourceView(generation=1), [rev(1, RevisionState.STARTING)], [rep(1, STARTING)], WorkloadStatus.DEPLOYING),
         (ResourceView(generation=1), [rev(1, SERVING)], [rep(1, READY)], WorkloadStatus.DEPLOYED),
         (ResourceView(generation=1), [rev(1, SERVING)], [rep(1, BACKOFF)], WorkloadStatus.DEPLOYING),
-        (ResourceView(generation=2), [rev(1, SERVING)], [rep(1, READY)], WorkloadStatus.DEPLOYING),
+        (ResourceView(generation=2), [rev(1, SERVING)], [rep(1, READY)], WorkloadStatus.DEPLOYED),
         (ResourceView(generation=2), [rev(2, BUILT), rev(1, SERVING)], [rep(1, READY)], WorkloadStatus.DEPLOYING),
         (
             ResourceView(generation=2),

@@ -24,6 +24,7 @@ from homeport.workloads.actions import (
 )
 from homeport.workloads.rollout import START_ATTEMPTS, status_of, step
 from homeport.workloads.states import ReplicaState, RevisionState, WorkloadStatus
+from homeport.workloads.traffic import Split
 from homeport.workloads.views import ReplicaView, ResourceView, RevisionView
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -43,13 +44,22 @@ class World:
 
     def deploy(self, good: bool, min_scale: int) -> None:
         generation = self.resource.generation + 1
-        self.resource = replace(self.resource, generation=generation)
         name = RevisionId(f"r{generation}")
+        self.resource = replace(self.resource, generation=generation)
+        self.order(Split(active=name))
         if good:
             self.good.add(name)
         self.revisions[name] = RevisionView(
             id=name, generation=generation, state=RevisionState.BUILT, min_scale=min_scale
         )
+
+    def order(self, wanted: Split) -> None:
+        """Ask for this split; what is built and at rest is to start again."""
+        self.resource = replace(self.resource, traffic=self.resource.traffic.asked(wanted))
+        at_rest = (RevisionState.SUPERSEDED, RevisionState.FAILED)
+        for one in [self.revisions[name] for name in wanted.revisions if name in self.revisions]:
+            if one.state in at_rest:
+                self.revisions[one.id] = replace(one, state=RevisionState.BUILT)
 
     def step(self) -> bool:
         """One pass; whether anything was done. Checks the promise on the way."""
@@ -89,17 +99,16 @@ class World:
             case BeginStart():
                 self._revision(action.revision_id, RevisionState.STARTING)
             case Serve():
-                ready = [one for one in self.replicas.values() if one.revision_id == action.revision_id and _up(one)]
-                assert ready, "a revision without a ready replica was to serve"
-                self._revision(action.revision_id, RevisionState.SERVING)
-                for old in action.superseded:
-                    self._revision(old, RevisionState.SUPERSEDED)
+                self._serve(action)
             case Supersede():
                 self._revision(action.revision_id, RevisionState.SUPERSEDED)
             case Fail():
-                assert self.revisions[action.revision_id].state is not RevisionState.SERVING
-                self._revision(action.revision_id, RevisionState.FAILED)
+                traffic = self.resource.traffic.given_up(action.revision_id)
+                self.resource = replace(self.resource, traffic=traffic)
+                if action.revision_id not in traffic.served.revisions:
+                    self._revision(action.revision_id, RevisionState.FAILED)
             case DeleteRevision():
+                assert action.revision_id not in self.resource.traffic.named
                 assert self.revisions.pop(action.revision_id).state is not RevisionState.SERVING
             case RemoveResource():
                 assert not self.replicas
@@ -112,6 +121,17 @@ class World:
                 del self.replicas[action.replica_id]
             case _:
                 self._replica(action)
+
+    def _serve(self, action: Serve) -> None:
+        assert action.split == self.resource.traffic.wanted
+        for name in self.resource.traffic.required:
+            ready = [one for one in self.replicas.values() if one.revision_id == name and _up(one)]
+            assert ready, "a revision without a ready replica was to serve"
+        for name in action.split.revisions:
+            self._revision(name, RevisionState.SERVING)
+        for old in action.superseded:
+            self._revision(old, RevisionState.SUPERSEDED)
+        self.resource = replace(self.resource, traffic=self.resource.traffic.switched())
 
     def _start(self, action: StartReplica) -> None:
         mine = [one for one in self.replicas.values() if one.revision_id == action.revision_id]
@@ -155,6 +175,9 @@ EVENTS = st.lists(
         st.tuples(st.just("listen"), st.booleans(), st.integers(0, 5)),
         st.tuples(st.just("time"), st.booleans(), st.integers(1, 200)),
         st.tuples(st.just("enable"), st.booleans(), st.integers(0, 0)),
+        st.tuples(st.just("canary"), st.booleans(), st.integers(0, 100)),
+        st.tuples(st.just("promote"), st.booleans(), st.integers(0, 5)),
+        st.tuples(st.just("back"), st.booleans(), st.integers(0, 5)),
     ),
     max_size=25,
 )
@@ -179,6 +202,15 @@ def happen(world: World, event: tuple[str, bool, int]) -> None:
             world.now += timedelta(seconds=number)
         case "enable":
             world.resource = replace(world.resource, enabled=flag)
+        case "canary" if (active := world.resource.traffic.served.active) is not None:
+            world.deploy(flag, number % 3)
+            canary = RevisionId(f"r{world.resource.generation}")
+            world.order(Split(active=active, canary=canary, percent=number))
+        case "promote" if (canary := world.resource.traffic.wanted.canary) is not None:
+            world.order(Split(active=canary))
+        case "back":
+            kept = [*world.revisions]
+            world.order(Split(active=kept[number % len(kept)]))
 
 
 @settings(max_examples=150, deadline=None)
@@ -218,7 +250,8 @@ def test_a_bad_revision_fails_and_the_last_good_one_keeps_serving(events: list[t
     made = world.made
     world.settle()
     assert world.revisions[bad].state is RevisionState.FAILED
-    assert {one.id for one in world.revisions.values() if one.state is RevisionState.SERVING} == before
+    after = {one.id for one in world.revisions.values() if one.state is RevisionState.SERVING}
+    assert after == before, "the canary, too, keeps its share"
     assert world.made - made <= START_ATTEMPTS
     assert any(_up(one) for one in world.replicas.values())
 

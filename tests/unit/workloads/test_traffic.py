@@ -1,122 +1,90 @@
-"""Which revision a deployment lets serve, by `spec.revision`."""
+"""How requests are shared: what is served, what is wanted, and how the one becomes the other."""
 
-from typing import Any
+import math
 
 import pytest
 
-from homeport.core.errors import Invalid
-from homeport.core.ids import RevisionId
-from homeport.workloads.states import RevisionState as S
-from homeport.workloads.traffic import Traffic, first_traffic, is_held, next_traffic, with_share
-from homeport.workloads.views import RevisionView
+from homeport.core.ids import RevisionId, new_id
+from homeport.workloads.traffic import NO_TRAFFIC, Split, Traffic, draw_of
+
+R1, R2, R3 = (RevisionId(name) for name in ("r1", "r2", "r3"))
 
 
-def kept(*states: S) -> list[RevisionView]:
-    """r1, r2 … in these states, newest first as the store gives them."""
-    made = [RevisionView(id=RevisionId(f"r{n}"), generation=n, state=state) for n, state in enumerate(states, 1)]
-    return made[::-1]
-
-
-def after(revisions: list[RevisionView], before: dict[str, Any] | None = None, **asked: Any) -> Traffic:
-    return next_traffic({"revision": asked}, {"revision": before or {}}, revisions)
-
-
-def test_a_new_workload_serves_unless_its_traffic_is_0() -> None:
-    assert first_traffic({}) == first_traffic({"revision": {"traffic": 100}}) == Traffic()
-    assert first_traffic({"revision": {"traffic": 0}}).held == "traffic is 0"
-
-
-def test_what_a_new_workload_says_of_other_revisions_is_ignored_and_told() -> None:
-    asked = {"active": "rev-abc123", "canary": "other", "canaryPercent": 10, "stickySessionTtl": 0, "traffic": 100}
-    traffic = first_traffic({"revision": asked})
-    assert (traffic.held, [one.field for one in traffic.ignored]) == (
-        "",
-        ["spec.revision.active", "spec.revision.canary"],
-    )
-
-
-@pytest.mark.parametrize("share", [1, 50, 99, -1, 101])
-def test_a_share_of_requests_is_refused(share: int) -> None:
-    for decide in (first_traffic, lambda spec: next_traffic(spec, {}, kept(S.SERVING))):
-        with pytest.raises(Invalid) as refused:
-            decide({"revision": {"traffic": share}})
-        assert refused.value.field == "spec.revision.traffic"
+def test_a_split_shares_all_requests_among_two() -> None:
+    split = Split(active=R1, canary=R2, percent=30)
+    assert [split.share_of(one) for one in (R1, R2, R3)] == [70, 30, 0]
+    assert Split(active=R1).share_of(R1) == 100
 
 
 @pytest.mark.parametrize(
-    ("states", "held"),
-    [
-        ([], False),
-        ([S.SERVING], False),
-        ([S.FAILED], False),
-        ([S.HELD], False),
-        ([S.SERVING, S.FAILED], False),
-        ([S.SERVING, S.SUPERSEDED], False),
-        ([S.SERVING, S.BUILDING], False),
-        ([S.HELD, S.SERVING], False),
-        ([S.SERVING, S.HELD], True),
-        ([S.SERVING, S.HELD, S.FAILED], True),
-    ],
+    ("percent", "draw", "chosen"), [(0, 0.0, R1), (30, 0.2999, R2), (30, 0.3, R1), (100, 0.999, R2)]
 )
-def test_without_a_share_the_new_one_serves_if_what_serves_is_the_latest(states: list[S], held: bool) -> None:
-    traffic = after(kept(*states))
-    assert bool(traffic.held) is held
-    assert not held or "is not the latest" in traffic.held
+def test_a_draw_below_the_share_is_the_canarys(percent: int, draw: float, chosen: RevisionId) -> None:
+    assert Split(active=R1, canary=R2, percent=percent).choose(draw) == chosen
 
 
-def test_a_share_says_it_whatever_serves() -> None:
-    assert not after(kept(S.SERVING, S.HELD), traffic=100).held
-    assert after(kept(S.SERVING), traffic=0).held
+@pytest.mark.parametrize("percent", [0, 1, 25, 50, 99, 100])
+def test_of_many_executions_the_canary_has_its_share_within_three_standard_deviations(percent: int) -> None:
+    split, count = Split(active=R1, canary=R2, percent=percent), 20_000
+    hit = sum(split.choose(draw_of(new_id("exec"))) == R2 for _ in range(count))
+    share = percent / 100
+    assert abs(hit - count * share) <= 3 * math.sqrt(count * share * (1 - share))
 
 
-def test_the_serving_revision_as_the_active_one_keeps_serving() -> None:
-    traffic = after(kept(S.SERVING, S.BUILDING), active="r1")
-    assert traffic.held == "revision r1 is the active one"
-    assert (traffic.activate, traffic.overtake) == (None, (RevisionId("r2"),)), "what was on its way does not serve"
+def test_the_same_execution_is_drawn_the_same_way_again() -> None:
+    assert draw_of("exec-abc") == draw_of("exec-abc") != draw_of("exec-abd")
+    assert 0 <= draw_of("exec-abc") < 1
 
 
-def test_a_kept_newer_revision_as_the_active_one_begins_to_serve() -> None:
-    traffic = after(kept(S.SERVING, S.HELD), active="r2", traffic=0)
-    assert (traffic.activate, bool(traffic.held)) == (RevisionId("r2"), True)
-    assert after(kept(S.HELD, S.HELD), active="r1").activate == "r1"
+def test_only_new_shares_of_the_same_revisions_hold_at_once() -> None:
+    served = Split(active=R1, canary=R2, percent=10)
+    traffic = Traffic(served=served, wanted=served, failed=R3)
+    more = traffic.asked(Split(active=R1, canary=R2, percent=60))
+    assert (more.served.percent, more.under_way, more.failed) == (60, False, None)
+    for wanted in (Split(active=R2), Split(active=R1), Split(active=R2, canary=R1, percent=10)):
+        assert traffic.asked(wanted).served == served and traffic.asked(wanted).under_way
 
 
-@pytest.mark.parametrize(
-    ("states", "active"),
-    [
-        ([S.SUPERSEDED, S.SERVING], "r1"),
-        ([S.HELD, S.SERVING], "r1"),
-        ([S.SERVING, S.FAILED], "r2"),
-        ([S.SERVING, S.BUILDING], "r2"),
-    ],
-)
-def test_a_revision_that_cannot_be_made_to_serve_is_refused(states: list[S], active: str) -> None:
-    with pytest.raises(Invalid, match=r"spec.revision.active: must be the serving revision"):
-        after(kept(*states), active=active)
+def test_only_those_that_take_a_new_part_must_answer_first() -> None:
+    served = Split(active=R1, canary=R2, percent=10)
+    traffic = Traffic(served=served, wanted=served)
+    assert traffic.asked(Split(active=R1)).required == ()
+    assert traffic.asked(Split(active=R2)).required == (R2,)
+    assert traffic.asked(Split(active=R1, canary=R3)).required == (R3,)
+    assert traffic.asked(Split(active=R2, canary=R3)).required == (R2, R3)
 
 
-def test_an_unknown_revision_is_refused_with_those_there_are() -> None:
-    with pytest.raises(Invalid, match="must be a revision of this workload: r2, r1"):
-        after(kept(S.SUPERSEDED, S.SERVING), active="rev-abc123")
+def test_a_switch_remembers_what_was_active_before_and_a_canary_does_not_change_that() -> None:
+    first = NO_TRAFFIC.asked(Split(active=R1)).switched()
+    assert (first.served.active, first.previous) == (R1, None)
+    shared = first.asked(Split(active=R1, canary=R2, percent=5)).switched()
+    assert shared.previous is None
+    promoted = shared.asked(Split(active=R2)).switched()
+    assert (promoted.served, promoted.previous) == (Split(active=R2), R1)
+    assert promoted.named == (R2, R1)
 
 
-def test_an_active_revision_beside_all_traffic_for_the_new_one_is_refused() -> None:
-    with pytest.raises(Invalid, match=r"spec.revision.traffic"):
-        after(kept(S.SERVING), active="r1", traffic=100)
+def test_a_revision_that_cannot_be_had_leaves_its_part_to_what_had_it() -> None:
+    served = Split(active=R1)
+    traffic = Traffic(served=served, wanted=served)
+    active = traffic.asked(Split(active=R2)).given_up(R2)
+    assert (active.wanted, active.failed, active.under_way) == (served, R2, False)
+    canary = traffic.asked(Split(active=R1, canary=R2, percent=5)).given_up(R2)
+    assert canary.wanted == served
+    both = traffic.asked(Split(active=R2, canary=R3, percent=5)).given_up(R2)
+    assert both.wanted == Split(active=R1, canary=R3, percent=5)
+    first = NO_TRAFFIC.asked(Split(active=R1, canary=R2, percent=5)).given_up(R1)
+    assert first.wanted == Split(active=R2)
+    assert NO_TRAFFIC.asked(Split(active=R1)).given_up(R1).wanted == Split()
 
 
-def test_what_is_sent_back_as_it_was_read_is_ignored_and_told() -> None:
-    asked = {"active": "rev-abc123", "canary": "other", "traffic": 100}
-    traffic = after(kept(S.SERVING), before=asked, **asked)
-    assert not traffic.held
-    assert {one.field for one in traffic.ignored} == {"spec.revision.active", "spec.revision.canary"}
+def test_a_promotion_that_is_given_up_leaves_the_canary_its_share() -> None:
+    served = Split(active=R1, canary=R2, percent=10)
+    given_up = Traffic(served=served, wanted=served).asked(Split(active=R2)).given_up(R2)
+    assert (given_up.wanted, given_up.failed) == (served, R2)
 
 
-def test_a_canary_is_refused_at_an_update() -> None:
-    with pytest.raises(Invalid, match=r"spec.revision.canary"):
-        after(kept(S.SERVING), canary="r1")
-
-
-def test_the_outcome_is_kept_in_the_revision() -> None:
-    assert is_held(with_share({"revision": {"active": "x", "traffic": 100}}, held=True))
-    assert not is_held(with_share({}, held=False)) and not is_held({})
+def test_it_is_stored_and_read_back() -> None:
+    traffic = Traffic(served=Split(active=R1, canary=R2, percent=5), wanted=Split(active=R3), previous=R2, failed=R3)
+    for one in (traffic, NO_TRAFFIC, Traffic(wanted=Split(active=R1))):
+        assert Traffic.from_json(one.to_json()) == one
