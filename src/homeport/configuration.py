@@ -19,21 +19,28 @@ from homeport.core.errors import Unavailable
 from homeport.core.limits import (
     BODY_BYTES,
     BUILD_TIMEOUT_S,
+    IDLE_TIMEOUT_S,
     MIB,
+    REQUEST_TIMEOUT_S,
     UNPACKED_BYTES,
     UNPACKED_FILES,
     UNPACKED_FILES_MOST,
     UNPACKED_MB_MOST,
     UPLOAD_BYTES,
     UPLOAD_MB_MOST,
+    WEBSOCKET_IDLE_S,
+    CallLimits,
 )
 from homeport.policy.inventory import ALIAS, ANYWHERE
 from homeport.policy.rules import CONTINENTS
 from homeport.wire.invalid import problems
+from homeport.workloads.addresses import DOMAIN
 
 LOCAL = "local"  # the region that is this machine
 PROCESS, DOCKER = "process", "docker"  # drivers: programs in sandboxes of this machine; images on an engine
 _FLAVOR = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}/(cpu|gpu)")
+_DOMAIN = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
+_DOMAIN_LENGTH = 180  # a host name has at most 253, and a workload's part of it 63
 _OPTIONS_MOST = 20  # names or flavors of one machine
 
 
@@ -114,6 +121,14 @@ def _otlp_endpoint(value: str | None) -> str | None:
     if value is not None and not re.fullmatch(r"https?://([\w.-]+|\[[0-9a-fA-F:]+\])(:\d{1,5})?(/[\w./~-]*)?", value):
         raise ValueError('must be "http://host:port" or "https://host:port", for HTTP with a path if need be')
     return value.rstrip("/") if value else value
+
+
+def _domain(value: str) -> str:
+    if not _DOMAIN.fullmatch(value) or len(value) > _DOMAIN_LENGTH:
+        raise ValueError(
+            'must be a domain of lower-case letters, digits, hyphens and dots, such as "agents.example.com"'
+        )
+    return value
 
 
 def _regions(regions: Mapping[str, "RegionTable"]) -> Mapping[str, "RegionTable"]:
@@ -201,6 +216,19 @@ class Limits(Table):
     unpacked_mb: Annotated[int, Field(ge=1, le=UNPACKED_MB_MOST)] = UNPACKED_BYTES // MIB
     unpacked_files: Annotated[int, Field(ge=1, le=UNPACKED_FILES_MOST)] = UNPACKED_FILES
     build_timeout_s: Annotated[int, Field(ge=10, le=24 * 3600)] = BUILD_TIMEOUT_S
+    call_idle_s: Annotated[int, Field(ge=1, le=24 * 3600)] = IDLE_TIMEOUT_S
+    call_timeout_s: Annotated[int, Field(ge=1, le=24 * 3600)] = REQUEST_TIMEOUT_S
+    websocket_idle_s: Annotated[int, Field(ge=1, le=24 * 3600)] = WEBSOCKET_IDLE_S
+
+    @property
+    def calls(self) -> CallLimits:
+        return CallLimits(idle_s=self.call_idle_s, total_s=self.call_timeout_s, websocket_idle_s=self.websocket_idle_s)
+
+
+class GatewayTable(Table):
+    """[gateway]: where workloads are reached besides their paths."""
+
+    domain: Annotated[str, AfterValidator(_domain)] = DOMAIN
 
 
 class Sources(Table):
@@ -272,6 +300,7 @@ class Configuration(Table):
 
     regions: Annotated[dict[str, RegionTable], AfterValidator(_regions)] = Field(default_factory=dict)
     limits: Limits = Limits()
+    gateway: GatewayTable = GatewayTable()
     sources: Sources = Sources()
     images: ImagesTable = ImagesTable()
     builds: Builds = Builds()

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from homeport.core import log as logs
 from homeport.core.clock import SystemClock
+from homeport.core.limits import CallLimits
 from homeport.dataplane import headers
 from homeport.dataplane.acceptance import Acceptance
 from homeport.dataplane.activator import Activator
@@ -34,11 +35,11 @@ HEADER_BYTES = 64 * 1024  # Envoy lets 60 kB pass
 class Edge:
     """The edge's HTTP server on a unix socket."""
 
-    def __init__(self, socket: Callable[[str], Path]) -> None:
-        """`socket` is where the part of a name listens."""
+    def __init__(self, socket: Callable[[str], Path], calls: CallLimits | None = None) -> None:
+        """`socket` is where the part of a name listens; `calls` how long a call may take."""
         clock = SystemClock()
         self._socket = socket("edge")
-        self._activator = Activator(socket("internal"), clock)
+        self._activator = Activator(socket("internal"), clock, calls)
         self._internal = Internal(socket("internal"), clock)
         self._calls = Calls(self._internal, socket("gateway"), clock, self._told)
         self._acceptance = Acceptance(self._internal, clock, self._calls.wake)
@@ -88,9 +89,9 @@ class Edge:
         await self._internal.close()
 
 
-async def serve(data: DataDir) -> None:
+async def serve(data: DataDir, calls: CallLimits) -> None:
     """Run until SIGTERM or SIGINT."""
-    edge = Edge(data.socket)
+    edge = Edge(data.socket, calls)
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -106,10 +107,17 @@ async def serve(data: DataDir) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="homeport.edge", description="The edge process of Homeport.")
     parser.add_argument("--data", type=Path, default=None, help="the data directory")
+    usual = CallLimits()
+    parser.add_argument("--call-idle-s", type=float, default=usual.idle_s, help="a call without a byte")
+    parser.add_argument("--call-timeout-s", type=float, default=usual.total_s, help="a call in all")
+    parser.add_argument("--websocket-idle-s", type=float, default=usual.websocket_idle_s, help="a quiet WebSocket")
     chosen = parser.parse_args(arguments)
+    calls = CallLimits(
+        idle_s=chosen.call_idle_s, total_s=chosen.call_timeout_s, websocket_idle_s=chosen.websocket_idle_s
+    )
     data = DataDir((chosen.data or default_data()).absolute())
     logs.configure("edge", file=data.log("edge"))
-    asyncio.run(serve(data))
+    asyncio.run(serve(data, calls))
 
 
 if __name__ == "__main__":

@@ -93,6 +93,8 @@ class Server:
             issuer=ISSUER,
             audience=GATEWAY_AUDIENCE,
             collector=collector_of(configuration),
+            limits=configuration.limits.calls,
+            domain=configuration.gateway.domain,
         )
         xds = XdsServer(data.socket("xds"), authority, clock, served=signals.runner.wake)
         routes = Routes(store, clock, keys, xds)

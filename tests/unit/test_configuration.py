@@ -119,7 +119,7 @@ def test_limits_and_sources_are_read(tmp_path: Path) -> None:
         ("limits = true", "[limits] must be a table (got True)"),
         (
             "[other]\nx = 1",
-            "the file has no key 'other'; there are builds, images, invocations, limits, regions, sources",
+            "the file has no key 'other'; there are builds, gateway, images, invocations, limits, regions, sources",
         ),
         ("[regions.local]\nplanet = 1", "[regions.local] has no key 'planet'; there are aliases, continent, country"),
         ("[limits]\nbody = 1", "[limits] has no key 'body'; there are body_mb, build_timeout_s"),

@@ -25,27 +25,12 @@ _RANDOM_BYTES = 32  # as many as the digest that it keys
 
 
 def with_callback_secrets(spec: dict[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
-    """A caller's `spec` whose triggers have ids, and secrets where they have a callback URL: a new one in plain, or the
-    mask of the one in `stored`. To be sealed next."""
-    if not isinstance(spec.get("triggers"), list) or not all(isinstance(one, dict) for one in spec["triggers"]):
+    """A caller's `spec`, whose triggers have ids, with secrets where they have a callback URL: a new one in plain, or
+    the mask of the one in `stored`. To be sealed next."""
+    if not spec.get("triggers"):
         return spec
     known = {item.get("id") for item in triggers(stored) if (item.get("configuration") or {}).get(SECRET)}
-    return {**spec, "triggers": [_with_secret(item, known) for item in _with_ids(spec["triggers"])]}
-
-
-def _with_ids(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Ids for those that have none, by type and place, so that the same file gives the same ids; made unique where two
-    have the same (public contract)."""
-    taken: set[str] = set()
-    found = []
-    for item in items:
-        wanted = item.get("id") or f"{item.get('type') or 'http'}-1"
-        ident, number = wanted, 2
-        while ident in taken:
-            ident, number = f"{wanted.removesuffix('-1')}-{number}", number + 1
-        taken.add(ident)
-        found.append(item if item.get("id") == ident else {**item, "id": ident})
-    return found
+    return {**spec, "triggers": [_with_secret(item, known) for item in spec["triggers"]]}
 
 
 def _with_secret(item: dict[str, Any], known: set[Any]) -> dict[str, Any]:

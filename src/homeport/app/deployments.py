@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
+from homeport.app.addresses import addressed, claim_paths, host_warning
 from homeport.app.callback_secrets import check_callback_addresses, fresh_secrets, with_callback_secrets
 from homeport.app.context import Context, Intent
 from homeport.app.fields import ignored_fields
@@ -78,6 +79,7 @@ async def create_workload(
     now = context.clock.now()
     _check(kind, intent.spec, now)
     check_callback_addresses(context, intent.spec)
+    intent = addressed(kind, intent)
     missing = await missing_engines(context)
     intent = replace(intent, spec=without_echo(intent.spec, kind, intent.name, built=None, upload=upload))
 
@@ -86,6 +88,7 @@ async def create_workload(
         steer = first_steer(intent.spec, new)
         given = replace(intent, spec=with_callback_secrets(intent.spec, {})) if kind.serves else intent
         resource = seal_intent(context, new_resource(principal, kind, given, now))
+        claim_paths(tx, resource)
         find = partial(source_of_new, context, tx, resource, upload=upload)
         revision = _placed(context, tx, resource, find, new, steer)
         _refuse_missing(revision, missing)
@@ -113,6 +116,7 @@ async def update_workload(
     now = context.clock.now()
     _check(kind, intent.spec, now)
     check_callback_addresses(context, intent.spec)
+    intent = addressed(kind, intent)
     missing = await missing_engines(context)
 
     def write(tx: Transaction) -> Deployment:
@@ -145,6 +149,7 @@ def apply_update(
     spec = without_echo(intent.spec, stored.kind, stored.name, built=stored.image, upload=upload)
     wanted = replace(intent, spec=with_callback_secrets(spec, stored.spec) if stored.kind.serves else spec)
     resource = seal_intent(context, updated(stored, principal, wanted, update.now), stored)
+    claim_paths(tx, resource)
     revisions = tx.revisions.of(stored.uid)
     views = [place_of(known) for known in revisions]
     why = why_new(context, stored, resource, views, upload=upload)
@@ -293,6 +298,8 @@ def _record(context: Context, tx: Transaction, resource: Resource, revision: Rev
         tx.events.add(event(resource, now, message, "NotServed", revision.id))
     if warning := no_way_back(context, revision.region):
         tx.events.add(event(resource, now, warning, "NoGateway", revision.id))
+    if warning := host_warning(tx, resource):
+        tx.events.add(event(resource, now, warning, "NoHostName", revision.id))
 
 
 def _is_open(context: Context, revision: Revision) -> bool:

@@ -127,9 +127,6 @@ METADATA = (
     read_only("metadata.workspace", "the workspace it belongs to"),
 )
 
-_LATER = "clients are not pinned to a revision yet"
-_TRIGGERS = "this version has no triggers: nothing starts on a schedule, and no path or callback is served"
-
 
 def _generation(spec: Mapping[str, Any]) -> str:
     sent = (spec.get("runtime") or {}).get("generation")
@@ -162,7 +159,6 @@ WORKLOAD = (
     ),
     acts("spec.revision.canary", "the revision that takes `canaryPercent` of the requests, as `active`"),
     acts("spec.revision.canaryPercent", "0 to 100; no effect where there is no canary"),
-    no_effect("spec.revision.stickySessionTtl", _LATER),
     acts(
         "spec.revision.traffic",
         "share of the new revision: 0 builds without serving, 100 serves, between them it is the canary; absent: the "
@@ -185,19 +181,6 @@ WORKLOAD = (
         "logins of registries, as a string of Docker's config JSON; sealed, and masked on read",
     ),
     acts("spec.runtime.memory", "limit in MB"),
-    no_effect("spec.triggers", _TRIGGERS),
-    no_effect("spec.triggers[].id", _TRIGGERS),
-    no_effect("spec.triggers[].type", _TRIGGERS),
-    no_effect("spec.triggers[].enabled", _TRIGGERS),
-    no_effect("spec.triggers[].configuration", _TRIGGERS),
-    no_effect("spec.triggers[].configuration.authenticationType", _TRIGGERS),
-    no_effect("spec.triggers[].configuration.callbackUrl", _TRIGGERS),
-    read_only("spec.triggers[].configuration.callbackSecret", "made by the server, which makes none yet"),
-    no_effect("spec.triggers[].configuration.path", _TRIGGERS),
-    no_effect("spec.triggers[].configuration.retry", _TRIGGERS),
-    no_effect("spec.triggers[].configuration.schedule", _TRIGGERS),
-    no_effect("spec.triggers[].configuration.tasks", _TRIGGERS),
-    no_effect("spec.triggers[].configuration.timeout", _TRIGGERS),
     refused("spec.volumes", "400: this version has no volumes"),
     no_effect("spec.network", "programs share the network of this machine"),
     read_only("events", "what happened to it, oldest first"),

@@ -1,6 +1,8 @@
 """Bounds of requests and waits, each with its reason. The operator may change some of them in
 DATA/config.toml."""
 
+from dataclasses import dataclass
+
 DISPLAY_NAME_LENGTH = 63  # public contract
 EXTERNAL_ID_LENGTH = 64  # public contract
 PAGE_LIMIT = 50  # public contract, default
@@ -39,3 +41,13 @@ REVISIONS_MOST = 2 * REVISIONS_KEPT + 4  # kept besides what executions run: fai
 TASK_TIMEOUT_S = 3600  # where a job names none (the contract's example)
 TASK_MEMORY_MB = 2048  # where a job names none (the contract's example)
 MAX_RETRIES_DEFAULT = 0  # a job that asks for no retries gets none
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallLimits:
+    """How long a call to a workload may take, in seconds: without a byte either way, in all, and, for WebSockets, which
+    have no limit in all, without a byte. The operator's."""
+
+    idle_s: float = IDLE_TIMEOUT_S
+    total_s: float = REQUEST_TIMEOUT_S
+    websocket_idle_s: float = WEBSOCKET_IDLE_S

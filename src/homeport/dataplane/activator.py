@@ -22,14 +22,15 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
-from homeport.core import limits
 from homeport.core.clock import Clock
 from homeport.core.ids import Kind
+from homeport.core.limits import CallLimits
 from homeport.dataplane import headers
 from homeport.dataplane.answers import (
     BROKEN,
     MODELS_NOT_SERVED,
     ROUTE_NOT_FOUND,
+    SILENT,
     TOO_SLOW,
     UNAVAILABLE,
     WORKLOAD_NOT_FOUND,
@@ -46,9 +47,6 @@ ANSWER_MARGIN_S = 5  # and this much more before we give up on it
 CONNECT_TIMEOUT_S = 5
 CONNECT_ATTEMPTS = 2  # a replica may end between the server's answer and our connection
 CHUNK_BYTES = 64 * 1024
-_BOUNDED = aiohttp.ClientTimeout(
-    total=limits.REQUEST_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S, sock_read=limits.IDLE_TIMEOUT_S
-)
 _UNBOUNDED = aiohttp.ClientTimeout(sock_connect=CONNECT_TIMEOUT_S)  # an asynchronous call: its maker ends it in time
 
 
@@ -82,9 +80,13 @@ class _Refused(Exception):
 class Activator:
     """An aiohttp handler for every path. Use `connect` before and `close` after serving."""
 
-    def __init__(self, internal_socket: Path, clock: Clock) -> None:
+    def __init__(self, internal_socket: Path, clock: Clock, calls: CallLimits | None = None) -> None:
         self._internal_socket = internal_socket
         self._clock = clock
+        self._calls = calls or CallLimits()
+        self._bounded = aiohttp.ClientTimeout(
+            total=self._calls.total_s, sock_connect=CONNECT_TIMEOUT_S, sock_read=self._calls.idle_s
+        )
         self._holding = 0
         self._control: aiohttp.ClientSession | None = None
         self._programs: aiohttp.ClientSession | None = None
@@ -101,7 +103,7 @@ class Activator:
         self._programs = aiohttp.ClientSession(
             # One request a connection: a program that is frozen or replaced later must not be met through an old one.
             connector=aiohttp.TCPConnector(limit=0, force_close=True),
-            timeout=_BOUNDED,
+            timeout=self._bounded,
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
         )
@@ -142,7 +144,8 @@ class Activator:
             url = await self._activate(request, target)
             try:
                 if is_websocket(request):
-                    return await tunnel(self._session(), request, url, end_to_end(request.headers))
+                    sent = end_to_end(request.headers)
+                    return await tunnel(self._session(), request, url, sent, self._calls.websocket_idle_s)
                 return await self._exchange(request, url)
             except aiohttp.ClientConnectorError as exc:
                 # Nothing of the request has been read yet, so it can be sent again.
@@ -178,12 +181,14 @@ class Activator:
                 headers=end_to_end(request.headers),
                 data=_body(request) if request.body_exists else None,
                 allow_redirects=False,
-                timeout=_UNBOUNDED if headers.INVOCATION_ID in request.headers else _BOUNDED,
+                timeout=_UNBOUNDED if headers.INVOCATION_ID in request.headers else self._bounded,
                 skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
             ) as upstream:
                 return await _relay(request, upstream)
         except aiohttp.ClientConnectorError:
             raise
+        except aiohttp.SocketTimeoutError as exc:
+            raise _Refused(SILENT) from exc
         except TimeoutError as exc:
             raise _Refused(TOO_SLOW) from exc
         except aiohttp.ClientError as exc:

@@ -10,6 +10,7 @@ from typing import Any
 
 from homeport.core.clock import timestamp
 from homeport.dataplane import headers
+from homeport.dataplane.scopes import host_pattern
 
 SOURCE_HEADER = "X-Blaxel-Source"
 CODE_HEADER = "X-Blaxel-Error-Code"
@@ -143,8 +144,13 @@ TOO_SLOW = replace(
     UNAVAILABLE,
     may_have_run=True,
     status=504,
-    message="The workload did not answer in time: 100 seconds without a byte, or 15 minutes in all.",
-    action="Stream the answer, or do less in one request.",
+    message="The call took longer in all than one may: 15 minutes, or what its trigger or this installation says.",
+    action="Do less in one call, or call asynchronously.",
+)
+SILENT = replace(
+    TOO_SLOW,
+    message="No byte came for longer than a call may be silent: 100 seconds, or what this installation says.",
+    action="Stream the answer, or call asynchronously.",
 )
 INTERNAL = replace(
     UNAVAILABLE,
@@ -158,33 +164,39 @@ INTERNAL = replace(
 _PLATFORM_PATH = r"/(v0|oauth|\.well-known|healthz|readyz)([/?].*)?"
 
 
-def local_reply_config() -> dict[str, Any]:
-    """Envoy's `local_reply_config`: the first mapper that fits gives the body and the headers."""
+def local_reply_config(domain: str) -> dict[str, Any]:
+    """Envoy's `local_reply_config`: the first mapper that fits gives the body and the headers. `domain`: where
+    workloads have their host names."""
     no_credential = [_header(name, present=False) for name in (headers.AUTHORIZATION, headers.BLAXEL_AUTHORIZATION)]
     workload = _header(":path", regex=headers.WORKLOAD_FORM)
     return {
         "mappers": [
             _mapper(BAD_REQUEST, _status("EQ", 501), status=400),  # a Transfer-Encoding that Envoy does not read
-            _control_plane_mapper(),
+            _control_plane_mapper(domain),
             _mapper(CREDENTIAL_MISSING, _status("EQ", 401), *no_credential),
             _mapper(CREDENTIAL_REFUSED, _status("EQ", 401)),
             _mapper(FORBIDDEN, _status("EQ", 403)),
             _mapper(WORKLOAD_NOT_FOUND, _status("EQ", 404), workload),
+            _mapper(WORKLOAD_NOT_FOUND, _status("EQ", 404), _header(":authority", regex=host_pattern(domain))),
             _mapper(ROUTE_NOT_FOUND, _status("EQ", 404)),
             _mapper(TOO_LARGE, _status("EQ", 413)),
             _mapper(BAD_REQUEST, _status("LE", 499)),
             _mapper(BROKEN, _status("EQ", 503), {"response_flag_filter": {"flags": ["UC", "UR", "UPE"]}}, status=502),
             _mapper(BROKEN, _status("EQ", 502)),
             _mapper(UNAVAILABLE, _status("EQ", 503)),
+            _mapper(SILENT, _status("EQ", 504), {"response_flag_filter": {"flags": ["SI"]}}),
             _mapper(TOO_SLOW, _status("EQ", 504)),
             _mapper(INTERNAL, _status("GE", 500)),
         ]
     }
 
 
-def _control_plane_mapper() -> dict[str, Any]:
-    """While the server is away its paths answer in its own shape, which its clients parse."""
-    conditions = [_status("GE", 500), _header(":path", regex=_PLATFORM_PATH), _header(headers.WORKLOAD, present=False)]
+def _control_plane_mapper(domain: str) -> dict[str, Any]:
+    """While the server is away its paths answer in its own shape, which its clients parse. On a workload's host name
+    they are the program's."""
+    elsewhere = _header(":authority", regex=host_pattern(domain))
+    elsewhere["header_filter"]["header"]["invert_match"] = True
+    conditions = [_status("GE", 500), _header(":path", regex=_PLATFORM_PATH), elsewhere]
     message = "The control plane does not answer at the moment; workloads are still served."
     body = {"code": "%RESPONSE_CODE%", "error": "Service unavailable", "message": message}
     return {

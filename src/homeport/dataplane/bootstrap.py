@@ -16,9 +16,10 @@ from homeport.core.open_files import connections
 from homeport.dataplane import headers
 from homeport.dataplane.answers import local_reply_config
 from homeport.dataplane.expressions import called, method, selected, text
+from homeport.dataplane.scopes import TYPE, early_headers, scoped_routes
 from homeport.dataplane.tracing import SETTINGS, Collector, collector_cluster, tracing
+from homeport.workloads.addresses import DOMAIN
 
-TYPE = "type.googleapis.com/"
 DOWNSTREAM_CONNECTIONS = 20_000  # each needs a file descriptor, and one more upstream
 FILES = 1 << 20  # what a process may open where nobody says how much
 _SERVER_FILES = 1  # of the server for a request: the gateway
@@ -27,6 +28,10 @@ DRAIN_S = 1000  # longer than the longest stream (15 minutes)
 HEADERS_KB = 60  # Envoy's default, said aloud: more is answered 431
 STREAM_IDLE_S = 100  # before a route is known; routes have their own
 HEADERS_TIMEOUT_S = 60  # a client that never ends its request's head
+
+
+# From the server, and wait for it: without its first configuration Envoy must not listen.
+ADS: dict[str, Any] = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,15 +54,16 @@ def bootstrap(
     sockets: EnvoySockets,
     host: str,
     port: int,
-    node: str = "homeport",
     files: int = FILES,
     collector: Collector | None = None,
+    domain: str = DOMAIN,
 ) -> dict[str, Any]:
     """Envoy's bootstrap, ready for `json.dumps`: one listener on `host`:`port`. It listens only once it has its first
     configuration from `xds`. No process is given more connections than it may open `files`: what is more waits in
-    Envoy for the server and the edge, and Envoy itself closes it. `collector` gets traces."""
+    Envoy for the server and the edge, and Envoy itself closes it. `collector` gets traces. `domain`: where workloads
+    have their host names."""
     return {
-        "node": {"id": node, "cluster": "homeport"},
+        "node": {"id": "homeport", "cluster": "homeport"},
         "admin": {"address": {"pipe": {"path": str(sockets.admin), "mode": 0o600}}},
         "dynamic_resources": {
             "ads_config": {
@@ -65,8 +71,8 @@ def bootstrap(
                 "transport_api_version": "V3",
                 "grpc_services": [{"envoy_grpc": {"cluster_name": "xds", "retry_policy": _back_to_the_server()}}],
             },
-            "cds_config": _ads(),
-            "lds_config": _ads(),
+            "cds_config": ADS,
+            "lds_config": ADS,
         },
         "static_resources": {
             "clusters": [
@@ -75,7 +81,10 @@ def bootstrap(
                 _http_cluster("edge", sockets.edge, connections(files, _EDGE_FILES)),
                 *([collector_cluster(collector)] if collector else []),
             ],
-            "listeners": [listener("gateway", host, port, collector), _inner_listener(sockets.inner, collector)],
+            "listeners": [
+                listener("gateway", host, port, domain, collector),
+                _inner_listener(sockets.inner, domain, collector),
+            ],
         },
         "cluster_manager": {
             "load_stats_config": {
@@ -138,14 +147,9 @@ def envoy_command(config: Path, *, concurrency: int | None = None, log_level: st
     ]
 
 
-def _ads() -> dict[str, Any]:
-    """From the server, and wait for it: without its first configuration Envoy must not listen."""
-    return {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
-
-
-def listener(name: str, host: str, port: int, collector: Collector | None = None) -> dict[str, Any]:
+def listener(name: str, host: str, port: int, domain: str, collector: Collector | None = None) -> dict[str, Any]:
     """Where the gateway listens, and how it treats what comes."""
-    manager = {"@type": TYPE + _MANAGER, **_connection_manager(collector)}
+    manager = {"@type": TYPE + _MANAGER, **_connection_manager(domain, collector)}
     chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
     return {
         "name": name,
@@ -155,11 +159,11 @@ def listener(name: str, host: str, port: int, collector: Collector | None = None
     }
 
 
-def _inner_listener(socket: Path, collector: Collector | None) -> dict[str, Any]:
+def _inner_listener(socket: Path, domain: str, collector: Collector | None) -> dict[str, Any]:
     """Where the edge makes asynchronous calls: the same routes, without the checks that a call passed when it was
     accepted. Its requests count with the gateway's, so that a stop waits for them."""
-    manager = {**_connection_manager(collector), "http_filters": _filters()[-1:]}
-    manager["early_header_mutation_extensions"] = [_early_headers(headers.SCOPE)]
+    manager = {**_connection_manager(domain, collector), "http_filters": _filters()[-1:]}
+    manager["early_header_mutation_extensions"] = [early_headers(domain, headers.SCOPE, headers.HOST)]
     manager["use_remote_address"] = False  # whose call it is was written down at its acceptance
     chain = {
         "filters": [
@@ -176,7 +180,7 @@ def _inner_listener(socket: Path, collector: Collector | None) -> dict[str, Any]
 _MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 
 
-def _connection_manager(collector: Collector | None) -> dict[str, Any]:
+def _connection_manager(domain: str, collector: Collector | None) -> dict[str, Any]:
     return {
         **({"tracing": tracing(collector)} if collector else {}),
         "stat_prefix": "gateway",
@@ -195,52 +199,10 @@ def _connection_manager(collector: Collector | None) -> dict[str, Any]:
         "stream_idle_timeout": f"{STREAM_IDLE_S}s",
         "upgrade_configs": [{"upgrade_type": "websocket"}],
         "http2_protocol_options": {"allow_connect": True},
-        "early_header_mutation_extensions": [_early_headers(*headers.OWN, *headers.OF_CALLS)],
-        "scoped_routes": _scoped_routes(),
+        "early_header_mutation_extensions": [early_headers(domain, *headers.OWN, *headers.OF_CALLS)],
+        "scoped_routes": scoped_routes(ADS),
         "http_filters": _filters(),
-        "local_reply_config": local_reply_config(),
-    }
-
-
-def _early_headers(*removed: str) -> dict[str, Any]:
-    """Before anything reads the request: our own headers are taken out, then the route table's key is put in."""
-    mutations: list[dict[str, Any]] = [{"remove": name} for name in removed]
-    # The three slashes make every path long enough to have three parts, so that a short one finds no scope.
-    mutations.append({"append": _overwrite(headers.SCOPE, f"%CEL({_SCOPE_EXPRESSION})%///")})
-    kind = "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
-    return {
-        "name": "envoy.http.early_header_mutation.header_mutation",
-        "typed_config": {"@type": TYPE + kind, "mutations": mutations},
-    }
-
-
-def _overwrite(key: str, value: str) -> dict[str, Any]:
-    return {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
-
-
-# The path without its query, after normalisation. The pattern is tried only where it can fit: patterns are slow.
-_SCOPE_EXPRESSION = (
-    "request.url_path.startsWith('/v0/') || request.url_path == '/v0' || request.url_path.startsWith('/oauth/') || "
-    "request.url_path.startsWith('/.well-known/') || request.url_path == '/healthz' || request.url_path == '/readyz' "
-    f"? '/{'/'.join(headers.PLATFORM_SCOPE)}' : "
-    # Executions are the server's, also at the address that does not begin with /v0.
-    "(request.url_path.contains('/jobs/') && request.url_path.matches('^/[^/]+/jobs/.') "
-    f"? '/{'/'.join(headers.PLATFORM_SCOPE)}' : "
-    "request.url_path.contains('/models/') && request.url_path.matches('^/[^/]+/models/.') "
-    f"? '/{'/'.join(headers.MODELS_SCOPE)}' : request.url_path)"
-)
-
-
-def _scoped_routes() -> dict[str, Any]:
-    fragments = [
-        {"header_value_extractor": {"name": headers.SCOPE, "element_separator": "/", "index": index}}
-        for index in (1, 2, 3)
-    ]
-    return {
-        "name": "workloads",
-        "scope_key_builder": {"fragments": fragments},
-        "rds_config_source": _ads(),
-        "scoped_rds": {"scoped_rds_config_source": _ads()},
+        "local_reply_config": local_reply_config(domain),
     }
 
 
@@ -260,20 +222,22 @@ def _filters() -> list[dict[str, Any]]:
 
 
 def _discovered(name: str, kind: str) -> dict[str, Any]:
-    return {"name": name, "config_discovery": {"config_source": _ads(), "type_urls": [TYPE + kind]}}
+    return {"name": name, "config_discovery": {"config_source": ADS, "type_urls": [TYPE + kind]}}
 
 
 def _default_access() -> dict[str, Any]:
     """The rule where a route has none of its own, and where there is no route: whoever has no token sees what is not
-    there, and a token sees its own workspace only. So nobody learns the names of another workspace's workloads."""
+    there, and a token sees its own workspace only. So nobody learns the names of another workspace's workloads, from
+    paths or from host names."""
     path = [{"key": headers.JWT_PAYLOAD}, {"key": "workspace"}]
     workspace = {"filter": headers.JWT_METADATA, "path": path, "value": {"present_match": True}}
+    workspace_claim = _claimed_workspace()
     anybody = {"sourced_metadata": {"metadata_matcher": workspace, "metadata_source": "DYNAMIC"}}
     stranger = {"permissions": [{"any": True}], "principals": [{"not_id": anybody}]}
     member = {
         "permissions": [{"any": True}],
         "principals": [{"any": True}],
-        "condition": _path_is_below(_claimed_workspace()),
+        "condition": called("_?_:_", _is_host_name(), _host_is_of(workspace_claim), _path_is_below(workspace_claim)),
         "cel_config": {"enable_string_concat": True},
     }
     return {"action": "ALLOW", "policies": {"stranger": stranger, "member": member}}
@@ -284,6 +248,18 @@ def _path_is_below(workspace: dict[str, Any]) -> dict[str, Any]:
     path = selected("request", "url_path")
     start = called("_+_", called("_+_", text("/"), workspace), text("/"))
     return method(path, "startsWith", start)
+
+
+def _is_host_name() -> dict[str, Any]:
+    """As CEL: `request.headers['x-hp-host'] != '-'`."""
+    found = called("_[_]", selected("request", "headers"), text(headers.HOST))
+    return called("_!=_", found, text(f"{headers.NO_HOST}:"))
+
+
+def _host_is_of(workspace: dict[str, Any]) -> dict[str, Any]:
+    """As CEL: `request.host.contains('-' + workspace + '.')`."""
+    part = called("_+_", called("_+_", text("-"), workspace), text("."))
+    return method(selected("request", "host"), "contains", part)
 
 
 def _claimed_workspace() -> dict[str, Any]:

@@ -45,7 +45,12 @@ def token_filter(jwks: dict[str, Any], issuer: str, audience: str) -> Packed:
             OPTIONAL: _any_of(first, _named("alone"), passing),
         },
     )
-    # For requests without a route: a path of a workload's form needs a token before it is told that nothing is there.
+    # For requests without a route: a path of a workload's form, or a host name of one, needs a token before it is told
+    # that nothing is there.
+    hosted = config.rules.add()
+    hosted.match.prefix = "/"
+    hosted.match.headers.add(name=headers.HOST, string_match=_exact(f"{headers.NO_HOST}:"), invert_match=True)
+    hosted.requires.CopyFrom(_any_of(first, _named("alone")))
     rule = config.rules.add()
     rule.match.safe_regex.regex = headers.WORKLOAD_FORM
     rule.requires.CopyFrom(_any_of(first, _named("alone")))
@@ -66,9 +71,10 @@ def deny_filter(revoked: frozenset[str]) -> Packed:
     return _filter(headers.DENY_FILTER, filter_pb2.RBAC(matcher=matcher))
 
 
-def rules_of(route: WorkloadRoute) -> dict[str, Any]:
-    """The filters' settings for a workload: its workspace's tokens that may run it, or anybody where it is public."""
-    if route.public:
+def rules_of(route: WorkloadRoute, *, public: bool) -> dict[str, Any]:
+    """The filters' settings for an address of a workload: its workspace's tokens that may run it, or anybody where it
+    is public."""
+    if public:
         return {
             headers.JWT_FILTER: any_of(jwt.PerRouteConfig(requirement_name=OPTIONAL)),
             headers.DENY_FILTER: any_of(filter_pb2.RBACPerRoute()),

@@ -24,11 +24,12 @@ from homeport.dataplane.routes import Door, door_name
 from homeport.dataplane.tracing import Collector
 
 
-def door_listener(door: Door, collector: Collector | None = None) -> Packed:
+def door_listener(door: Door, domain: str, collector: Collector | None = None) -> Packed:
     """The listener of `door`. Whoever comes from elsewhere is cut off, other hosts of the same wire included: this
-    machine would take their packets for any of its addresses."""
+    machine would take their packets for any of its addresses. `domain`: where workloads have their host names."""
     name = door_name(door.address)
-    found = json_format.ParseDict(listener(name, door.address, door.port, collector), listener_pb2.Listener())
+    config = listener(name, door.address, door.port, domain, collector)
+    found = json_format.ParseDict(config, listener_pb2.Listener())
     network = ip_network(door.subnet)
     (chain,) = found.filter_chains
     sources = chain.filter_chain_match.source_prefix_ranges.add(address_prefix=str(network.network_address))

@@ -4,10 +4,11 @@ The routes loop builds one `Gateway` from the store and hands it to `XdsServer.p
 knows Envoy.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from homeport.core.ids import Kind, RevisionId
+from homeport.workloads.addresses import CustomPath, Stickiness
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,9 +36,11 @@ class RevisionRoute:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkloadRoute:
-    """A workload's address and what answers there. Without a revision of weight, calls are answered 503.
+    """A workload's addresses and what answers there. Without a revision of weight, calls are answered 503.
 
-    `public`: no credential is asked for.
+    `public`: no credential is asked for at its own path and its host name, of which `host` is the first part (empty:
+    it has none); `timeout_s` and `retries` are theirs, too (None: as for all). `paths` are further ones, each with
+    rules of its own, the longest first.
     """
 
     workspace: str
@@ -45,6 +48,11 @@ class WorkloadRoute:
     name: str
     revisions: tuple[RevisionRoute, ...]
     public: bool = False
+    stickiness: Stickiness = field(default_factory=Stickiness)
+    timeout_s: int | None = None
+    retries: int | None = None
+    paths: tuple[CustomPath, ...] = ()
+    host: str = ""
 
     @property
     def key(self) -> str:

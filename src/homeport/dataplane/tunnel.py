@@ -11,7 +11,6 @@ from aiohttp import WSMessage, WSMsgType, web
 from multidict import CIMultiDict
 from yarl import URL
 
-from homeport.core.limits import WEBSOCKET_IDLE_S
 from homeport.core.service import Background
 
 log = logging.getLogger(__name__)
@@ -31,9 +30,10 @@ def is_websocket(request: web.Request) -> bool:
 
 
 async def tunnel(
-    session: aiohttp.ClientSession, request: web.Request, url: URL, sent: CIMultiDict[str]
+    session: aiohttp.ClientSession, request: web.Request, url: URL, sent: CIMultiDict[str], idle_s: float
 ) -> web.StreamResponse:
-    """Connect to the program at `url` with the headers `sent`, then join the two. Returns when both have ended.
+    """Connect to the program at `url` with the headers `sent`, then join the two. Returns when both have ended, and
+    ends them when the program has sent nothing for `idle_s` seconds.
 
     Raises aiohttp's ClientConnectorError while nothing is lost. A program that refuses the handshake gives its status.
     """
@@ -48,7 +48,7 @@ async def tunnel(
             autoping=False,
             autoclose=False,
             max_msg_size=MESSAGE_BYTES,
-            timeout=aiohttp.ClientWSTimeout(ws_receive=WEBSOCKET_IDLE_S, ws_close=10),
+            timeout=aiohttp.ClientWSTimeout(ws_receive=idle_s, ws_close=10),
         )
     except aiohttp.WSServerHandshakeError as exc:
         return web.Response(status=exc.status, text=exc.message)
@@ -81,7 +81,7 @@ async def _pass_on(source: Side, target: Side) -> None:
         try:
             message: WSMessage = await source.receive()
         except TimeoutError:
-            log.info("a WebSocket was quiet for %d s and is closed", WEBSOCKET_IDLE_S)
+            log.info("a WebSocket was quiet for too long and is closed")
             await target.close(code=_CODE_WENT_AWAY)
             return
         try:

@@ -1,7 +1,8 @@
 """What becomes of each field of a job, of the older contract's too; see `homeport.core.fields`."""
 
-from homeport.core.fields import METADATA, WORKLOAD, acts, no_effect, refused, registry
+from homeport.core.fields import METADATA, WORKLOAD, acts, no_effect, read_only, refused, registry
 
+_TRIGGERS = "this version has no schedules for jobs: nothing starts by itself"
 _NO_SERVER = "a job's tasks end, so nothing of them is scaled, probed or served"
 _NO_MODEL = "it describes a hosted model, and this is a job"
 
@@ -32,7 +33,21 @@ JOB_FIELDS = registry(
         no_effect("spec.runtime.startupProbe", _NO_SERVER),
         no_effect("spec.runtime.transport", _NO_SERVER),
         no_effect("spec.runtime.type", _NO_MODEL),
+        no_effect("spec.revision.stickySessionTtl", _NO_SERVER),
         no_effect("spec.sandbox", "every task runs in a sandbox"),
+        no_effect("spec.triggers", _TRIGGERS),
+        no_effect("spec.triggers[].id", _TRIGGERS),
+        no_effect("spec.triggers[].type", _TRIGGERS),
+        no_effect("spec.triggers[].enabled", _TRIGGERS),
+        no_effect("spec.triggers[].configuration", _TRIGGERS),
+        no_effect("spec.triggers[].configuration.authenticationType", _TRIGGERS),
+        no_effect("spec.triggers[].configuration.callbackUrl", _TRIGGERS),
+        read_only("spec.triggers[].configuration.callbackSecret", "made by the server, which makes none for jobs"),
+        no_effect("spec.triggers[].configuration.path", _TRIGGERS),
+        no_effect("spec.triggers[].configuration.retry", _TRIGGERS),
+        no_effect("spec.triggers[].configuration.schedule", _TRIGGERS),
+        no_effect("spec.triggers[].configuration.tasks", _TRIGGERS),
+        no_effect("spec.triggers[].configuration.timeout", _TRIGGERS),
         refused("spec.githubRunner", "400 with repositories: this version has no self-hosted runners"),
         refused("spec.githubRunner.repositories", "400: this version has no self-hosted runners"),
     ),

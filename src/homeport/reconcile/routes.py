@@ -7,7 +7,7 @@ however many others there are. What is published is always what the store said a
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import timedelta
 from ipaddress import IPv4Network
 
@@ -21,6 +21,7 @@ from homeport.identity.keys import KeyRing
 from homeport.reconcile.observation import Workload, read_each, read_workloads
 from homeport.store.contract import Store, Transaction
 from homeport.store.records import Replica, Resource, Revision
+from homeport.workloads.addresses import host_label, stored_addresses
 from homeport.workloads.states import ReplicaState, RevisionState
 
 SKEW_S = 24 * 3600  # a revoked key that expired so long ago may be forgotten
@@ -70,11 +71,12 @@ class Routes:
         self._changed: set[str] = set()  # uids of those that are to be read
         self._revoked: frozenset[str] = frozenset()
         self._linked: frozenset[IPv4Network] = frozenset()
+        self._workspaces: frozenset[str] = frozenset()
 
     def tells(self, workload: Workload) -> bool:
         """Whether the gateway was told what serves of it."""
         return self._picture is not None and self._picture.of(workload.resource.uid) == _route_here(
-            workload, self._linked
+            workload, self._linked, self._workspaces
         )
 
     def uids(self) -> frozenset[str]:
@@ -115,27 +117,32 @@ class Routes:
         changed, self._changed = self._changed, set()
         linked = linked_networks()
         try:
-            workloads, revoked = await self._store.read(lambda tx: (read_workloads(tx), self._revoked_now(tx)))
+            workloads, revoked, workspaces = await self._store.read(
+                lambda tx: (read_workloads(tx), self._revoked_now(tx), _workspaces(tx))
+            )
         except BaseException:
             self._changed |= changed
             raise
         picture = Picture()
         for one in workloads:
-            picture.set(one.resource.uid, _route_here(one, linked))
-        self._picture, self._linked = picture, linked
+            picture.set(one.resource.uid, _route_here(one, linked, workspaces))
+        self._picture, self._linked, self._workspaces = picture, linked, workspaces
         return self._hand_on(picture, revoked)
 
     async def _publish_changed(self, picture: Picture) -> None:
         changed, self._changed = self._changed, set()
         linked = linked_networks()
         try:
-            workloads = await self._store.read(lambda tx: _read(tx, changed))
+            workloads, workspaces = await self._store.read(lambda tx: (_read(tx, changed), _workspaces(tx)))
         except BaseException:
             self._changed |= changed
             raise
+        if workspaces != self._workspaces:  # a host name may have become another's
+            await self._publish_all()
+            return
         found = {one.resource.uid: one for one in workloads}
         for uid in changed:
-            picture.set(uid, _route_here(found[uid], linked) if uid in found else None)
+            picture.set(uid, _route_here(found[uid], linked, workspaces) if uid in found else None)
         self._hand_on(picture, self._revoked)
 
     def _hand_on(self, picture: Picture, revoked: frozenset[str]) -> int:
@@ -155,14 +162,21 @@ def _read(tx: Transaction, uids: Iterable[str]) -> list[Workload]:
     return read_each([one for one in found if one is not None and one.kind in SERVING], tx)
 
 
-def _route_here(one: Workload, linked: frozenset[IPv4Network]) -> WorkloadRoute | None:
+def _workspaces(tx: Transaction) -> frozenset[str]:
+    return frozenset(known.name for known in tx.identities.workspaces())
+
+
+def _route_here(one: Workload, linked: frozenset[IPv4Network], workspaces: frozenset[str]) -> WorkloadRoute | None:
     """Of replicas in containers, those whose network is there: another host might have their address else."""
-    return route_of(one.resource, one.revisions, [known for known in one.replicas if _is_here(known, linked)])
+    here = [known for known in one.replicas if _is_here(known, linked)]
+    return route_of(one.resource, one.revisions, here, workspaces)
 
 
-def route_of(found: Resource, revisions: Iterable[Revision], replicas: Iterable[Replica]) -> WorkloadRoute | None:
-    """The workload's address, or None while nothing of it serves. Its traffic says who has which share; replicas of
-    other revisions appear only while they finish their requests."""
+def route_of(
+    found: Resource, revisions: Iterable[Revision], replicas: Iterable[Replica], workspaces: Collection[str] = ()
+) -> WorkloadRoute | None:
+    """The workload's addresses, or None while nothing of it serves. Its traffic says who has which share; replicas of
+    other revisions appear only while they finish their requests. `workspaces` are all that there are."""
     split = found.traffic.served
     if found.deleting or found.spec.get("enabled") is False or split.active is None:
         return None
@@ -184,8 +198,19 @@ def route_of(found: Resource, revisions: Iterable[Revision], replicas: Iterable[
         )
         for revision, at in sorted(endpoints.items())
     )
-    public = found.spec.get("public") is True
-    return WorkloadRoute(workspace=found.workspace, kind=found.kind, name=found.name, revisions=shares, public=public)
+    addresses = stored_addresses(found.kind, found.name, found.spec, found.labels)
+    return WorkloadRoute(
+        workspace=found.workspace,
+        kind=found.kind,
+        name=found.name,
+        revisions=shares,
+        public=addresses.public,
+        stickiness=addresses.stickiness,
+        timeout_s=addresses.timeout_s,
+        retries=addresses.retries,
+        paths=addresses.paths,
+        host=host_label(found.kind, found.name, found.workspace, workspaces),
+    )
 
 
 def _is_here(replica: Replica, linked: frozenset[IPv4Network]) -> bool:

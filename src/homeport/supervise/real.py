@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from homeport import __version__
-from homeport.configuration import read_configuration
+from homeport.configuration import Configuration, read_configuration
+from homeport.core.limits import CallLimits
 from homeport.core.open_files import hard_limit
 from homeport.dataplane.bootstrap import EnvoySockets, bootstrap, envoy_command
 from homeport.settings import DataDir
@@ -38,8 +39,9 @@ def components(options: UpOptions, port: int) -> tuple[Component, ...]:
     root = str(data.root)
     node = node_command(data, sandboxed=options.sandboxed)
     server = [*python, "homeport.server", "--data", root, "--port", str(port), "--host", options.host]
-    edge = [*python, "homeport.edge", "--data", root]
-    configured = _write_bootstrap(data, options.host, port)
+    configuration = read_configuration(data.config)
+    edge = [*python, "homeport.edge", "--data", root, *_limits(configuration.limits.calls)]
+    configured = _write_bootstrap(data, options.host, port, configuration)
     envoy = envoy_command(configured)
     return (
         Component(
@@ -94,20 +96,31 @@ def _version(words: Sequence[str]) -> str:
     return hashlib.sha256("\0".join((__version__, *words)).encode()).hexdigest()[:16]
 
 
+def _limits(calls: CallLimits) -> list[str]:
+    idle_s, total_s, quiet_s = str(calls.idle_s), str(calls.total_s), str(calls.websocket_idle_s)
+    return ["--call-idle-s", idle_s, "--call-timeout-s", total_s, "--websocket-idle-s", quiet_s]
+
+
 def _accepts(data: DataDir, socket: str) -> tuple[bool, str]:
     path = data.socket(socket)
     return (True, "") if probe.accepts(path) else (False, f"nobody listens on {path}")
 
 
-def _write_bootstrap(data: DataDir, host: str, port: int) -> Path:
+def _write_bootstrap(data: DataDir, host: str, port: int, configuration: Configuration) -> Path:
     sockets = EnvoySockets(
         xds=data.socket("xds"),
         server=data.socket("server"),
         edge=data.socket("edge"),
         admin=data.socket("envoy-admin"),
     )
-    collector = collector_of(read_configuration(data.config))
-    found = bootstrap(sockets=sockets, host=host, port=port, files=hard_limit(), collector=collector)
+    found = bootstrap(
+        sockets=sockets,
+        host=host,
+        port=port,
+        files=hard_limit(),
+        collector=collector_of(configuration),
+        domain=configuration.gateway.domain,
+    )
     path = data.envoy_config
     path.unlink(missing_ok=True)
     # It may hold what opens the collector of traces.

@@ -82,6 +82,15 @@ class TriggerIn(Kept):
     enabled: bool | None = None
     configuration: TriggerConfigurationIn | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_configuration(cls, value: Any) -> Any:
+        """`[[triggers.configuration]]` of a manifest arrives as a list of one."""
+        if isinstance(value, dict) and isinstance(value.get("configuration"), list):
+            given = value["configuration"]
+            return {**value, "configuration": given[0]} if len(given) == 1 else value
+        return value
+
 
 class CoreEvent(Reply):
     """Something that happened to a workload. `reason` is an addition of ours: a constant for programs."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from homeport.core.fields import METADATA, WORKLOAD, acts, no_effect, refused, registry
+from homeport.core.fields import METADATA, WORKLOAD, acts, no_effect, read_only, refused, registry
 
 
 def _max_scale(spec: Mapping[str, Any]) -> str:
@@ -17,8 +17,46 @@ def _other_type(value: object) -> str:
     return "" if value == "mcp" else "every function is an MCP server"
 
 
+_SCHEDULES = "this version has no schedules: nothing starts by itself"
+
+# Of everything that serves requests.
+ADDRESSES = (
+    acts(
+        "spec.public", "true serves without a key: its path, its host name, and its custom paths that say nothing else"
+    ),
+    acts("spec.revision.stickySessionTtl", "seconds that a client stays with the revision it met first; 0: not at all"),
+    acts("spec.triggers", "further addresses, and how calls to them are treated"),
+    acts("spec.triggers[].id", "names it; made from its type and place where it is absent or another has it too"),
+    acts(
+        "spec.triggers[].type",
+        "`http` answers the caller, `http-async` later in the background (agents only, else 400); `cron` has no effect",
+    ),
+    acts("spec.triggers[].enabled", "false: its path is not served, and stays taken"),
+    acts("spec.triggers[].configuration", "where and how it is called"),
+    acts(
+        "spec.triggers[].configuration.path",
+        "it answers at `/{workspace}/{path}` and below, too; 409 where that belongs to another workload, 400 for "
+        "another form or a reserved name; absent: its own path and its host name are meant",
+    ),
+    acts(
+        "spec.triggers[].configuration.authenticationType",
+        "who may call the path: `public` anybody, `private` and `blaxel` who has a key; absent: as `spec.public` says; "
+        "anything else is 400",
+    ),
+    acts(
+        "spec.triggers[].configuration.retry",
+        "`http`: so many further tries for a request that never reached the program, three at the least; `http-async`: "
+        "so many further attempts at a call that failed",
+    ),
+    acts("spec.triggers[].configuration.timeout", "seconds that a call may take, at most 900; or text such as 15m"),
+    acts("spec.triggers[].configuration.callbackUrl", "where the answer to an asynchronous call is posted"),
+    read_only("spec.triggers[].configuration.callbackSecret", "made with the first `callbackUrl`, and shown once"),
+    no_effect("spec.triggers[].configuration.schedule", _SCHEDULES),
+    no_effect("spec.triggers[].configuration.tasks", "tasks are for jobs"),
+)
+
 _SERVING = (
-    acts("spec.public", "true serves without a key"),
+    *ADDRESSES,
     acts("spec.runtime.minScale", "so many replicas run, one at the least"),
     acts("spec.runtime.maxScale", "no more replicas run, and a larger minScale is 400", _max_scale),
     refused("spec.runtime.command", "400: for jobs only"),

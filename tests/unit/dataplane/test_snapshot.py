@@ -78,7 +78,7 @@ def test_every_workload_has_one_scope_of_its_own_with_one_route_table(routes: tu
         scope = unpacked(found, SCOPES, name)
         keys[tuple(fragment.string_key for fragment in scope.key.fragments)] += 1
         assert scope.route_configuration_name in found.of(ROUTES)
-    assert keys == Counter((route.workspace, route.kind.plural, route.name) for route in routes)
+    assert keys == Counter((route.workspace, route.kind.plural, route.name, headers.NO_HOST) for route in routes)
 
 
 @given(gateways)
