@@ -54,8 +54,8 @@ async def search_logs_route(
     `start` is within it or soon after it. Other parameters, such as `interval`, are ignored."""
     kind = _kind(resource_type)
     builds, programs = _sources(log_type)
-    ends = _moment("end", end) or ctx.clock.now()
-    begins = _moment("start", start) or ends - WINDOW
+    ends = read_moment("end", end) or ctx.clock.now()
+    begins = read_moment("start", start) or ends - WINDOW
     if begins > ends:
         raise Invalid("start", "must not be after end", value=start)
     asked = LogSearch(
@@ -103,7 +103,7 @@ def _sources(log_type: str) -> tuple[bool, bool]:
     return _TYPES[log_type or "all"]
 
 
-def _moment(field: str, text: str) -> datetime | None:
+def read_moment(field: str, text: str) -> datetime | None:
     """A time without a zone is in UTC: so the public CLI sends it."""
     if not text:
         return None

@@ -5,6 +5,7 @@ known completes to nothing.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -62,6 +63,11 @@ def complete_execution(ctx: typer.Context, incomplete: str) -> list[str]:
     return _asked(ctx, lambda client: _executions(client, job), incomplete) if job else []
 
 
+def complete_invocation(ctx: typer.Context, incomplete: str) -> list[str]:
+    """The newest asynchronous calls."""
+    return _asked(ctx, _invocations, incomplete)
+
+
 def complete_account(ctx: typer.Context, incomplete: str) -> list[str]:
     return _asked(ctx, lambda client: [str(known.get("name")) for known in client.list_accounts()], incomplete)
 
@@ -109,6 +115,10 @@ def _names(client: "Homeport", kind: Kind, incomplete: str) -> list[str]:
 
 def _executions(client: "Homeport", job: str) -> list[str]:
     return [str(item["metadata"]["id"]) for item in client.recent_executions(job)]
+
+
+def _invocations(client: "Homeport") -> list[str]:
+    return [str(item["id"]) for item in islice(client.list_invocations({}), _NAMES)]
 
 
 def _image_names(client: "Homeport") -> list[str]:

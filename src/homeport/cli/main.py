@@ -17,6 +17,7 @@ from homeport.cli.commands import (
     executions,
     explain,
     getting,
+    invocations,
     keys,
     load,
     login,
@@ -65,6 +66,7 @@ for _name, _command in _COMMANDS:
     app.command(_name)(_command)
 app.add_typer(running.app, name="run")
 app.add_typer(executions.app, name="executions")
+app.add_typer(invocations.app, name="invocations")
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(keys.app, name="keys")
 app.add_typer(secrets.app, name="secrets")

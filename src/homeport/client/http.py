@@ -246,6 +246,33 @@ class Homeport(AccountOperations):
 
     # Calls of agents and functions, through the gateway.
 
+    # Asynchronous calls of agents (Homeport's own).
+
+    def list_invocations(self, query: dict[str, str]) -> Iterator[Resource]:
+        """Newest first; `query` holds `agent`, `status`, `since` and `until`."""
+        after: str | None = ""
+        while after is not None:
+            answer = self._json("GET", "/homeport/invocations", query={**query, **({"after": after} if after else {})})
+            yield from answer.get("data") or ()
+            after = answer.get("next")
+
+    def get_invocation(self, ident: str) -> Resource:
+        return self._json("GET", f"/homeport/invocations/{part(ident)}")
+
+    def replay_invocation(self, ident: str) -> Resource:
+        """The new call."""
+        return self._json("POST", f"/homeport/invocations/{part(ident)}/replay", body={})
+
+    def cancel_invocation(self, ident: str) -> Resource:
+        return self._json("POST", f"/homeport/invocations/{part(ident)}/cancel", body={})
+
+    def rotate_callback_secret(self, agent: str, trigger: str | None) -> Resource:
+        """The new secret, which nothing shows again."""
+        body = {"trigger": trigger} if trigger else {}
+        return self._json("POST", f"/homeport/agents/{part(agent)}/callback-secret", body=body)
+
+    # Calls of agents, through the gateway.
+
     def address(self, kind: Kind, name: str, path: str = "") -> str:
         """Where a workload that serves answers."""
         return f"{self.url}/{part(self.workspace)}/{kind.plural}/{part(name)}/{path.lstrip('/')}"
