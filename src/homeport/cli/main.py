@@ -24,6 +24,7 @@ from homeport.cli.commands import (
     logs,
     policies,
     registry,
+    rollout,
     running,
     secrets,
     service,
@@ -65,6 +66,7 @@ _COMMANDS: tuple[tuple[str, Callable[..., Any]], ...] = (
 for _name, _command in _COMMANDS:
     app.command(_name)(_command)
 app.add_typer(running.app, name="run")
+app.add_typer(rollout.app, name="rollout")
 app.add_typer(executions.app, name="executions")
 app.add_typer(invocations.app, name="invocations")
 app.add_typer(accounts.app, name="accounts")

@@ -28,7 +28,7 @@ _NOT_SENT = "BL_API_KEY"  # as with the public command line: a person's key is n
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flags:
     """What the command's words say. `secrets` are variables, too, that nobody is shown again; `docker_config` is the
-    text of Docker's config.json."""
+    text of Docker's config.json, `traffic` the new revision's share in percent."""
 
     name: str | None = None
     kind: str | None = None
@@ -36,6 +36,7 @@ class Flags:
     variables: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     docker_config: str = field(default="", repr=False)
+    traffic: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +88,8 @@ def _order(written: Mapping[str, Any], name: str, flags: Flags, warnings: list[s
         spec["region"] = _text(spec["region"], "region", flags, warnings)
     if flags.policies:
         spec["policies"] = list(flags.policies)
+    if flags.traffic is not None:
+        spec["revision"] = {"traffic": flags.traffic}
     spec["runtime"] = _runtime(written, flags, warnings)
     return Order(
         kind=chosen,

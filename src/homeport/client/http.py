@@ -130,6 +130,14 @@ class Homeport(AccountOperations):
         """What was deployed under a name, newest first."""
         return self._array(f"/{kind.plural}/{part(name)}/revisions")
 
+    def rollout(self, kind: Kind, name: str) -> Resource:
+        """Which revision serves which share, and what is on its way (Homeport's own)."""
+        return self._json("GET", f"/homeport/rollouts/{kind.plural}/{part(name)}")
+
+    def order_rollout(self, kind: Kind, name: str, verb: str, body: Resource) -> Resource:
+        """`promote`, `undo` or `abort`; `body` may hold `revision` and, for a promotion, `percent`."""
+        return self._json("POST", f"/homeport/rollouts/{kind.plural}/{part(name)}/{verb}", body=body)
+
     def explain(self, kind: Kind, name: str) -> Resource:
         """How policies and placement decide about a workload now, or what a policy does."""
         return self._json("GET", f"/homeport/explain/{kind.plural}/{part(name)}")

@@ -54,7 +54,7 @@ def give_up(tx: Transaction, uid: str, revision_id: RevisionId, now: datetime, r
         tx.events.add(event_of(resource, now, text, "StartFailed", concerned, WorkloadStatus.FAILED))
     elif traffic.served.active is not None:  # else all is told: its build failed
         text = f"Revision {revision_id} does not serve, {reason}. {goes_on}"
-        tx.events.add(event_of(resource, now, text, "GivenUp", concerned, WorkloadStatus.FAILED))
+        tx.events.add(event_of(resource, now, text, "GivenUp", concerned))
 
 
 def event_of(

@@ -49,6 +49,17 @@ def deploy(
         typer.Option(metavar="URL[#REF]", help="A git repository instead of a folder; its newest commit, or REF's."),
     ] = None,
     secret: Annotated[str | None, typer.Option(help="The stored secret that opens the repository.")] = None,
+    traffic: Annotated[
+        int | None,
+        typer.Option(
+            "--traffic",
+            "--canary",
+            min=0,
+            max=100,
+            metavar="N",
+            help="So many percent of the requests for the new revision; the others stay where they are. 0: none yet.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dryrun", "--dry-run", help="Show what would be sent, and send nothing.")
     ] = False,
@@ -61,12 +72,14 @@ def deploy(
 
     It becomes an agent, a function (an MCP server) or a job. Files that .blaxelignore names are left out. Variables:
     `[env]` in blaxel.toml, then --env-file, then --env, the later wins. Ctrl-C stops following; the deployment goes on.
+    Without --traffic the new revision serves, unless a newer one than what serves is kept already (`homeport rollout`).
 
     \b
     Examples:
       homeport deploy -d examples/hello-agent
       homeport deploy -d ./batch --type job --name nightly -e STAGE=test
       homeport deploy --policy eu-only --env-file .env --dryrun
+      homeport deploy -d ./agent --traffic 10
       homeport deploy --repository https://example.com/agent#main --secret token
     """
     from homeport.cli.manifest import Flags, read_order, read_repository_order
@@ -80,6 +93,7 @@ def deploy(
         variables=read_words(environment or [], "--env"),
         secrets=read_files(env_file or []),
         docker_config=read_docker_config(docker_config, "--docker-config") if docker_config else "",
+        traffic=traffic,
     )
     order = read_repository_order(repository, secret, flags) if repository else read_order(directory, flags)
     for text in order.warnings:
@@ -150,14 +164,26 @@ def _follow(client: "Homeport", order: "Order", applied: "Applied") -> dict[str,
         note(f"Error: {kind} {name} was not deployed: {follower.failure}")
         note(f"Its output: `homeport logs {kind} {name}` and `homeport logs {kind} {name} --build`.")
         raise typer.Exit(1)
-    _celebrate(client, kind, name, str(deployed.get("status")))
+    _celebrate(client, order, deployed)
     return deployed
 
 
-def _celebrate(client: "Homeport", kind: Kind, name: str, status: str) -> None:
-    if status == "BUILT":
-        note(f"{name} is built and does not serve: `revision.traffic` is 0.")
-    elif kind.serves:
+def _celebrate(client: "Homeport", order: "Order", deployed: dict[str, Any]) -> None:
+    kind, name = order.kind, order.name
+    events = deployed.get("events") or ()
+    newest = next((one.get("revision") for one in reversed(events) if one.get("reason") == "Accepted"), None)
+    reasons = {one.get("reason") for one in events if one.get("revision") == newest}
+    shared = any(one.get("reason") == "Serving" and newest and one.get("canaryRevision") == newest for one in events)
+    if deployed.get("status") == "BUILT" or "NotServed" in reasons:
+        note(f"{name}: revision {newest} is built and kept, and does not serve.")
+        note(f"To let it serve: homeport rollout promote {kind}/{name} --to {newest}")
+        return
+    if shared:
+        unit = "requests" if kind.serves else "executions"
+        share = order.resource["spec"].get("revision", {}).get("traffic")
+        note(f"{name}: revision {newest} is the canary and gets {share} % of the {unit}.")
+        note(f"Then: homeport rollout promote {kind}/{name}, or homeport rollout abort {kind}/{name}")
+    if kind.serves:
         note(f"{name} serves at {client.address(kind, name, 'mcp' if kind is Kind.FUNCTION else '')}")
         note(f"Try: homeport run {kind} {name} {_TRIED[kind]}".rstrip())
     else:
