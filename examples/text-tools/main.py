@@ -6,6 +6,7 @@
 import asyncio
 
 from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.transport_security import TransportSecuritySettings
 
 PAUSE_S = 0.1
@@ -25,7 +26,7 @@ def longest_word(text: str) -> str:
     """The longest word of a text; of several as long, the first."""
     words = text.split()
     if not words:
-        raise ValueError("The text has no words.")
+        raise ToolError("The text has no words.")
     return max(words, key=len)
 
 

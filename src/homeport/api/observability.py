@@ -27,7 +27,7 @@ EXECUTION_LEAST = 8  # characters of an id: what the public CLI shows of it
 SEARCH_MOST = 200  # characters
 
 _KINDS = {kind.plural: kind for kind in WORKLOADS}
-_UNSERVED = ("applications", "functions", "models", "sandboxes")
+_UNSERVED = ("applications", "models", "sandboxes")
 _TYPES = {"all": (True, True), "build": (True, False), "runtime": (False, True)}  # builds, programs
 _TASK = re.compile(r"(?:task-)?(\d{1,9})", re.ASCII)
 _EXECUTION = re.compile(r"[A-Za-z0-9_-]{8,63}", re.ASCII)
