@@ -2,6 +2,7 @@
 both transports, through a real gateway."""
 
 import asyncio
+import base64
 import json
 import textwrap
 from collections.abc import AsyncIterator, Iterator
@@ -23,6 +24,8 @@ from homeport.testing.system import System, eventually
 
 ROOT = Path(__file__).parents[2]
 TEXT = "one\ntwo\nthree"
+ACCEPTS = {"Accept": "application/json, text/event-stream"}
+LISTING = {"jsonrpc": "2.0", "id": 2, "method": "tools/list"}
 HANDSHAKES = pytest.mark.parametrize("mode", ["legacy", "auto"])
 
 WEBSOCKET = {
@@ -61,11 +64,21 @@ HTTPServer((os.environ["HOST"], int(os.environ["PORT"])), Handler).serve_forever
 
 @pytest.fixture(scope="module")
 def tools(system: System) -> Iterator[str]:
-    """The example, deployed from its folder."""
+    """The example, deployed from its folder, with two replicas: each session must find its own."""
     done = system.command("deploy", "-d", str(ROOT / "examples/text-tools"), "--name", "tools")
     assert done.returncode == 0 and "/functions/tools/mcp" in done.stderr, done.stderr
+    stored = system.api.get("/functions/tools").json()
+    stored["spec"]["runtime"]["minScale"] = 2
+    assert system.api.put("/functions/tools", json=stored).status_code == 200
+    eventually(lambda: len(ready(system, "tools")) == 2, "two replicas are ready")
     yield "tools"
     system.remove("functions", "tools")
+
+
+def ready(system: System, name: str) -> list[int]:
+    """The ports of its replicas that answer."""
+    replicas = system.api.get("/homeport/status").json()["replicas"]
+    return [one["port"] for one in replicas if (one["name"], one["state"]) == (name, "ready")]
 
 
 @pytest.fixture
@@ -128,20 +141,59 @@ async def test_many_sessions_at_once_keep_to_themselves(system: System, tools: s
     assert await asyncio.gather(*(count(words) for words in range(1, 9))) == [{"result": n} for n in range(1, 9)]
 
 
+async def test_a_session_stays_with_its_replica(system: System, tools: str) -> None:
+    """The program of the other replica would answer 404."""
+    homes = set()
+    async with httpx.AsyncClient(base_url=system.url, headers=system.gateway.headers) as http:
+        for _ in range(8):
+            session = await begin(http, tools)
+            answers = [await ask(http, tools, session) for _ in range(4)]
+            assert [answer.status_code for answer in answers] == [200] * 4
+            homes.add(session.partition(";")[0])
+    assert {base64.b64decode(home).decode() for home in homes} == {f"127.0.0.1:{port}" for port in ready(system, tools)}
+
+
+async def test_an_id_that_names_a_strangers_port_leads_nowhere_else(system: System, tools: str) -> None:
+    """The address beside the id counts only where it is one of the function's own replicas."""
+    assert await asyncio.to_thread(system.deploy, "functions", "plain", {"main.py": PLAIN})
+    (port,) = ready(system, "plain")
+    stranger = base64.b64encode(f"127.0.0.1:{port}".encode()).decode()
+    async with httpx.AsyncClient(base_url=system.url, headers=system.gateway.headers) as http:
+        ours = (await begin(http, tools)).partition(";")[2]
+        for session in (f"{stranger};{ours}", f"{stranger};UV:eA==", "no-envelope", ";UV:", "%%;UV:%%"):
+            answer = await ask(http, tools, session)
+            assert answer.status_code in (200, 404) and "BL_NAME" not in answer.text
+    await asyncio.to_thread(system.remove, "functions", "plain")
+
+
+async def begin(http: httpx.AsyncClient, name: str) -> str:
+    """The id of a new session."""
+    first = await http.post(f"/default/functions/{name}/mcp", json=initialize(), headers=ACCEPTS)
+    assert first.status_code == 200, first.text
+    session = str(first.headers["mcp-session-id"])
+    told = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+    sent = {**ACCEPTS, "Mcp-Session-Id": session}
+    assert (await http.post(f"/default/functions/{name}/mcp", json=told, headers=sent)).status_code == 202
+    return session
+
+
+async def ask(http: httpx.AsyncClient, name: str, session: str) -> httpx.Response:
+    sent = {**ACCEPTS, "Mcp-Session-Id": session}
+    return await http.post(f"/default/functions/{name}/mcp", json=LISTING, headers=sent)
+
+
 def test_a_session_lasts_from_initialize_to_delete(system: System, tools: str) -> None:
     address = f"/functions/{tools}/mcp"
-    accepts = {"Accept": "application/json, text/event-stream"}
-    first = system.gateway.post(address, json=initialize(), headers=accepts)
+    first = system.gateway.post(address, json=initialize(), headers=ACCEPTS)
     assert first.status_code == 200 and first.headers["content-type"].startswith("text/event-stream")
-    session = {**accepts, "Mcp-Session-Id": first.headers["mcp-session-id"]}
-    listing = {"jsonrpc": "2.0", "id": 2, "method": "tools/list"}
+    session = {**ACCEPTS, "Mcp-Session-Id": first.headers["mcp-session-id"]}
     told = system.gateway.post(address, json={"jsonrpc": "2.0", "method": "notifications/initialized"}, headers=session)
     assert told.status_code == 202
-    assert '"count_words"' in system.gateway.post(address, json=listing, headers=session).text
+    assert '"count_words"' in system.gateway.post(address, json=LISTING, headers=session).text
     with system.gateway.stream("GET", address, headers=session) as stream:  # the server's own messages would come here
         assert stream.status_code == 200 and stream.headers["content-type"].startswith("text/event-stream")
     assert system.gateway.delete(address, headers=session).status_code == 200
-    assert system.gateway.post(address, json=listing, headers=session).status_code == 404
+    assert system.gateway.post(address, json=LISTING, headers=session).status_code == 404
 
 
 def initialize() -> dict[str, Any]:

@@ -10,7 +10,6 @@ from homeport.store.records import Workspace
 
 # What the contract counts; kinds that this version does not serve have nothing to count.
 _NOT_SERVED = (
-    "functions",
     "models",
     "sandboxes",
     "volumes",

@@ -17,6 +17,7 @@ from homeport.dataplane import headers
 from homeport.dataplane.answers import local_reply_config
 from homeport.dataplane.expressions import called, method, selected, text
 from homeport.dataplane.scopes import TYPE, early_headers, scoped_routes
+from homeport.dataplane.sessions import session_filter
 from homeport.dataplane.tracing import SETTINGS, Collector, collector_cluster, tracing
 from homeport.workloads.addresses import DOMAIN
 
@@ -214,6 +215,7 @@ def _filters() -> list[dict[str, Any]]:
         _discovered(headers.JWT_FILTER, tokens),
         _discovered(headers.DENY_FILTER, access),
         {"name": headers.ACCESS_FILTER, "typed_config": {"@type": TYPE + access, "rules": _default_access()}},
+        session_filter(),
         {
             "name": "envoy.filters.http.router",
             "typed_config": {"@type": TYPE + router, "suppress_envoy_headers": True},

@@ -1,6 +1,6 @@
 """Which revision and which replica a request goes to: the ways to choose, in the order in which they are tried (pure).
 
-Called by `tables`. A request that names a conversation goes by it: the same one to the same revision for as long as the
+Called by `tables`. A request of an MCP session goes by that (`sessions`). One that names a conversation goes by it: the same one to the same revision for as long as the
 shares stay. One with a cookie of ours goes to the revision that the cookie names, if that still has a share. Any other
 goes by the shares, and gets a cookie. With affinity to a replica the same two also choose that, by a hash ring: a
 replica that goes takes only its own conversations with it.
@@ -9,6 +9,7 @@ A cookie's value says nothing to anybody: one is a hash of an id that is random,
 """
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +18,10 @@ from envoy.config.route.v3 import route_components_pb2 as route_pb2
 from envoy.type.matcher.v3 import regex_pb2, string_pb2
 from google.protobuf import wrappers_pb2
 
+from homeport.core.ids import Kind
 from homeport.dataplane import headers
 from homeport.dataplane.routes import RevisionRoute, WorkloadRoute
+from homeport.dataplane.sessions import session_begun_at
 from homeport.workloads.addresses import Stickiness
 
 REVISION_COOKIE = "hp-revision"
@@ -41,6 +44,19 @@ class Choice:
 def choices(route: WorkloadRoute) -> tuple[Choice, ...]:
     """At least one, the last without a condition. Its split is empty where nothing serves."""
     split = tuple(revision for revision in route.revisions if revision.weight > 0)
+    return (*_begun(route, split), *_new(route, split))
+
+
+def _begun(route: WorkloadRoute, split: tuple[RevisionRoute, ...]) -> Iterator[Choice]:
+    """An MCP session goes to the revision that one of its replicas began it in."""
+    if route.kind is not Kind.FUNCTION or len(split) < 2:
+        return
+    for revision in split:
+        if revision.endpoints:
+            yield Choice(split=(revision,), conditions=(session_begun_at(revision.endpoints),))
+
+
+def _new(route: WorkloadRoute, split: tuple[RevisionRoute, ...]) -> tuple[Choice, ...]:
     rule = route.stickiness
     if not split or not rule.to_revision:
         return (Choice(split=split),)

@@ -22,6 +22,7 @@ from homeport.dataplane.answers import SHOULD_RETRY_HEADER
 from homeport.dataplane.credentials import rules_of
 from homeport.dataplane.packing import any_of, seconds
 from homeport.dataplane.routes import WorkloadRoute
+from homeport.dataplane.sessions import session_rules
 from homeport.dataplane.sticking import Choice, choices, send
 from homeport.workloads.addresses import CustomPath
 
@@ -92,10 +93,10 @@ def table(name: str, addresses: Iterable[Address], limits: CallLimits) -> Any:
     whose = {(address.route.workspace, address.route.kind, address.public) for address, _ in parts}
     common: dict[str, Any] = {}
     if len(whose) == 1:
-        common = rules_of(parts[0][0].route, public=parts[0][0].public)
+        common = _rules(parts[0][0])
     else:
         for address, routes in parts:
-            rules = rules_of(address.route, public=address.public)
+            rules = _rules(address)
             for entry in routes:
                 for key, rule in rules.items():
                     entry.typed_per_filter_config[key].CopyFrom(rule)
@@ -105,6 +106,10 @@ def table(name: str, addresses: Iterable[Address], limits: CallLimits) -> Any:
     found = host(name, [entry for _, routes in parts for entry in routes], common, FROM_PROGRAMS)
     found.retry_policy.CopyFrom(_retries(RETRIES))
     return table_pb2.RouteConfiguration(name=name, virtual_hosts=[found])
+
+
+def _rules(address: Address) -> dict[str, Any]:
+    return {**rules_of(address.route, public=address.public), **session_rules(address.route)}
 
 
 def host(name: str, routes: list[Any], rules: dict[str, Any], hidden: tuple[str, ...]) -> Any:
