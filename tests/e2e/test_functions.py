@@ -61,6 +61,30 @@ class Handler(BaseHTTPRequestHandler):
 HTTPServer((os.environ["HOST"], int(os.environ["PORT"])), Handler).serve_forever()
 """
 
+# Keeps sessions as MCP servers do, without the rest: an id for whoever has none, 404 for one that it did not make.
+SESSIONS = """
+import os, uuid
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+mine = set()
+
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        session = self.headers.get("Mcp-Session-Id")
+        known = session in mine
+        if session is None:
+            session, known = uuid.uuid4().hex, True
+            mine.add(session)
+        self.send_response(200 if known else 404)
+        self.send_header("Mcp-Session-Id", session)
+        self.send_header("Content-Length", "5")
+        self.end_headers()
+        self.wfile.write(b"first")
+
+ThreadingHTTPServer((os.environ["HOST"], int(os.environ["PORT"])), Handler).serve_forever()
+"""
+
 
 @pytest.fixture(scope="module")
 def tools(system: System) -> Iterator[str]:
@@ -151,6 +175,27 @@ async def test_a_session_stays_with_its_replica(system: System, tools: str) -> N
             assert [answer.status_code for answer in answers] == [200] * 4
             homes.add(session.partition(";")[0])
     assert {base64.b64decode(home).decode() for home in homes} == {f"127.0.0.1:{port}" for port in ready(system, tools)}
+
+
+def test_a_session_stays_with_its_revision_while_two_share_the_requests(system: System) -> None:
+    spec = {"runtime": {"memory": 128, "minScale": 2}}
+    assert system.deploy("functions", "shared", {"main.py": SESSIONS}, spec)["status"] == "DEPLOYED"
+    canary = {**spec, "revision": {"traffic": 50}}
+    second = {"main.py": SESSIONS.replace("first", "other")}
+    assert system.deploy("functions", "shared", second, canary)["status"] == "DEPLOYED"
+
+    def call(session: str | None = None) -> httpx.Response:
+        return system.gateway.post("/functions/shared/mcp", headers={"Mcp-Session-Id": session} if session else {})
+
+    eventually(lambda: call().text == "other", "the second revision has its share")
+    answered = set()
+    for _ in range(24):
+        first = call()
+        answers = [call(first.headers["mcp-session-id"]) for _ in range(4)]
+        assert {(answer.status_code, answer.text) for answer in answers} == {(200, first.text)}
+        answered.add(first.text)
+    assert answered == {"first", "other"}
+    system.remove("functions", "shared")
 
 
 async def test_an_id_that_names_a_strangers_port_leads_nowhere_else(system: System, tools: str) -> None:

@@ -35,7 +35,8 @@ from homeport.core.errors import HomeportError
 
 app = typer.Typer(
     name="homeport",
-    help="Your own cloud for AI agents: agents as HTTP endpoints, MCP servers, batch jobs, and policies that bind them.\n\n"
+    help="Your own cloud for AI agents: agents as HTTP endpoints, MCP servers, batch jobs, and policies that bind "
+    "them.\n\n"
     "Start with `homeport up`, then `homeport deploy -d FOLDER`. `homeport COMMAND --help` shows examples.",
     epilog=EXIT_CODES,
     no_args_is_help=True,

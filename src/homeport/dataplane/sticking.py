@@ -1,9 +1,9 @@
 """Which revision and which replica a request goes to: the ways to choose, in the order in which they are tried (pure).
 
-Called by `tables`. A request of an MCP session goes by that (`sessions`). One that names a conversation goes by it: the same one to the same revision for as long as the
-shares stay. One with a cookie of ours goes to the revision that the cookie names, if that still has a share. Any other
-goes by the shares, and gets a cookie. With affinity to a replica the same two also choose that, by a hash ring: a
-replica that goes takes only its own conversations with it.
+Called by `tables`. A request of an MCP session goes where that began (`sessions`). One that names a conversation goes
+by it: the same one to the same revision for as long as the shares stay. One with a cookie of ours goes to the revision
+that the cookie names, if that still has a share. Any other goes by the shares, and gets a cookie. With affinity to a
+replica the same two also choose that, by a hash ring: a replica that goes takes only its own conversations with it.
 
 A cookie's value says nothing to anybody: one is a hash of an id that is random, the other an id of a request.
 """
