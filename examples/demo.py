@@ -1,4 +1,4 @@
-"""Homeport's main job in one go: an agent, a container, a job, a policy. Run by `make demo` or
+"""Homeport's main job in one go: an agent, a function, a container, a job, a policy. Run by `make demo` or
 `python examples/demo.py`.
 
 Everything is done by the `homeport` command, each line shown before it runs, in a data directory of its own that is
@@ -62,6 +62,11 @@ class Demo:
         self.scene("Stream from it: each event is shown when it is sent.")
         streamed = self.run("run", "agent", "hello-agent", "--path", "stream", "--stream", read=True)
         self.expect(streamed.count("data:") > 1, "a stream of events")
+
+        self.scene("A function is an MCP server: agents and other MCP clients find its tools behind the same gateway.")
+        self.run("deploy", "-d", "examples/text-tools")
+        said = self.run("run", "function", "text-tools", read=True)
+        self.expect('"name":"text-tools"' in said, "the MCP server's answer")
 
         self.play_container()
 

@@ -108,6 +108,13 @@ def test_an_image_answers_as_an_agent_beside_a_program_and_reaches_the_gateway(h
     harbour.remove("agents", "walker")
 
 
+def test_an_image_answers_as_a_function(harbour: System) -> None:
+    made = put(harbour, "functions", "parrot", {"image": f"{REPOSITORY}:1", "memory": 256})
+    assert made["status"] == "DEPLOYED", made["events"]
+    assert harbour.gateway.get("/functions/parrot/mcp").json()["path"] == "/mcp"
+    harbour.remove("functions", "parrot")
+
+
 def test_an_update_serves_the_new_image_and_nothing_of_the_old_runs_on(harbour: System, engine: EngineProcess) -> None:
     for version in ("1", "2"):
         assert (

@@ -121,6 +121,15 @@ def test_a_repository_becomes_an_agent_and_an_update_takes_the_newest_commit(
     home.remove("agents", "newest")
 
 
+def test_a_repository_becomes_a_function_by_the_command_line(home: System, repository: Repository) -> None:
+    with serving_http(repository.path.parent) as address:
+        done = home.command("deploy", "--repository", f"{address}/one", "--type", "function", "--name", "fetched")
+        assert done.returncode == 0 and "/functions/fetched/mcp" in done.stderr, done.stderr
+    assert commit_of(home, "fetched", "functions") == repository.git("rev-parse", "HEAD")
+    assert home.gateway.post("/functions/fetched/mcp").text.startswith("first")
+    home.remove("functions", "fetched")
+
+
 def test_a_branch_a_tag_and_commits_long_and_short(home: System, repository: Repository) -> None:
     first = repository.git("rev-parse", "HEAD")
     repository.git("tag", "v1")

@@ -98,7 +98,10 @@ def _call(client: "Homeport", call: _Call, *, stream: bool) -> None:
     kind, name = call.kind, call.name
     try:
         with client.call(kind, name, path=call.path, method=call.method, body=call.body, stream=stream) as answer:
-            _print_answer(answer, stream=stream)
+            if kind is Kind.FUNCTION and not stream and _has_events(answer):
+                _print_messages(answer)
+            else:
+                _print_answer(answer, stream=stream)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     except HomeportError as error:
@@ -206,6 +209,17 @@ def _execution(text: str | None, file: Path | None) -> dict[str, Any]:
     if not isinstance(body, dict) or not isinstance(body.get("tasks"), list):
         raise Invalid("--file" if file else "--data", 'must be a list of tasks or an object with "tasks"')
     return body
+
+
+def _has_events(answer: "httpx.Response") -> bool:
+    return str(answer.headers.get("content-type", "")).startswith("text/event-stream")
+
+
+def _print_messages(answer: "httpx.Response") -> None:
+    """The messages in a stream of events, one a line."""
+    for line in answer.iter_lines():
+        if line.startswith("data:") and (message := line.removeprefix("data:").strip()):
+            print(message, flush=True)
 
 
 def _print_answer(answer: "httpx.Response", *, stream: bool) -> None:
