@@ -25,6 +25,7 @@ from homeport.dataplane import headers
 from homeport.dataplane.credentials import rules_of_models, rules_of_platform
 from homeport.dataplane.packing import CLUSTERS, ENDPOINTS, ROUTES, SCOPES, Packed, any_of, pack, seconds
 from homeport.dataplane.routes import Endpoint, WorkloadRoute
+from homeport.dataplane.sticking import by_hash
 from homeport.dataplane.tables import (
     EDGE_CLUSTER,
     FROM_PROGRAMS,
@@ -50,6 +51,9 @@ IN_FLIGHT = 100_000  # for each cluster; Envoy's default of 1024 would refuse a 
 # One replica that is not draining takes the whole load; at the default of 140 a third of it would go to the activator
 # whenever a second one drains. In percent.
 OVERPROVISIONING = 100_000
+# Slots of the table from hashes to replicas, a prime: 64 kB. With fewer, more conversations move than have to when a
+# replica comes or goes.
+HASHES = 8191
 FAILED_CONNECTIONS = 2  # in a row, to a replica in a container that is then left alone
 LEFT_ALONE_S = 5  # and longer each time
 LEFT_ALONE_MOST_S = 30
@@ -83,9 +87,10 @@ def workload_resources(route: WorkloadRoute, serving: Serving) -> WorkloadResour
     found: list[tuple[str, Packed]] = []
     for revision in route.revisions:
         name = route.revision_key(revision.revision)
-        cluster = _cluster(name, revision.in_containers, route.stickiness.replica)
-        found.append((CLUSTERS, pack(name, cluster)))
-        found.append((ENDPOINTS, pack(name, _endpoints(name, revision.endpoints, serving.edge_socket))))
+        # One by hash stands beside the other: a cluster that is changed forgets which requests are under way.
+        for cluster in (name, by_hash(name)) if route.stickiness.replica else (name,):
+            found.append((CLUSTERS, pack(cluster, _cluster(cluster, name, revision.in_containers))))
+            found.append((ENDPOINTS, pack(cluster, _endpoints(cluster, revision.endpoints, serving.edge_socket))))
     found.append((ROUTES, pack(route.key, own_table(route, serving.limits))))
     found.append((SCOPES, pack(route.key, _scope(route.key, (route.workspace, route.kind.plural, route.name)))))
     if route.host:
@@ -156,8 +161,8 @@ def _task_data(action: Any) -> Any:
     return route_pb2.Route(match=route_pb2.RouteMatch(prefix=f"{TASK_DATA}/"), route=patient)
 
 
-def _cluster(name: str, in_containers: bool, by_hash: bool) -> Any:
-    """by_hash: requests that have a hash go by it."""
+def _cluster(name: str, revision: str, in_containers: bool) -> Any:
+    """Of the replicas of `revision` (its key)."""
     options = http_protocol_options_pb2.HttpProtocolOptions(
         common_http_protocol_options=protocol_pb2.HttpProtocolOptions(idle_timeout=seconds(UPSTREAM_IDLE_S))
     )
@@ -174,13 +179,14 @@ def _cluster(name: str, in_containers: bool, by_hash: bool) -> Any:
         type=cluster_pb2.Cluster.EDS,
         eds_cluster_config=cluster_pb2.Cluster.EdsClusterConfig(eds_config=ads),
         connect_timeout=seconds(CONNECT_TIMEOUT_S),
-        lb_policy=cluster_pb2.Cluster.RING_HASH if by_hash else cluster_pb2.Cluster.LEAST_REQUEST,
+        lb_policy=cluster_pb2.Cluster.LEAST_REQUEST if name == revision else cluster_pb2.Cluster.MAGLEV,
+        maglev_lb_config=None if name == revision else _table_of_hashes(),
         circuit_breakers=circuit_breaker_pb2.CircuitBreakers(thresholds=[threshold]),
         # Without panic mode a draining replica never gets a request, not even when all of them drain.
         common_lb_config=cluster_pb2.Cluster.CommonLbConfig(healthy_panic_threshold=percent_pb2.Percent(value=0)),
         typed_extension_protocol_options={_OPTIONS: any_of(options)},
-        outlier_detection=_unreachable() if in_containers else None,
-        metadata=_whose(name),
+        outlier_detection=_left_alone(by_hash=name != revision) if in_containers or name != revision else None,
+        metadata=_whose(revision),
     )
 
 
@@ -191,20 +197,25 @@ def _whose(name: str) -> Any:
     return found
 
 
-def _unreachable() -> Any:
+def _table_of_hashes() -> Any:
+    return cluster_pb2.Cluster.MaglevLbConfig(table_size=wrappers_pb2.UInt64Value(value=HASHES))
+
+
+def _left_alone(*, by_hash: bool) -> Any:
     """Where connections come to nothing in seconds, not at once, only the first requests wait for that: the next ones
-    go to the activator, which knows more. What programs answer has no part in it."""
+    go to the activator, which knows more. What programs answer has no part in it. A choice by hash, which would come to
+    the same replica again and again, leaves it alone after the first failure, for a moment."""
     never, always = wrappers_pb2.UInt32Value(value=0), wrappers_pb2.UInt32Value(value=100)
     return outlier_detection_pb2.OutlierDetection(
         split_external_local_origin_errors=True,
-        consecutive_local_origin_failure=wrappers_pb2.UInt32Value(value=FAILED_CONNECTIONS),
+        consecutive_local_origin_failure=wrappers_pb2.UInt32Value(value=1 if by_hash else FAILED_CONNECTIONS),
         enforcing_consecutive_local_origin_failure=always,
         enforcing_local_origin_success_rate=never,
         enforcing_consecutive_5xx=never,
         enforcing_consecutive_gateway_failure=never,
         enforcing_success_rate=never,
         interval=seconds(1),
-        base_ejection_time=seconds(LEFT_ALONE_S),
+        base_ejection_time=seconds(1 if by_hash else LEFT_ALONE_S),
         max_ejection_time=seconds(LEFT_ALONE_MOST_S),
         max_ejection_percent=always,
     )

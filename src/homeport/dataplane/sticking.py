@@ -3,7 +3,8 @@
 Called by `tables`. A request of an MCP session goes where that began (`sessions`). One that names a conversation goes
 by it: the same one to the same revision for as long as the shares stay. One with a cookie of ours goes to the revision
 that the cookie names, if that still has a share. Any other goes by the shares, and gets a cookie. With affinity to a
-replica the same two also choose that, by a hash ring: a replica that goes takes only its own conversations with it.
+replica the same two also choose that, by a table of hashes (Maglev): a replica that goes takes its own conversations
+with it, and a few more.
 
 A cookie's value says nothing to anybody: one is a hash of an id that is random, the other an id of a request.
 """
@@ -76,8 +77,9 @@ def send(action: Any, entry: Any, route: WorkloadRoute, choice: Choice, path: st
     action.hash_policy.extend(choice.hashes)
     if len(choice.split) == 1:
         (revision,) = choice.split
-        action.cluster = route.revision_key(revision.revision)
-        entry.request_headers_to_add.append(_workload_header(action.cluster))
+        name = route.revision_key(revision.revision)
+        action.cluster = by_hash(name) if choice.hashes and route.stickiness.replica else name
+        entry.request_headers_to_add.append(_workload_header(name))
         entry.response_headers_to_add.extend(_cookies(route, revision, path) if choice.cookies else ())
         return
     if choice.whole:
@@ -85,12 +87,17 @@ def send(action: Any, entry: Any, route: WorkloadRoute, choice: Choice, path: st
     for revision in choice.split:
         name = route.revision_key(revision.revision)
         share = route_pb2.WeightedCluster.ClusterWeight(
-            name=name,
+            name=by_hash(name) if route.stickiness.replica else name,
             weight=wrappers_pb2.UInt32Value(value=revision.weight),
             request_headers_to_add=[_workload_header(name)],
             response_headers_to_add=_cookies(route, revision, path) if choice.cookies else (),
         )
         action.weighted_clusters.clusters.append(share)
+
+
+def by_hash(revision: str) -> str:
+    """The name of the cluster that has the replicas of a revision (its key) and chooses by hash."""
+    return f"{revision}/by hash"
 
 
 def revision_token(route: WorkloadRoute, revision: RevisionRoute) -> str:
