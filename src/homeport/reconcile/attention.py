@@ -1,5 +1,5 @@
-"""Which workloads are worked on: each by one task at a time, so many at once and no more. Used by the rollouts; knows
-nothing of what the work is."""
+"""Which workloads are worked on: each by one task at a time, and of those that nobody waits for so many at once, no
+more. Used by the rollouts; knows nothing of what the work is."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -15,7 +15,8 @@ class Attention:
         self._most = most
         self._background = Background()
         self._working: set[str] = set()
-        self._waiting: dict[str, None] = {}  # in the order in which they came; no more than there are workloads
+        # In the order in which they came, with whether they are urgent; no more than there are workloads.
+        self._waiting: dict[str, bool] = {}
 
     async def stop(self) -> None:
         self._waiting.clear()
@@ -29,16 +30,16 @@ class Attention:
         """Of those that are worked on now."""
         return len(self._working)
 
-    def attend(self, uid: str) -> None:
+    def attend(self, uid: str, *, urgent: bool = False) -> None:
         """Work at it now. What is being worked on, and what finds no room, has its turn after that: a change that came
-        in the middle may not have been seen."""
-        self._waiting[uid] = None
+        in the middle may not have been seen. urgent: somebody waits for it, so it needs no room."""
+        self._waiting[uid] = urgent or self._waiting.get(uid, False)
         self._begin()
 
     def _begin(self) -> None:
-        for uid in [one for one in self._waiting if one not in self._working]:
-            if len(self._working) >= self._most:
-                return
+        for uid, urgent in [one for one in self._waiting.items() if one[0] not in self._working]:
+            if not urgent and len(self._working) >= self._most:
+                continue
             del self._waiting[uid]
             self._working.add(uid)
             self._background.spawn(f"rollout.{uid}", self._do(uid))

@@ -57,7 +57,7 @@ SWEPT_AT_ONCE = 50  # workloads: what is woken meanwhile waits for no more than 
 STARTING_INTERVAL_S = 0.005
 STARTING_INTERVAL_MAX_S = 0.5  # one that takes long is asked less often
 ACTING_STEPS = 20  # in a row for one workload: a rollout has five; more would be a circle
-WORKLOADS_AT_ONCE = 64  # worked on; more of them wait for the next pass
+WORKLOADS_AT_ONCE = 64  # worked on without anybody having named them; more of them wait for their turn
 ACK_TIMEOUT_S = 10.0  # for Envoy to take new routes; it takes milliseconds
 
 # What the status tells: it does so once the gateway knows it too.
@@ -140,7 +140,9 @@ class Rollouts:
             await self._restore()
             woken = None
         for uid in woken or ():
-            self._attend(uid)
+            if self._attention.has(uid):  # and may be for long: the gateway need not wait for that
+                self._background.spawn(f"rollout.routes.{uid}", self._publish(uid))
+            self._attend(uid, urgent=True)
         now = self._clock.monotonic()
         if woken and now - self._looked_at < PASS_INTERVAL_S:
             return
@@ -152,9 +154,16 @@ class Rollouts:
             self._sweeps.wake()
         await self._look_at_moving()
 
-    def _attend(self, uid: str) -> None:
+    async def _publish(self, uid: str) -> None:
+        try:
+            await self._routes.publish_one(uid)
+        except Unavailable as error:
+            log.warning("the routes of %s wait: %s", uid, error.message)
+            self._again.add(uid)
+
+    def _attend(self, uid: str, *, urgent: bool = False) -> None:
         if uid not in self._unrestored and not self._signals.rollouts.paused:
-            self._attention.attend(uid)
+            self._attention.attend(uid, urgent=urgent)
 
     async def _roll_out_job(self, uid: str) -> None:
         if await self._store.write(partial(roll_out_job, uid, self._clock.now())):

@@ -31,7 +31,7 @@ async def test_one_that_is_named_while_it_is_worked_on_is_worked_on_once_more() 
 
 async def test_more_than_there_is_room_for_have_their_turn_in_their_order() -> None:
     began: list[str] = []
-    gates = {uid: asyncio.Event() for uid in "abcd"}
+    gates = {uid: asyncio.Event() for uid in "abcde"}
 
     async def work(uid: str) -> None:
         began.append(uid)
@@ -45,9 +45,12 @@ async def test_more_than_there_is_room_for_have_their_turn_in_their_order() -> N
     gates["b"].set()
     await _turn()
     assert began == ["a", "b", "c"]
+    attention.attend("e", urgent=True)
+    await _turn()
+    assert began == ["a", "b", "c", "e"], "somebody waits for it"
     await attention.stop()
     await _turn()
-    assert (began, attention.count) == (["a", "b", "c"], 0)
+    assert (began, attention.count) == (["a", "b", "c", "e"], 0)
 
 
 async def test_work_that_fails_makes_room_for_the_next() -> None:
