@@ -15,9 +15,11 @@ from homeport.core.ids import Kind, ReplicaId, RevisionId, UnitId, new_id
 from homeport.dataplane.routes import Gateway, WorkloadRoute
 from homeport.reconcile.routes import Routes
 from homeport.store.contract import Transaction
+from homeport.store.records import Resource
 from homeport.testing.factories import make_key, make_replica, make_resource, make_revision
 from homeport.testing.loops import HOME, Loops, installation
 from homeport.workloads.states import ReplicaState, RevisionState
+from homeport.workloads.traffic import Split, Traffic
 
 NAMES = ("a", "b", "c")
 RUNS = 20
@@ -28,6 +30,15 @@ CHANGES = 25
 async def loops(tmp_path: Path) -> AsyncIterator[Loops]:
     async with installation(tmp_path) as made:
         yield made
+
+
+def _add(tx: Transaction, one: Resource) -> Resource:
+    """A workload of which the one revision serves."""
+    revision = make_revision(one, id=RevisionId(f"rev-{one.uid}"), state=RevisionState.SERVING)
+    split = Split(active=revision.id)
+    tx.resources.insert(replace(one, traffic=Traffic(served=split, wanted=split)))
+    tx.revisions.insert(revision)
+    return one
 
 
 def routes(loops: Loops) -> Routes:
@@ -56,12 +67,10 @@ class Changes:
         name = self._chance.choice(NAMES)
         known = tx.resources.get(HOME, kind, name)
         if known is None:
-            made = make_resource(name, kind=kind, uid=new_id("uid"), spec=self._spec())
-            tx.resources.insert(made)
-            tx.revisions.insert(make_revision(made, id=RevisionId(new_id("rev")), state=RevisionState.SERVING))
-            return made.uid
+            return _add(tx, make_resource(name, kind=kind, uid=new_id("uid"), spec=self._spec())).uid
         steps: tuple[Callable[[Transaction, Any], None], ...] = (
             self._respecify,
+            self._share,
             self._remove,
             self._mark_deleting,
             self._add_revision,
@@ -79,6 +88,15 @@ class Changes:
     def _respecify(self, tx: Transaction, known: Any) -> None:
         tx.resources.replace(replace(known, spec=self._spec()), known.generation)
 
+    def _share(self, tx: Transaction, known: Any) -> None:
+        of = [one.id for one in tx.revisions.of(known.uid)]
+        active, canary = self._chance.choice([*of, None]), self._chance.choice([*of, None])
+        split = Split(active=active, canary=None if canary == active else canary, percent=self._chance.randint(0, 100))
+        tx.resources.replace(replace(known, traffic=Traffic(served=split, wanted=split)), known.generation)
+        for revision in tx.revisions.of(known.uid):
+            if revision.id in split.revisions:
+                tx.revisions.replace_if_state(replace(revision, state=RevisionState.SERVING), revision.state)
+
     def _mark_deleting(self, tx: Transaction, known: Any) -> None:
         tx.resources.replace(replace(known, deleting=True), known.generation)
 
@@ -90,7 +108,8 @@ class Changes:
         tx.revisions.insert(make_revision(known, id=RevisionId(new_id("rev")), state=state))
 
     def _move_revision(self, tx: Transaction, known: Any) -> None:
-        for revision in tx.revisions.of(known.uid)[:1]:
+        kept = known.traffic.served.revisions  # what has a share, serves
+        for revision in [one for one in tx.revisions.of(known.uid) if one.id not in kept][:1]:
             moved = replace(revision, state=self._chance.choice([*RevisionState]))
             tx.revisions.replace_if_state(moved, revision.state)
 
@@ -136,8 +155,7 @@ async def test_what_could_not_be_read_is_published_with_the_next(loops: Loops, m
 
     def add(tx: Transaction) -> None:
         for one in (first, second):
-            tx.resources.insert(one)
-            tx.revisions.insert(make_revision(one, id=RevisionId(f"rev-{one.name}"), state=RevisionState.SERVING))
+            _add(tx, one)
 
     await loops.store.write(add)
     with monkeypatch.context() as broken:
@@ -156,17 +174,10 @@ async def test_the_name_of_one_that_is_gone_belongs_to_the_next_whoever_is_told_
     old, new = make_resource("same", uid="uid-old"), make_resource("same", uid="uid-new", spec={"public": True})
     published = routes(loops)
 
-    def add(one: Any) -> Callable[[Transaction], None]:
-        def write(tx: Transaction) -> None:
-            tx.resources.insert(one)
-            tx.revisions.insert(make_revision(one, id=RevisionId(f"rev-{one.uid}"), state=RevisionState.SERVING))
-
-        return write
-
-    await loops.store.write(add(old))
+    await loops.store.write(lambda tx: _add(tx, old))
     await published.publish()
     await loops.store.write(lambda tx: tx.resources.delete(old.uid))
-    await loops.store.write(add(new))
+    await loops.store.write(lambda tx: _add(tx, new))
     for uid in (new.uid, old.uid, new.uid):
         await published.publish_one(uid)
         assert [route.public for route in loops.gateway.gateways[-1].routes] == [True]
