@@ -13,10 +13,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from aiohttp import web
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from homeport.core import log as logs
 from homeport.core.clock import SystemClock
 from homeport.core.limits import CallLimits
+from homeport.core.measures import EDGE_REGISTRY
 from homeport.dataplane import headers
 from homeport.dataplane.acceptance import Acceptance
 from homeport.dataplane.activator import Activator
@@ -70,7 +72,9 @@ class Edge:
         await self._calls.start()
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
-        """What is to be called later is stored, anything else waits for a replica."""
+        """What is to be called later is stored, anything else waits for a replica; the server asks for counts."""
+        if headers.METRICS in request.headers:
+            return web.Response(body=generate_latest(EDGE_REGISTRY), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
         if headers.INVOKE in request.headers:
             return await self._acceptance.handle(request)
         return await self._activator.handle(request)

@@ -67,6 +67,7 @@ NEEDS: dict[Route, Needs] = {
     ("GET", "/v0/homeport/executions/{executionId}/history"): ["jobs:get"],
     ("GET", "/v0/homeport/executions/{executionId}/verification"): ["jobs:get"],
     ("GET", "/v0/homeport/status"): ["agents:list", "functions:list", "jobs:list"],
+    ("GET", "/v0/homeport/metrics"): ["agents:list", "functions:list", "jobs:list"],
     ("GET", "/v0/locations"): ["locations:list"],
     ("GET", "/v0/configuration"): ["configurations:list"],
     ("GET", "/v0/publicIps"): ["admin"],
@@ -198,7 +199,7 @@ async def call(plane: ControlPlane, key: str | None, route: Route) -> tuple[int,
     answer = await plane.send(
         key, method, path, json=body if method in ("POST", "PUT") else None, params=QUERIES.get(template)
     )
-    return answer.status_code, answer.json() if answer.content else {}
+    return answer.status_code, answer.json() if "json" in answer.headers.get("content-type", "") else {}
 
 
 def one_of_each(needs: Needs) -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from homeport.app.tallies import Scrapes, Tallies
 from homeport.configuration import Configuration
 from homeport.core.clock import Clock
 from homeport.core.ids import ExecutionId
@@ -30,7 +31,8 @@ class Context:
     `configuration` is the operator's, defaults where they say nothing. `verifying` is held by whoever replays an
     execution's history. `staging` are the executions that are being accepted now: any other that is invisible was
     abandoned. `space` tells when the disk is full. `tell_gateway` hands the gateway the present signing keys, and is
-    True once it has them; `rotating` is held by whoever changes them."""
+    True once it has them; `rotating` is held by whoever changes them. `tallies` and `scrapes`
+    are of whoever asks for metrics."""
 
     store: Store
     clock: Clock
@@ -47,6 +49,8 @@ class Context:
     space: Space = field(default_factory=Space.unwatched)
     tell_gateway: Callable[[], Awaitable[bool]] = _no_gateway
     rotating: asyncio.Lock = field(default_factory=asyncio.Lock)
+    tallies: Tallies = field(default_factory=Tallies)
+    scrapes: Scrapes = field(default_factory=Scrapes)
 
     @property
     def signing(self) -> SigningKeys:

@@ -22,6 +22,7 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
+from homeport.core import measures
 from homeport.core.clock import Clock
 from homeport.core.ids import Kind
 from homeport.core.limits import CallLimits
@@ -132,16 +133,28 @@ class Activator:
             log.error("Envoy sent a workload header that cannot be read: %s", exc)
             raise _Refused(ROUTE_NOT_FOUND) from exc
         if self._holding >= HELD_REQUESTS:
+            measures.ACTIVATIONS.labels(target.workspace, "refused").inc()
             raise _Refused(replace(UNAVAILABLE, message="Too many requests wait for a replica already."))
         self._holding += 1
+        measures.HELD.inc()
+        outcome = "gone"
         try:
-            return await self._forward(request, target)
+            answer = await self._forward(request, target)
+            outcome = "forwarded"
+            return answer
+        except _Refused:
+            outcome = "refused"
+            raise
         finally:
             self._holding -= 1
+            measures.HELD.dec()
+            measures.ACTIVATIONS.labels(target.workspace, outcome).inc()
 
     async def _forward(self, request: web.Request, target: Target) -> web.StreamResponse:
         for attempt in range(1, CONNECT_ATTEMPTS + 1):
+            began = self._clock.monotonic()
             url = await self._activate(request, target)
+            measures.ACTIVATION_SECONDS.labels(target.workspace).observe(self._clock.monotonic() - began)
             try:
                 if is_websocket(request):
                     sent = end_to_end(request.headers)

@@ -18,6 +18,7 @@ from homeport.dataplane.answers import local_reply_config
 from homeport.dataplane.expressions import called, method, selected, text
 from homeport.dataplane.scopes import TYPE, early_headers, scoped_routes
 from homeport.dataplane.sessions import session_filter
+from homeport.dataplane.statistics import BUCKETS_MS, DURATION, OF_CLUSTERS, OF_ENVOY
 from homeport.dataplane.tracing import SETTINGS, Collector, collector_cluster, tracing
 from homeport.workloads.addresses import DOMAIN
 
@@ -310,12 +311,15 @@ def _http_cluster(name: str, socket: Path, connections: int) -> dict[str, Any]:
 
 def _statistics() -> dict[str, Any]:
     """Few statistics, made when first used: at 10 000 workloads this is a third of Envoy's memory."""
-    suffixes = (".upstream_rq_active", ".upstream_rq_total", ".upstream_rq_pending_active", ".upstream_rq_5xx")
-    patterns = [{"suffix": suffix} for suffix in (*suffixes, ".upstream_cx_active")]
-    patterns += [{"prefix": "http.gateway.downstream_rq"}, {"prefix": "server."}, {"contains": "update_"}]
+    patterns: list[dict[str, Any]] = [{"safe_regex": {"regex": OF_CLUSTERS}}]
+    patterns += [{"prefix": prefix} for prefix in OF_ENVOY]
+    buckets = [{"match": {"suffix": DURATION}, "buckets": list(BUCKETS_MS)}]
     return {
         "deferred_stat_options": {"enable_deferred_creation_stats": True},
-        "stats_config": {"stats_matcher": {"inclusion_list": {"patterns": patterns}}},
+        "stats_config": {
+            "stats_matcher": {"inclusion_list": {"patterns": patterns}},
+            "histogram_bucket_settings": buckets,
+        },
     }
 
 

@@ -20,8 +20,10 @@ INVOKE = "x-hp-invoke"  # workspace/agents/name/trigger of what is to be called 
 CALL = "x-hp-call"  # marks an attempt at such a call, which the edge makes
 INVOKED_BY_PARAMETER = "-"  # in place of a trigger
 
+METRICS = "x-hp-metrics"  # the server asks the edge for what it has counted
+
 FROM_CLAIMS = {JTI: "jti", SUBJECT: "sub", WORKSPACE: "workspace"}
-OWN = (SCOPE, HOST, JTI, SUBJECT, WORKSPACE, WORKLOAD, INVOKE, CALL)
+OWN = (SCOPE, HOST, JTI, SUBJECT, WORKSPACE, WORKLOAD, INVOKE, CALL, METRICS)
 TO_EDGE = (WORKLOAD, INVOKE)  # set by routes
 
 # What a program is told of an asynchronous call; taken from clients likewise, who would pass for the edge. The first is

@@ -5,7 +5,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from homeport.core.clock import Clock
 from homeport.core.errors import DiskFull, Rejected, Unavailable
 from homeport.core.ids import RevisionId
 from homeport.core.images import read_image
+from homeport.core.measures import BUILD_SECONDS
 from homeport.core.service import Background, Signals
 from homeport.reconcile.fetches import Fetches
 from homeport.reconcile.images import end_push, register
@@ -110,10 +111,14 @@ class Builds:
         await self._builder.abandon(revision_id)
 
     async def _build(self, revision: Revision) -> None:
+        began = self._clock.monotonic()
         try:
             record = await self._outcome(revision)
             if record is not None:
                 await self._store.write(record)
+                result = "failed" if record.func == self._record_failure else "built"
+                seconds = self._clock.monotonic() - began
+                BUILD_SECONDS.labels(revision.workspace, result).observe(seconds)
                 self._signals.rollouts.wake(revision.resource_uid)
                 self._signals.builds.wake()
         except Unavailable as error:  # its bundle is there: the next pass finds it and records it
@@ -123,7 +128,7 @@ class Builds:
             if revision.region != LOCAL and read_image(revision.spec) is None:  # what is only resolved leaves no layers
                 self._background.spawn(f"build.caches.{revision.id}", self._fetches.bound_caches())
 
-    async def _outcome(self, revision: Revision) -> Callable[[Transaction], None] | None:
+    async def _outcome(self, revision: Revision) -> "partial[None] | None":
         """Fetch the source where it is not here, build, and return what records how it went; None where it is to be
         tried again."""
         try:

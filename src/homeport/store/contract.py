@@ -21,12 +21,14 @@ from homeport.store.records import (
     Attempt,
     BroughtImage,
     Event,
+    EventQuery,
     Execution,
     ExecutionPage,
     ExecutionQuery,
     ImageTag,
     ListQuery,
     Orphan,
+    PlacedEvent,
     Replica,
     Resource,
     ResourcePage,
@@ -326,6 +328,14 @@ class Events(Protocol):
         """Oldest first."""
         ...
 
+    def find(self, query: EventQuery) -> list[PlacedEvent]:
+        """Those that the query selects, at most `limit`, in its order."""
+        ...
+
+    def newest(self) -> int:
+        """The number of the newest event that there is, of any workspace; 0 for none."""
+        ...
+
 
 class Executions(Protocol):
     """Executions with their tasks and attempts. Counts are kept in the same commit as what they count."""
@@ -367,6 +377,10 @@ class Executions(Protocol):
     def rewrite_overrides(self, change: Callable[[Execution], tuple[dict[str, str], str]]) -> int:
         """Replace the overriding variables and the request digest of every execution that has variables by what
         `change` makes of them; returns how many there are."""
+        ...
+
+    def completed_since(self, moment: datetime) -> list[Execution]:
+        """Those that ended at `moment` or later, of all workspaces."""
         ...
 
     def unfinished(self) -> list[Execution]:

@@ -116,6 +116,10 @@ class SqlExecutions(SqlTasks):
         ]
         return found[: query.limit], len(found) > query.limit
 
+    def completed_since(self, moment: datetime) -> list[Execution]:
+        ended = select(*_EXECUTION.columns).where(executions.c.completed_at >= micros(moment), executions.c.visible)
+        return [_EXECUTION.record(row) for row in self._connection.execute(ended).mappings()]
+
     def unfinished(self) -> list[Execution]:
         return [_EXECUTION.record(row) for row in self._connection.execute(_ALL_UNFINISHED).mappings()]
 

@@ -211,6 +211,34 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlacedEvent:
+    """An event with what it happened to. Numbers grow and are never used again."""
+
+    number: int
+    workspace: str
+    kind: Kind
+    name: str
+    event: Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventQuery:
+    """Events of one workspace, or of all; what is empty selects nothing out. `after`: oldest first from that number on,
+    else newest first, from before `before` where that is given. Times: from `since` on, and before `until`."""
+
+    limit: int
+    workspace: str | None = None
+    kind: Kind | None = None
+    name: str = ""
+    reason: str = ""
+    revision: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+    after: int | None = None
+    before: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Execution:
     """One run of a job. Its settings are copied at creation: later changes of the job leave it alone.
 

@@ -259,6 +259,7 @@ events = Table(
     _text("reason"),
     Column("canary_revision", Text, nullable=False, server_default=""),
     Index(None, "resource_uid", "sequence"),
+    sqlite_autoincrement=True,  # else a removed event's number would be used again
 )
 
 # No foreign key to the job: executions outlive it. `number` stands for the id in tasks and attempts.

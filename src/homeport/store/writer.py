@@ -18,6 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
+from homeport.core import measures
 from homeport.core.errors import Internal, StoreUnavailable, Unavailable
 from homeport.store.failures import StoreDamaged, translated
 from homeport.store.sql import SqlTransaction
@@ -96,6 +97,7 @@ class Writer:
         """One transaction; True if the last piece ever was in it."""
         taken: list[_Piece] = []
         ended = False
+        began = time.monotonic()
         try:
             with self._engine.connect() as connection:
                 driver = _driver(connection)
@@ -104,6 +106,7 @@ class Writer:
                     ended = self._do_all(connection, first, taken)
                 if driver.total_changes > before:
                     self.note(None)
+                    _count(len(taken), time.monotonic() - began)
         except Exception as error:
             if first not in taken:  # the transaction did not even begin
                 taken.append(first)
@@ -158,6 +161,7 @@ class Writer:
     def _group_lost(self, taken: list[_Piece], error: Exception) -> None:
         shown = translated(error, self._path)
         self.note(shown)
+        measures.STORE_FAILURES.inc()
         log.error("a group of %d writes was lost: %s", len(taken), getattr(shown, "detail", "") or shown)
         for piece in taken:
             piece.error = piece.error or shown
@@ -177,6 +181,12 @@ class Writer:
                 piece.future.set_exception(piece.error)
             else:
                 piece.future.set_result(piece.value)
+
+
+def _count(pieces: int, seconds: float) -> None:
+    measures.STORE_COMMITS.inc()
+    measures.STORE_WRITES.inc(pieces)
+    measures.STORE_COMMIT_SECONDS.observe(seconds)
 
 
 def _driver(connection: Connection) -> sqlite3.Connection:
