@@ -20,6 +20,7 @@ from homeport.build.npm import FILE_NAME as PACKAGE
 from homeport.build.npm import read_package, start_of
 from homeport.core.errors import Invalid
 from homeport.core.ids import Kind
+from homeport.core.packing import DEV_MARK
 
 ENTRY_FILES = (
     "app.py",
@@ -56,9 +57,12 @@ def detect(app: Path, manifest: Manifest, kind: Kind) -> Program:
     language = _language(app)
     if language == "go":
         raise Invalid("source", "this version builds Python and Node.js sources, and go.mod says that this is a Go one")
-    if manifest.entrypoint_prod is not None:
-        argv = split_command(manifest.entrypoint_prod)
-        return Program(language=language or "any", argv=argv, why=f"[entrypoint] prod of {FILE_NAME}")
+    command, which = manifest.entrypoint_prod, "prod"
+    if manifest.entrypoint_dev is not None and (app / DEV_MARK).is_file():
+        command, which = manifest.entrypoint_dev, "dev"
+    if command is not None:
+        argv = split_command(command, which)
+        return Program(language=language or "any", argv=argv, why=f"[entrypoint] {which} of {FILE_NAME}")
     if language == "node":
         argv, why = start_of(read_package(app), app)
         return Program(language=language, argv=argv, why=why)
@@ -76,9 +80,9 @@ def detect(app: Path, manifest: Manifest, kind: Kind) -> Program:
     )
 
 
-def split_command(command: str) -> tuple[str, ...]:
-    """The words of `[entrypoint] prod`. Raises `Invalid` where it needs a shell."""
-    field = f"{FILE_NAME}: entrypoint.prod"
+def split_command(command: str, which: str = "prod") -> tuple[str, ...]:
+    """The words of `[entrypoint]`'s command for `which`. Raises `Invalid` where it needs a shell."""
+    field = f"{FILE_NAME}: entrypoint.{which}"
     try:
         words = shlex.split(command)
     except ValueError as exc:

@@ -51,7 +51,7 @@ class Follower:
                 if status in _DONE:
                     return resource
                 if status in _FAILED:
-                    self.failure = _reason(resource)
+                    self.failure = reason_of(resource)
                     return resource
                 time.sleep(_INTERVAL_S)
 
@@ -85,7 +85,8 @@ class Follower:
         return self._since is not None and isinstance(moment, str) and parse_timestamp(moment) < self._since
 
 
-def _reason(resource: dict[str, Any]) -> str:
+def reason_of(resource: dict[str, Any]) -> str:
+    """Why its deployment has failed, as the newest event says."""
     events = [event for event in resource.get("events") or () if event.get("status") == WorkloadStatus.FAILED]
     newest = max(events, key=lambda event: str(event.get("time", "")), default=None)
     return str(newest.get("message")) if newest else f"its status is {resource.get('status')}"

@@ -15,7 +15,7 @@ from typing import IO
 
 from homeport.core.errors import Invalid
 from homeport.core.limits import MIB, UNPACKED_FILES_MOST, UNPACKED_MB_MOST, UPLOAD_MB_MOST
-from homeport.core.packing import add_entry
+from homeport.core.packing import DEV_MARK, add_entry
 
 IGNORE_FILE = ".blaxelignore"
 BUILD_ENV = ".env.build"  # variables of the build: packed whatever the rules say, as the public CLI does
@@ -56,15 +56,15 @@ class Archive:
         self.file.close()
 
 
-def pack(folder: Path) -> Archive:
-    """Pack `folder`. Raises `Invalid` when it is not a folder, is empty, or is larger than any upload may be.
-    What this installation takes is the server's to say."""
+def pack(folder: Path, *, mark: bool = False) -> Archive:
+    """Pack `folder`; `mark`: as a source of `homeport dev`. Raises `Invalid` when it is not a folder, is empty, or is
+    larger than any upload may be. What this installation takes is the server's to say."""
     if not folder.is_dir():
         raise Invalid("--directory", "must be a folder", value=str(folder))
     # Closed by the caller, who uploads it; here only when there is nothing to give.
     spool = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115
     try:
-        return _packed(folder, folder.resolve(), spool)
+        return _packed(folder, folder.resolve(), spool, DEV_MARK if mark else None)
     except BaseException:
         spool.close()
         raise
@@ -77,7 +77,15 @@ def is_ignored(name: str, ignores: tuple[str, ...]) -> bool:
     return any(name.startswith(word) or word in parts for word in ignores)
 
 
-def _packed(folder: Path, root: Path, spool: "tempfile.SpooledTemporaryFile[bytes]") -> Archive:
+def sources(folder: Path) -> Iterator[tuple[Path, str]]:
+    """The files of `folder` that are packed, by their names; what the rules leave out is not looked into."""
+    root = folder.resolve()
+    for path, name in _entries(root, root, _ignores(root), _LeftOut()):
+        if not name.endswith("/"):
+            yield path, name
+
+
+def _packed(folder: Path, root: Path, spool: "tempfile.SpooledTemporaryFile[bytes]", mark: str | None) -> Archive:
     ignores = _ignores(root)
     left_out = _LeftOut()
     names: list[str] = []
@@ -94,6 +102,8 @@ def _packed(folder: Path, root: Path, spool: "tempfile.SpooledTemporaryFile[byte
         if names and build_env.is_file() and not build_env.is_symlink():
             names.append(BUILD_ENV)
             add_entry(packed, build_env, BUILD_ENV)
+        if mark is not None:
+            packed.writestr(zipfile.ZipInfo(mark), b"")
     if not names:
         raise Invalid("--directory", "holds no file to deploy", value=str(folder))
     size = spool.tell()

@@ -4,6 +4,7 @@ import stat
 import zipfile
 from pathlib import Path
 
+DEV_MARK = ".homeport-dev"  # an empty file: the source is one of `homeport dev`, and its command is that of development
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can hold
 
 
