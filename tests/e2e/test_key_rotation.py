@@ -54,6 +54,7 @@ http.server.ThreadingHTTPServer.request_queue_size = 128
 http.server.ThreadingHTTPServer((os.environ["HOST"], int(os.environ["PORT"])), Handler).serve_forever()
 """
 BODY = bytes(range(256)) * 40_960  # 10 MB
+SECRETS = [{"name": "TOKEN", "value": "hush", "secret": True}]
 LINES = 100  # of a stream: it lasts a second and more, longer than a rotation
 REVOKED_WITHIN_S = 10.0  # it takes some milliseconds; the machine may be busy
 
@@ -64,7 +65,8 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     system = System(tmp_path_factory.mktemp("keyed") / "data")
     system.up()
     try:
-        assert system.deploy("agents", "keyed", {"main.py": PROGRAM})["status"] == "DEPLOYED"
+        made = system.deploy("agents", "keyed", {"main.py": PROGRAM}, {"runtime": {"envs": SECRETS}})
+        assert made["status"] == "DEPLOYED"
         yield system
     finally:
         system.connect()
@@ -117,8 +119,9 @@ def test_rotations_and_revocations_drop_no_request_no_stream_and_no_body(keyed: 
         for _ in range(3):
             doomed = keyed.api.post(f"{at}/api_keys", json={"name": "doomed"}).json()
             assert _call(keyed, doomed["apiKey"]).status_code == 200
-            rotated = keyed.command("keys", "rotate")
-            assert rotated.returncode == 0, rotated.stderr
+            for words in (("keys", "rotate"), ("secrets", "rotate-key")):
+                rotated = keyed.command(*words)
+                assert rotated.returncode == 0, rotated.stderr
             made = keyed.api.post(f"{at}/api_keys", json={"name": "made after"}).json()
             assert _call(keyed, made["apiKey"]).status_code == 200, "the gateway knew the new key before it signed"
             assert keyed.api.delete(f"{at}/api_keys/{doomed['id']}").status_code == 200
@@ -133,6 +136,8 @@ def test_rotations_and_revocations_drop_no_request_no_stream_and_no_body(keyed: 
     assert _token(keyed, *credentials).status_code == 200, "a program that runs keeps its credentials"
     assert _token(keyed, account["client_id"], account["client_secret"]).status_code == 200
     assert keyed.data.admin_key.read_text().strip() != before, "it is renewed"
+    shown = keyed.api.get("/agents/keyed", params={"show_secrets": "true"}).json()
+    assert shown["spec"]["runtime"]["envs"] == SECRETS, "sealed anew three times"
 
     found = _shown(keyed)
     assert [one["signs"] for one in found] == [True, False, False, False]

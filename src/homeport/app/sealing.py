@@ -9,17 +9,24 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
+from homeport.app.calls import SECRET as CALLBACK_SECRET
+from homeport.app.calls import body_place
 from homeport.app.context import Context
 from homeport.build.credentials import place_of
 from homeport.build.registries import reseal_logins
 from homeport.core.errors import Internal, StoreUnavailable
 from homeport.core.ids import Kind
-from homeport.sealing.keys import Place, SealingKeys
+from homeport.identity.principals import Principal
+from homeport.identity.roles import require
+from homeport.sealing.keys import Place, SealingKeys, mark_of
 from homeport.sealing.specs import Owner, open_spec, reseal_spec, reveal_spec, seal_env, seal_plain_spec, seal_spec
 from homeport.store.contract import Transaction
+from homeport.store.invocation_records import Invocation
 from homeport.store.records import Execution, Resource, Revision
+from homeport.store.sealed import Sealed
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +34,17 @@ _NOTE = "sealed-by"
 _DIGEST = "request"
 _CHECK = Place("", "store", "check")
 _WORD = "homeport"
+_ROWS = 100  # of each table in one commit: some milliseconds, for which other writers wait
+_EVERY_ROW = 2**31
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rotated:
+    """A sealing key that is the first now, those that stay until the next start, and how many rows are sealed anew."""
+
+    key: str
+    older: tuple[str, ...]
+    rows: int
 
 
 def seal_intent(context: Context, resource: Resource, stored: Resource | None = None) -> Resource:
@@ -60,9 +78,10 @@ def digest_of(context: Context, execution: Execution) -> str:
 async def seal_at_rest(context: Context) -> None:
     """Make sure, at the start and before anything else uses the store, that its secrets are sealed by the first key.
 
-    Rows in plain, of an earlier version, are sealed; rows under a retired key are sealed anew. Either is one commit,
-    after which the files are written anew, since SQLite leaves replaced rows behind in them. Killed anywhere, the next
-    start does it again. Raises `StoreUnavailable`, saying what to do, when rows are sealed by a key that is not here.
+    Rows in plain, of an earlier version, are sealed; rows under an older key are sealed anew. Either is one commit,
+    after which the files are written anew, since SQLite leaves replaced rows behind in them. Then nothing uses the
+    older keys any more, and they go. Killed anywhere, the next start does it again. Raises `StoreUnavailable`, saying
+    what to do, when rows are sealed by a key that is not here.
     """
     keys = context.sealing
     state = await context.store.read(_state)
@@ -70,12 +89,44 @@ async def seal_at_rest(context: Context) -> None:
         _check_keys(context, state)
     else:
         keys.save(context.data.sealing_key)  # durable before the first token
-    if state is None or state.keys.keys() != {keys.first}:
+    if state is None or len(keys.ids) > 1:
         state = await context.store.write(lambda tx: _seal_rows(keys, tx))
     if not state.scrubbed:
         await context.store.scrub()
         done = replace(state, scrubbed=True)
         await context.store.write(lambda tx: tx.set_note(_NOTE, done.to_json()))
+    if len(keys.ids) > 1:  # only here, where nobody else can hold what an older one has sealed
+        keys.keep_first(context.data.sealing_key)
+
+
+async def rotate_sealing_key(context: Context, principal: Principal) -> Rotated:
+    """Seal with a new key from now on, and all that is stored anew, a few rows at a time; everything goes on meanwhile.
+
+    The older key stays until the next start: somebody may be about to write what they read before. Killed anywhere,
+    that start does the rest.
+    """
+    require(principal, "admin")
+    async with context.rotating:
+        keys, path = context.sealing, context.data.sealing_key
+        after = keys.rotate(path)
+        try:
+            await context.store.write(partial(_note_key, after))  # which a start without the new key is refused by
+        finally:
+            keys.adopt(after)  # the file has it: what comes next must not be sealed by another
+        log.warning("sealing key %s seals now", keys.first)
+        older = Sealed(tuple(mark_of(ident) for ident in keys.ids[1:]), _ROWS)
+        rows = 0
+        while count := await context.store.write(partial(_reseal, keys, only=older)):
+            rows += count
+        await context.store.write(partial(_seal_rows, keys))
+        return Rotated(key=keys.first, older=keys.ids[1:], rows=rows)
+
+
+def _note_key(keys: SealingKeys, tx: Transaction) -> None:
+    state = _state(tx)
+    assert state is not None, "the start has written it"
+    words = {**state.keys, keys.first: keys.seal(_WORD, _CHECK)}
+    tx.set_note(_NOTE, _State(keys=words, scrubbed=False).to_json())
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,30 +172,45 @@ _MISSING = (
 
 def _seal_rows(keys: SealingKeys, tx: Transaction) -> _State:
     """Bring every row under the first key, whatever it is under now."""
-    plain = _state(tx) is None
-    change = _sealing(keys) if plain else _resealing(keys)
-    count = tx.resources.rewrite_specs(lambda resource: _of_workload(resource, change))
-    count += tx.revisions.rewrite_specs(lambda revision: change(revision.spec, _owner_of_revision(revision)))
-    count += tx.executions.rewrite_overrides(lambda execution: _overrides(keys, execution, plain))
-    if not plain:
-        count += tx.revisions.rewrite_logins(lambda revision: reseal_logins(keys, revision))
-        count += tx.secrets.rewrite_tokens(lambda secret: keys.reseal(secret.token or "", place_of(secret)))
-    state = _State(keys={keys.first: keys.seal(_WORD, _CHECK)}, scrubbed=count == 0)
+    before = _state(tx)
+    plain = before is None
+    count = _seal_plain(keys, tx) if plain else _reseal(keys, tx)
+    state = _State(
+        keys={keys.first: keys.seal(_WORD, _CHECK)}, scrubbed=count == 0 and (plain or bool(before and before.scrubbed))
+    )
     tx.set_note(_NOTE, state.to_json())
     if count:
         log.info("sealed the secrets of %d rows with the key %s", count, keys.first)
     return state
 
 
+def _seal_plain(keys: SealingKeys, tx: Transaction) -> int:
+    change: _Change = lambda spec, owner: seal_plain_spec(keys, spec, owner)  # noqa: E731
+    count = tx.resources.rewrite_specs(lambda resource: _of_workload(resource, change))
+    count += tx.revisions.rewrite_specs(lambda revision: change(revision.spec, _owner_of_revision(revision)))
+    return count + tx.executions.rewrite_overrides(lambda execution: _overrides(keys, execution, True))
+
+
+def _reseal(keys: SealingKeys, tx: Transaction, only: Sealed | None = None) -> int:
+    """Bring what other keys have sealed under the first, all of it or what `only` finds; how many rows that were."""
+    older = only or Sealed(tuple(mark_of(ident) for ident in keys.ids[1:]), _EVERY_ROW)
+    change: _Change = lambda spec, owner: reseal_spec(keys, spec, owner)  # noqa: E731
+    count = tx.resources.rewrite_specs(lambda resource: _of_workload(resource, change), only)
+    count += tx.revisions.rewrite_specs(lambda revision: change(revision.spec, _owner_of_revision(revision)), only)
+    count += tx.executions.rewrite_overrides(lambda execution: _overrides(keys, execution, False), older)
+    count += tx.revisions.rewrite_logins(lambda revision: reseal_logins(keys, revision), older)
+    count += tx.secrets.rewrite_tokens(lambda secret: keys.reseal(secret.token or "", place_of(secret)), older)
+    count += tx.invocations.rewrite_callback_secrets(partial(_callback_secret, keys), older)
+    return count + tx.invocations.rewrite_bodies(
+        lambda call, sealed: keys.reseal_bytes(sealed, body_place(call.workspace, call.id)), older
+    )
+
+
+def _callback_secret(keys: SealingKeys, call: Invocation) -> str:
+    return keys.reseal(call.callback_secret or "", Place(call.workspace, call.id, CALLBACK_SECRET))
+
+
 _Change = Callable[[dict[str, Any], Owner], dict[str, Any]]
-
-
-def _sealing(keys: SealingKeys) -> _Change:
-    return lambda spec, owner: seal_plain_spec(keys, spec, owner)
-
-
-def _resealing(keys: SealingKeys) -> _Change:
-    return lambda spec, owner: reseal_spec(keys, spec, owner)
 
 
 def _of_workload(resource: Resource, change: _Change) -> dict[str, Any]:

@@ -198,6 +198,10 @@ class Homeport(AccountOperations):
     def retire_signing_key(self, ident: str, *, force: bool) -> Resource:
         return self._json("DELETE", f"/homeport/signing-keys/{part(ident)}", query={"force": "true"} if force else None)
 
+    def rotate_sealing_key(self) -> Resource:
+        """Seal with a new key, and what is stored anew; waits for that."""
+        return self._json("POST", "/homeport/sealing-keys")
+
     # Logins of registries.
 
     def list_registry_logins(self) -> Iterator[Resource]:

@@ -42,9 +42,21 @@ class SealingKeys:
 
     def __init__(self, keys: dict[str, bytes]) -> None:
         """`keys` by their ids, in order, at least one."""
+        self.first = ""
+        self._hold(keys)
+
+    def _hold(self, keys: dict[str, bytes]) -> None:
+        # The ciphers before the word which of them seals: another thread may be about to seal.
         self._ciphers = {ident: AESGCM(key) for ident, key in keys.items()}
         self._keys = keys
         self.first = next(iter(keys))
+
+    def adopt(self, others: "SealingKeys") -> None:
+        """Seal with the first of `others` from now on, and open with all of them. Nothing that is sealed is lost:
+        raises `Internal` if a key of ours is not among them."""
+        if not self._keys.keys() <= others._keys.keys():
+            raise Internal(detail="a sealing key would be given up that is in use")
+        self._hold(others._keys)
 
     @classmethod
     def generate(cls) -> "SealingKeys":
@@ -77,12 +89,18 @@ class SealingKeys:
             raise Internal(detail=f"{path} was made by somebody else at the same moment")
 
     def rotate(self, path: Path) -> "SealingKeys":
-        """The keys with a new one in front, in the file, too. The ring that is in use goes on as it is: what the new
-        key shall seal is sealed anew at the next start."""
+        """The keys with a new one in front, in the file, too. These go on as they are until they `adopt` it, or until
+        the next start."""
         new = os.urandom(_KEY_BYTES)
         rotated = SealingKeys({key_id(new): new, **self._keys})
         replace_private(path, rotated._written())
         return rotated
+
+    def keep_first(self, path: Path) -> None:
+        """Let go of all but the first key, in the file, too. The caller knows that nothing is sealed by the others."""
+        kept = {self.first: self._keys[self.first]}
+        replace_private(path, SealingKeys(kept)._written())
+        self._hold(kept)
 
     def _written(self) -> bytes:
         items = [{"id": ident, "key": base64.b64encode(key).decode()} for ident, key in self._keys.items()]
@@ -94,10 +112,10 @@ class SealingKeys:
 
     def seal(self, text: str, place: Place) -> str:
         """`text` as a token for `place`; a new one each time."""
-        nonce = os.urandom(_NONCE_BYTES)
+        first, nonce = self.first, os.urandom(_NONCE_BYTES)
         plain = text.encode(errors="surrogatepass")
-        sealed = self._ciphers[self.first].encrypt(nonce, plain, _bound(self.first, place))
-        return f"{_VERSION}.{self.first}.{base64.urlsafe_b64encode(nonce + sealed).decode()}"
+        sealed = self._ciphers[first].encrypt(nonce, plain, _bound(first, place))
+        return f"{mark_of(first)}{base64.urlsafe_b64encode(nonce + sealed).decode()}"
 
     def open(self, token: str, place: Place) -> str:
         """The text of `token`. Raises `Internal`, which names the place and never a value, for a token that was
@@ -117,9 +135,8 @@ class SealingKeys:
 
     def seal_bytes(self, content: bytes, place: Place) -> bytes:
         """`content` as bytes that open at `place` only: a token without the detour over text, for bodies."""
-        nonce = os.urandom(_NONCE_BYTES)
-        sealed = self._ciphers[self.first].encrypt(nonce, content, _bound(self.first, place))
-        return b".".join((_VERSION.encode(), self.first.encode(), nonce + sealed))
+        first, nonce = self.first, os.urandom(_NONCE_BYTES)
+        return mark_of(first).encode() + nonce + self._ciphers[first].encrypt(nonce, content, _bound(first, place))
 
     def open_bytes(self, sealed: bytes, place: Place) -> bytes:
         """What `seal_bytes` sealed. Raises `Internal` as `open`."""
@@ -136,8 +153,18 @@ class SealingKeys:
             raise Internal(detail=f"{where} was changed, or belongs elsewhere") from error
 
     def reseal(self, token: str, place: Place) -> str:
-        """The token under the first key."""
-        return self.seal(self.open(token, place), place)
+        """The token under the first key; the same if it is."""
+        return token if token.startswith(mark_of(self.first)) else self.seal(self.open(token, place), place)
+
+    def reseal_bytes(self, sealed: bytes, place: Place) -> bytes:
+        """As `reseal`."""
+        own = sealed.startswith(mark_of(self.first).encode())
+        return sealed if own else self.seal_bytes(self.open_bytes(sealed, place), place)
+
+
+def mark_of(ident: str) -> str:
+    """With what everything begins that the key of this id has sealed."""
+    return f"{_VERSION}.{ident}."
 
 
 def key_id(key: bytes) -> str:

@@ -41,6 +41,7 @@ from homeport.store.records import (
     Tombstone,
     Workspace,
 )
+from homeport.store.sealed import Sealed
 from homeport.workloads.states import ReplicaState, RevisionState
 from homeport.workloads.traffic import Traffic
 
@@ -125,9 +126,9 @@ class Resources(Protocol):
 
     def page(self, query: ListQuery) -> ResourcePage: ...
 
-    def rewrite_specs(self, change: Callable[[Resource], dict[str, Any]]) -> int:
-        """Replace the spec of every resource by what `change` makes of it, and nothing else; returns how many
-        differ. For a change of how specs are kept, which is none of what they say."""
+    def rewrite_specs(self, change: Callable[[Resource], dict[str, Any]], only: Sealed | None = None) -> int:
+        """Replace the spec of every resource, or of those that `only` finds, by what `change` makes of it, and nothing
+        else; returns how many differ. For a change of how specs are kept, which is none of what they say."""
         ...
 
     def with_setting(self, kind: Kind, names: Iterable[str]) -> list[Resource]:
@@ -192,7 +193,7 @@ class Secrets(Protocol):
         """Those that are not deleted, by name."""
         ...
 
-    def rewrite_tokens(self, change: Callable[[StoredSecret], str]) -> int:
+    def rewrite_tokens(self, change: Callable[[StoredSecret], str], only: Sealed | None = None) -> int:
         """As `Resources.rewrite_specs`, for those that are not deleted."""
         ...
 
@@ -231,11 +232,11 @@ class Revisions(Protocol):
         state is the expected."""
         ...
 
-    def rewrite_specs(self, change: Callable[[Revision], dict[str, Any]]) -> int:
+    def rewrite_specs(self, change: Callable[[Revision], dict[str, Any]], only: Sealed | None = None) -> int:
         """As `Resources.rewrite_specs`."""
         ...
 
-    def rewrite_logins(self, change: Callable[[Revision], str]) -> int:
+    def rewrite_logins(self, change: Callable[[Revision], str], only: Sealed | None = None) -> int:
         """As `Resources.rewrite_specs`, for the `source_logins` of those that have some."""
         ...
 
@@ -374,9 +375,11 @@ class Executions(Protocol):
         """The visible execution of this job whose id begins so; the newest where several do."""
         ...
 
-    def rewrite_overrides(self, change: Callable[[Execution], tuple[dict[str, str], str]]) -> int:
-        """Replace the overriding variables and the request digest of every execution that has variables by what
-        `change` makes of them; returns how many there are."""
+    def rewrite_overrides(
+        self, change: Callable[[Execution], tuple[dict[str, str], str]], only: Sealed | None = None
+    ) -> int:
+        """Replace the overriding variables and the request digest of every execution that has variables, or of those
+        that `only` finds, by what `change` makes of them; returns how many there are."""
         ...
 
     def completed_since(self, moment: datetime) -> list[Execution]:

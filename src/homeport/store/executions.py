@@ -14,6 +14,7 @@ from homeport.store.history import STATUS_CODES, add_entry
 from homeport.store.pages import Keyset
 from homeport.store.records import Execution, ExecutionPage, ExecutionQuery, Task, TaskQuery
 from homeport.store.rows import MOMENT, OBJECT, Codec, conflict, dump, maybe, micros, named
+from homeport.store.sealed import Sealed, narrowed
 from homeport.store.tables import executions, tasks
 from homeport.store.tasks import TASK, SqlTasks
 
@@ -91,9 +92,11 @@ class SqlExecutions(SqlTasks):
         found = self._connection.scalar(newest)
         return None if found is None else ExecutionId(found)
 
-    def rewrite_overrides(self, change: Callable[[Execution], tuple[dict[str, str], str]]) -> int:
+    def rewrite_overrides(
+        self, change: Callable[[Execution], tuple[dict[str, str], str]], only: Sealed | None = None
+    ) -> int:
         having = select(executions.c.id).where(executions.c.env_override != dump({}))
-        found = self._connection.scalars(having).all()
+        found = self._connection.scalars(narrowed(having, only, executions.c.env_override)).all()
         for ident in found:
             if (execution := self.get(ident)) is not None:
                 env, digest = change(execution)

@@ -14,6 +14,7 @@ from homeport.store.invocation_records import (
     InvocationQuery,
     Schedule,
 )
+from homeport.store.sealed import Sealed
 
 
 class Invocations(Protocol):
@@ -99,11 +100,11 @@ class Invocations(Protocol):
         """With everything of them."""
         ...
 
-    def rewrite_bodies(self, change: Callable[[Invocation, bytes], bytes]) -> int:
+    def rewrite_bodies(self, change: Callable[[Invocation, bytes], bytes], only: Sealed | None = None) -> int:
         """As `Resources.rewrite_specs`, for every request and response."""
         ...
 
-    def rewrite_callback_secrets(self, change: Callable[[Invocation], str]) -> int:
+    def rewrite_callback_secrets(self, change: Callable[[Invocation], str], only: Sealed | None = None) -> int:
         """As `Resources.rewrite_specs`, for those that have one."""
         ...
 

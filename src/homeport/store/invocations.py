@@ -18,6 +18,7 @@ from homeport.store.invocation_records import (
     InvocationQuery,
 )
 from homeport.store.rows import MOMENT, Codec, maybe, micros, moment, named
+from homeport.store.sealed import Sealed, beginning, narrowed
 from homeport.store.tables import (
     ended_invocations,
     invocation_attempts,
@@ -272,11 +273,12 @@ class SqlInvocations:
         for some in _portions(numbers):
             self._connection.execute(delete(invocations).where(_call.number.in_(some)))
 
-    def rewrite_bodies(self, change: Callable[[Invocation, bytes], bytes]) -> int:
-        return sum(self._rewritten(number, change) for number in self._numbers())
+    def rewrite_bodies(self, change: Callable[[Invocation, bytes], bytes], only: Sealed | None = None) -> int:
+        chosen = beginning(select(_body.invocation).order_by(_body.invocation), only, _body.request, _body.response)
+        return sum(self._rewritten(number, change) for number in self._connection.scalars(chosen).all())
 
-    def rewrite_callback_secrets(self, change: Callable[[Invocation], str]) -> int:
-        found = self._all(_CALLS.where(_call.callback_secret.is_not(None)))
+    def rewrite_callback_secrets(self, change: Callable[[Invocation], str], only: Sealed | None = None) -> int:
+        found = self._all(narrowed(_CALLS.where(_call.callback_secret.is_not(None)), only, _call.callback_secret))
         for call in found:
             written = update(invocations).where(_call.number == call.number)
             self._connection.execute(written.values(callback_secret=change(call)))
@@ -289,9 +291,6 @@ class SqlInvocations:
         written = update(invocation_bodies).where(_body.invocation == number)
         self._connection.execute(written.values(request=change(call, row.request), response=response))
         return 1
-
-    def _numbers(self) -> list[int]:
-        return [*self._connection.scalars(select(_body.invocation).order_by(_body.invocation))]
 
     def _agents(self) -> Iterator[tuple[str, str]]:
         """Every agent that has calls, by the index, so that long records of few agents cost nothing."""

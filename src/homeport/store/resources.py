@@ -23,6 +23,7 @@ from homeport.core.ids import Kind
 from homeport.store.pages import Keyset
 from homeport.store.records import ListQuery, Resource, ResourcePage
 from homeport.store.rows import MOMENT, OBJECT, Codec, Form, conflict, dump, maybe, named
+from homeport.store.sealed import Sealed, narrowed
 from homeport.store.tables import replicas, resource_policies, resources, revisions, unsettled_resources
 from homeport.workloads.states import ReplicaState, RevisionState, WorkloadStatus
 from homeport.workloads.traffic import Traffic
@@ -126,9 +127,10 @@ class SqlResources:
             rows, after = order.rows(self._connection, chosen, query.limit, query.after)
         return ResourcePage(items=[_RESOURCE.record(row) for row in rows], next=after, total=total)
 
-    def rewrite_specs(self, change: Callable[[Resource], dict[str, Any]]) -> int:
+    def rewrite_specs(self, change: Callable[[Resource], dict[str, Any]], only: Sealed | None = None) -> int:
         changed = 0
-        for uid in self._connection.scalars(select(resources.c.uid)).all():
+        chosen = narrowed(select(resources.c.uid), only, resources.c.spec)
+        for uid in self._connection.scalars(chosen).all():
             resource = self.by_uid(uid)
             if resource is not None and (spec := change(resource)) != resource.spec:
                 written = update(resources).where(resources.c.uid == uid)

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, union, upd
 from homeport.core.ids import Kind, RevisionId
 from homeport.store.records import Revision
 from homeport.store.rows import LIST, MOMENT, OBJECT, Codec, conflict, dump, named
+from homeport.store.sealed import Sealed, narrowed
 from homeport.store.tables import revisions
 from homeport.workloads.states import RevisionState
 
@@ -96,9 +97,10 @@ class SqlRevisions:
         changed = stored.values({name: values[name] for name in _CHANGING})
         return self._connection.execute(changed).rowcount == 1
 
-    def rewrite_specs(self, change: Callable[[Revision], dict[str, Any]]) -> int:
+    def rewrite_specs(self, change: Callable[[Revision], dict[str, Any]], only: Sealed | None = None) -> int:
         changed = 0
-        for ident in self._connection.scalars(select(revisions.c.id)).all():
+        chosen = narrowed(select(revisions.c.id), only, revisions.c.spec)
+        for ident in self._connection.scalars(chosen).all():
             revision = self.get(ident)
             if revision is not None and (spec := change(revision)) != revision.spec:
                 written = update(revisions).where(revisions.c.id == ident)
@@ -106,8 +108,9 @@ class SqlRevisions:
                 changed += 1
         return changed
 
-    def rewrite_logins(self, change: Callable[[Revision], str]) -> int:
-        found = self._connection.scalars(select(revisions.c.id).where(revisions.c.source_logins.is_not(None))).all()
+    def rewrite_logins(self, change: Callable[[Revision], str], only: Sealed | None = None) -> int:
+        having = select(revisions.c.id).where(revisions.c.source_logins.is_not(None))
+        found = self._connection.scalars(narrowed(having, only, revisions.c.source_logins)).all()
         for revision in filter(None, map(self.get, found)):
             written = update(revisions).where(revisions.c.id == revision.id)
             self._connection.execute(written.values(source_logins=change(revision)))

@@ -6,6 +6,7 @@ from sqlalchemy import Connection, Select, delete, insert, select, update
 
 from homeport.store.records import StoredSecret
 from homeport.store.rows import MOMENT, Codec
+from homeport.store.sealed import Sealed, narrowed
 from homeport.store.tables import stored_secrets
 
 _SECRET = Codec(StoredSecret, stored_secrets, "name", created_at=MOMENT, updated_at=MOMENT)
@@ -39,8 +40,9 @@ class SqlSecrets:
         mine = (stored_secrets.c.workspace == workspace, stored_secrets.c.token.is_not(None))
         return self._all(select(*_SECRET.columns).where(*mine).order_by(stored_secrets.c.name))
 
-    def rewrite_tokens(self, change: Callable[[StoredSecret], str]) -> int:
-        found = self._all(select(*_SECRET.columns).where(stored_secrets.c.token.is_not(None)))
+    def rewrite_tokens(self, change: Callable[[StoredSecret], str], only: Sealed | None = None) -> int:
+        having = select(*_SECRET.columns).where(stored_secrets.c.token.is_not(None))
+        found = self._all(narrowed(having, only, stored_secrets.c.token))
         for secret in found:
             mine = (stored_secrets.c.workspace == secret.workspace, stored_secrets.c.name == secret.name)
             self._connection.execute(update(stored_secrets).where(*mine).values(token=change(secret)))

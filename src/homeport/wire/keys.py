@@ -1,4 +1,4 @@
-"""Bodies about the signing keys of the installation, under `/v0/homeport/signing-keys` (outside the contract). A key
+"""Bodies about the keys of the installation, under `/v0/homeport/` (outside the contract). A key
 itself neither goes in nor comes out."""
 
 from homeport.wire.body import Body, Reply
@@ -11,6 +11,14 @@ class SigningKeyOut(Reply):
     created_at: str | None = None
     signs: bool
     needs: list[str]
+
+
+class SealingRotationOut(Reply):
+    """The key that seals now, those that stay until the next start, and how many rows are sealed anew."""
+
+    id: str
+    older: list[str]
+    rows: int
 
 
 class RotationIn(Body):

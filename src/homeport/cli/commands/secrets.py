@@ -16,6 +16,7 @@ from homeport.core.errors import Denied, Invalid, NotFound
 
 app = typer.Typer(no_args_is_help=True, help="Store credentials for builds, such as a repository's token.")
 
+_RESEALING_S = 600.0  # some ten thousand rows a second, and bodies of calls
 _Files = Annotated[
     list[str] | None,
     typer.Option("--from-file", metavar="[KEY=]FILE", help="Read the value here; with KEY=, one of several parts."),
@@ -94,15 +95,30 @@ def delete_secret(
 
 
 @app.command("rotate-key")
-def rotate_key(data: Data = None) -> None:
-    """Put a new sealing key in front of the old ones.
+def rotate_key(data: Data = None, output: Format = Output.TEXT) -> None:
+    """Seal with a new key, and all that is stored anew.
 
-    The next start seals everything with it. Works on the data directory of this machine, whether Homeport runs or not.
+    Nothing stops meanwhile. The older key stays until the next start, which lets it go. Where Homeport does not run,
+    the next start does all of it; for that the command must be given on the machine with the data directory.
 
     \b
     Example:
       homeport secrets rotate-key
     """
+    from homeport.client.errors import Unreachable
+
+    try:
+        with connect(data, None, answer_s=_RESEALING_S) as client:
+            done = client.rotate_sealing_key()
+    except Unreachable:
+        _rotate_here(data)
+        return
+    rows = done.get("rows")
+    tell(f"sealing key {done.get('id')} is the first now; {rows} rows are sealed anew with it", done, output)
+    note("Back up DATA/keys with the database. The older key goes with the next start.")
+
+
+def _rotate_here(data: Path | None) -> None:
     from homeport.sealing.keys import SealingKeys
     from homeport.settings import DataDir, default_data
 
@@ -115,7 +131,7 @@ def rotate_key(data: Data = None) -> None:
     except PermissionError as error:
         raise Denied(f"{path} is not yours to change.", hint="Run this as the user that Homeport runs as.") from error
     print(f"sealing key {rotated.first} is the first now; {', '.join(keys.ids)} stays for what it sealed")
-    note("Restart Homeport to seal everything with it, and back up DATA/keys.")
+    note("The next start seals everything with it and lets the older one go. Back up DATA/keys then.")
 
 
 def _row(item: dict[str, Any]) -> tuple[object, ...]:
