@@ -39,8 +39,8 @@ def test_without_an_endpoint_nothing_of_traces_is_in_the_gateway(tmp_path: Path)
 def test_the_gateway_traces_at_each_of_its_doors(tmp_path: Path) -> None:
     collector = collector_of(read_configuration(config(tmp_path, ENDPOINT)))
     door = Door(address="127.0.0.2", subnet="127.0.0.0/8", port=1)
-    assert b"opentelemetry" in door_listener(door, collector).message.SerializeToString()
-    assert b"opentelemetry" not in door_listener(door).message.SerializeToString()
+    assert b"opentelemetry" in door_listener(door, "localhost", collector).message.SerializeToString()
+    assert b"opentelemetry" not in door_listener(door, "localhost").message.SerializeToString()
 
 
 @pytest.mark.parametrize(
