@@ -28,6 +28,7 @@ from homeport.app.context import Context
 from homeport.app.first_run import ensure_first_run, refuse_lost_parts
 from homeport.app.governance import settle
 from homeport.app.sealing import seal_at_rest
+from homeport.app.upkeep import Upkeep
 from homeport.build.builder import Builder
 from homeport.build.fetch import Fetcher
 from homeport.build.program import Platform
@@ -146,6 +147,7 @@ class Server:
             Runner(store, clock, [*by_region.values()], tasks, slots=room, wakeup=signals.runner),
             Expiries(store, clock, signals),
             Retirement(self.context.signing),
+            Upkeep(self.context),
             Garbage(
                 store,
                 clock,

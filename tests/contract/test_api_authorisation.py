@@ -66,6 +66,11 @@ NEEDS: dict[Route, Needs] = {
     ("GET", "/v0/homeport/logs/{kind}/{name}"): ["agents:get"],
     ("GET", "/v0/homeport/executions/{executionId}/history"): ["jobs:get"],
     ("GET", "/v0/homeport/executions/{executionId}/verification"): ["jobs:get"],
+    ("GET", "/v0/homeport/invocations"): ["agents:list"],
+    ("GET", "/v0/homeport/invocations/{invocationId}"): ["agents:get"],
+    ("POST", "/v0/homeport/invocations/{invocationId}/replay"): ["agents:get", "agents:run"],
+    ("POST", "/v0/homeport/invocations/{invocationId}/cancel"): ["agents:update"],
+    ("POST", "/v0/homeport/agents/{agentName}/callback-secret"): ["agents:update"],
     ("GET", "/v0/homeport/status"): ["agents:list", "functions:list", "jobs:list"],
     ("GET", "/v0/homeport/metrics"): ["agents:list", "functions:list", "jobs:list"],
     ("GET", "/v0/locations"): ["locations:list"],
@@ -170,6 +175,7 @@ VALUES = {
     "resourceType": "agent",
     "imageName": "one",
     "tagName": "one",
+    "invocationId": "inv-one",
     "target": "one",
 }
 VALUES |= {"workspaceName": HOME, "clientId": "sa-one", "apiKeyId": "ak_one"}

@@ -25,21 +25,18 @@ _RANDOM_BYTES = 32  # as many as the digest that it keys
 
 
 def with_callback_secrets(spec: dict[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
-    """A caller's `spec`, whose triggers have ids, with secrets where they have a callback URL: a new one in plain, or
-    the mask of the one in `stored`. To be sealed next."""
+    """A caller's `spec`, checked and with ids for its triggers, whose triggers have secrets where they have a callback
+    URL: a new one in plain, or the mask of the one in `stored`. To be sealed next."""
     if not spec.get("triggers"):
         return spec
-    known = {item.get("id") for item in triggers(stored) if (item.get("configuration") or {}).get(SECRET)}
+    known = {one.id for one, found in triggers(stored) if found.get(SECRET)}
     return {**spec, "triggers": [_with_secret(item, known) for item in spec["triggers"]]}
 
 
-def _with_secret(item: dict[str, Any], known: set[Any]) -> dict[str, Any]:
-    found = item.get("configuration")
-    if not isinstance(found, dict):
-        return item
-    without = {key: value for key, value in found.items() if key != SECRET}
+def _with_secret(item: dict[str, Any], known: set[str]) -> dict[str, Any]:
+    without = {key: value for key, value in (item.get("configuration") or {}).items() if key != SECRET}
     if not without.get(URL):
-        return {**item, "configuration": without}
+        return {**item, "configuration": without} if item.get("configuration") else item
     secret = MASK if item["id"] in known else secrets.token_urlsafe(_RANDOM_BYTES)
     return {**item, "configuration": {**without, SECRET: secret}}
 
@@ -48,8 +45,8 @@ def check_callback_addresses(context: Context, spec: Mapping[str, Any]) -> None:
     """Raises `Invalid` for a callback URL whose host is an address that callbacks never reach. What a name stands for
     is looked at with each callback."""
     allowed = [ipaddress.ip_network(one) for one in context.configuration.invocations.callback_networks]
-    for index, item in enumerate(triggers(spec)):
-        url = (item.get("configuration") or {}).get(URL)
+    for known, found in triggers(spec):
+        url = found.get(URL)
         host = urlsplit(url).hostname if isinstance(url, str) else None
         try:
             address = ipaddress.ip_address(host or "")
@@ -59,16 +56,16 @@ def check_callback_addresses(context: Context, spec: Mapping[str, Any]) -> None:
             rule = (
                 "must be a public address, or one of [invocations] callback_networks in the installation's config.toml"
             )
-            raise Invalid(f"spec.triggers[{index}].configuration.{URL}", rule, value=url)
+            raise Invalid(f"{known.field}.configuration.{URL}", rule, value=url)
 
 
 def fresh_secrets(context: Context, resource: Resource, stored: Mapping[str, Any]) -> dict[str, str]:
     """The secrets in plain that `stored` did not have, by the trigger's id: to be shown once."""
-    before = {(item.get("configuration") or {}).get(SECRET) for item in triggers(stored)}
+    before = {found.get(SECRET) for _, found in triggers(stored)}
     return {
-        str(item["id"]): open_callback_secret(context.sealing, resource.spec, str(item["id"]), _owner(resource))
-        for item in triggers(resource.spec)
-        if (token := (item.get("configuration") or {}).get(SECRET)) and token not in before
+        known.id: open_callback_secret(context.sealing, resource.spec, known.id, _owner(resource))
+        for known, found in triggers(resource.spec)
+        if (token := found.get(SECRET)) and token not in before
     }
 
 
@@ -118,7 +115,7 @@ async def rotate_callback_secret(
 
 
 def _chosen(stored: Resource, trigger: str | None) -> str:
-    having = [str(item["id"]) for item in triggers(stored.spec) if (item.get("configuration") or {}).get(SECRET)]
+    having = [known.id for known, found in triggers(stored.spec) if found.get(SECRET)]
     if trigger is None and len(having) == 1:
         return having[0]
     if trigger in having:

@@ -26,6 +26,7 @@ from homeport.app.orders import (
 from homeport.app.own_images import without_echo
 from homeport.app.places import missing_engines, no_way_back
 from homeport.app.resources import fetch, new_resource, updated
+from homeport.app.schedules import keep_schedules
 from homeport.app.sealing import seal_intent
 from homeport.app.sources import Source, source_of_new, source_of_update
 from homeport.configuration import LOCAL
@@ -86,7 +87,7 @@ async def create_workload(
     def write(tx: Transaction) -> Deployment:
         new = RevisionId(new_id("rev"))
         steer = first_steer(intent.spec, new)
-        given = replace(intent, spec=with_callback_secrets(intent.spec, {})) if kind.serves else intent
+        given = replace(intent, spec=with_callback_secrets(intent.spec, {})) if kind is Kind.AGENT else intent
         resource = seal_intent(context, new_resource(principal, kind, given, now))
         claim_paths(tx, resource)
         find = partial(source_of_new, context, tx, resource, upload=upload)
@@ -96,6 +97,8 @@ async def create_workload(
         resource = replace(resource, status=STATUS_OF_STATE[revision.state], traffic=traffic)
         tx.resources.insert(resource)
         tx.identities.add_account(_account_of(resource, now))
+        if kind is Kind.AGENT:
+            keep_schedules(tx, resource, now)
         _record(context, tx, resource, revision, steer, why="")
         deployment = _answered(context, tx, resource, revision, (*ignored, *steer.ignored))
         return replace(deployment, fresh=fresh_secrets(context, resource, {}))
@@ -147,7 +150,7 @@ def apply_update(
         raise Conflict(f"The {stored.kind} {stored.name!r} is being deleted.", hint="Wait until it is gone.")
     upload = update.upload
     spec = without_echo(intent.spec, stored.kind, stored.name, built=stored.image, upload=upload)
-    wanted = replace(intent, spec=with_callback_secrets(spec, stored.spec) if stored.kind.serves else spec)
+    wanted = replace(intent, spec=with_callback_secrets(spec, stored.spec) if stored.kind is Kind.AGENT else spec)
     resource = seal_intent(context, updated(stored, principal, wanted, update.now), stored)
     claim_paths(tx, resource)
     revisions = tx.revisions.of(stored.uid)
@@ -166,6 +169,8 @@ def apply_update(
     if not tx.resources.replace(resource, stored.generation):
         raise Conflict(f"The {stored.kind} {stored.name!r} was changed at the same moment.", hint="Try again.")
     tx.resources.direct(resource.uid, resource.traffic)
+    if resource.kind is Kind.AGENT:
+        keep_schedules(tx, resource, update.now)
     redirect(tx, stored, resource, revisions)
     if revision is not None:
         _record(context, tx, resource, revision, steer, why)
@@ -203,7 +208,8 @@ def _check(kind: Kind, spec: dict[str, Any], now: datetime) -> None:
     """Refuse what could never run, before anything is stored."""
     if kind.serves:
         ServingSettings.from_spec(spec)
-        check_triggers(spec)
+        if kind is Kind.AGENT:
+            check_triggers(spec)
     else:
         JobSettings.from_spec(spec)
         refuse_past(spec, now)
@@ -363,6 +369,7 @@ def _accepted(context: Context, deployment: Deployment) -> Deployment:
     resource = deployment.resource
     if resource.kind is Kind.JOB and read_expiry(resource.spec).due_at(resource.updated_at) is not None:
         context.signals.expiries.wake()
+    context.signals.schedules.wake()
     if deployment.upload_token and resource.generation == 1:
         return deployment  # nothing else is to be done before its archive comes
     context.signals.builds.wake()

@@ -118,6 +118,7 @@ def _mine(tx: Transaction, principal: Principal, ident: str) -> Invocation:
 async def replay_invocation(context: Context, principal: Principal, ident: str) -> Invocation:
     """Make a call again, as a new one with the settings that its trigger has now. Raises `Conflict` while it has not
     ended, and `NotFound` where its agent is gone."""
+    require(principal, "agents:get")
     require(principal, "agents:run")
     context.space.require()
     now = context.clock.now()
@@ -150,7 +151,7 @@ async def replay_invocation(context: Context, principal: Principal, ident: str) 
 
 async def cancel_invocation(context: Context, principal: Principal, ident: str) -> Invocation:
     """A call that waits ends at once; one under way is cut off within a second or two. Harmless when it has ended."""
-    require(principal, "agents:run")
+    require(principal, "agents:update")
     now = context.clock.now()
 
     def write(tx: Transaction) -> Invocation:

@@ -256,8 +256,6 @@ class Homeport(AccountOperations):
             yield from answer.get("data") or ()
             after = answer.get("next")
 
-    # Calls of agents and functions, through the gateway.
-
     # Asynchronous calls of agents (Homeport's own).
 
     def list_invocations(self, query: dict[str, str]) -> Iterator[Resource]:
@@ -283,7 +281,7 @@ class Homeport(AccountOperations):
         body = {"trigger": trigger} if trigger else {}
         return self._json("POST", f"/homeport/agents/{part(agent)}/callback-secret", body=body)
 
-    # Calls of agents, through the gateway.
+    # Calls of agents and functions, through the gateway.
 
     def address(self, kind: Kind, name: str, path: str = "") -> str:
         """Where a workload that serves answers."""

@@ -95,6 +95,7 @@ class Signals:
         self.runner = Wakeup()
         self.garbage = Wakeup()
         self.expiries = Wakeup()
+        self.schedules = Wakeup()
 
     @property
     def paused(self) -> bool:

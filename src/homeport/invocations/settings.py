@@ -1,19 +1,17 @@
 """How an agent's asynchronous calls run: read from the triggers of its specification."""
 
 import ipaddress
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from homeport.core.errors import Invalid
-from homeport.core.spec import Bounds, parse_duration, read_bool, read_int, read_list, read_object, read_text
+from homeport.core.schedule import check_expression
+from homeport.core.spec import read_list, read_object, read_text
+from homeport.workloads.triggers import TRIGGERS_MOST, Trigger, TriggerType, read_triggers
 
 TIMEOUT_S = 900  # public contract: the most, and what a trigger has that names none
-RETRIES = Bounds(low=0, high=100)  # with the back-off's cap, more than an hour of attempts
-TRIGGERS_MOST = 100
-ASYNC = "http-async"
-CRON = "cron"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,52 +28,36 @@ class CallSettings:
 
 def call_settings(spec: Mapping[str, Any], trigger: str) -> CallSettings | None:
     """What a call to the trigger of this id runs with; None where there is no such trigger. An empty id is
-    `?async=true`: the first enabled trigger of type `http-async` counts, or none. The specification was checked when it
-    was stored."""
-    for item in triggers(spec):
-        enabled = item.get("enabled") is not False
-        if (item.get("id") == trigger) if trigger else (item.get("type") == ASYNC and enabled):
-            return _settings(item)
+    `?async=true`: the first enabled trigger of type `http-async` counts, or none."""
+    for known, found in triggers(spec):
+        if (known.id == trigger) if trigger else (known.type is TriggerType.HTTP_ASYNC and known.enabled):
+            return CallSettings(
+                trigger=known.id,
+                retries=known.retry or 0,
+                timeout_s=known.timeout_s or TIMEOUT_S,
+                callback_url=found.get("callbackUrl") or "",
+                secret=found.get("callbackSecret"),
+            )
     return None if trigger else CallSettings()
 
 
-def triggers(spec: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    yield from (item for item in spec.get("triggers") or () if isinstance(item, Mapping))
-
-
-def _settings(item: Mapping[str, Any]) -> CallSettings:
-    found = item.get("configuration") or {}
-    timeout = found.get("timeout")
-    return CallSettings(
-        trigger=str(item.get("id") or ""),
-        retries=min(found.get("retry") or 0, RETRIES.high),
-        timeout_s=min(parse_duration(timeout, "timeout") or TIMEOUT_S, TIMEOUT_S) if timeout else TIMEOUT_S,
-        callback_url=found.get("callbackUrl") or "",
-        secret=found.get("callbackSecret"),
-    )
+def triggers(spec: Mapping[str, Any]) -> list[tuple[Trigger, Mapping[str, Any]]]:
+    """Each with its configuration. None of a specification that an earlier version took without looking at them."""
+    try:
+        known = read_triggers(spec)
+    except Invalid:
+        return []
+    return [(one, item.get("configuration") or {}) for one, item in zip(known, spec.get("triggers") or (), strict=True)]
 
 
 def check_triggers(spec: Mapping[str, Any]) -> None:
-    """Raises `Invalid` with the path of what is wrong with what asynchronous calls need of the triggers."""
+    """Raises `Invalid` with the path of what is wrong with what asynchronous calls and schedules alone read."""
     for index, item in enumerate(read_list(spec, "triggers", "spec.triggers", TRIGGERS_MOST)):
-        at = f"spec.triggers[{index}]"
-        if not isinstance(item, Mapping):
-            raise Invalid(at, "must be an object", value=item)
-        read_bool(item, "enabled", f"{at}.enabled", True)
-        found = read_object(item, "configuration", f"{at}.configuration")
-        at = f"{at}.configuration"
-        read_int(found, "retry", f"{at}.retry", RETRIES)
-        _check_timeout(item, found, f"{at}.timeout")
+        at = f"spec.triggers[{index}].configuration"
+        found = read_object(item, "configuration", at)
+        if expression := read_text(found, "schedule", f"{at}.schedule"):
+            check_expression(expression, f"{at}.schedule")
         check_callback_url(read_text(found, "callbackUrl", f"{at}.callbackUrl"), f"{at}.callbackUrl")
-
-
-def _check_timeout(item: Mapping[str, Any], found: Mapping[str, Any], field: str) -> None:
-    value = found.get("timeout")
-    if value is None:
-        return
-    seconds = parse_duration(value, field)
-    if not 1 <= seconds <= TIMEOUT_S:
-        raise Invalid(field, f"must be from 1 to {TIMEOUT_S} seconds", value=value)
 
 
 def check_callback_url(url: str | None, field: str) -> None:

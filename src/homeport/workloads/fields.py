@@ -67,6 +67,12 @@ AGENT_FIELDS = registry(
     WORKLOAD,
     _SERVING,
     (
+        acts(
+            "spec.triggers[].type",
+            "`http` answers the caller, `http-async` later in the background, `cron` calls the agent by its schedule",
+        ),
+        acts("spec.triggers[].configuration.schedule", "when the agent is called by itself, in UTC"),
+        acts("spec.triggers[].configuration.tasks", "what these calls send, one call for each"),
         refused("spec.volumes[].name", "400: this version has no volumes"),
         refused("spec.volumes[].mountPath", "400: this version has no volumes"),
         refused("spec.volumes[].readOnly", "400: this version has no volumes"),
@@ -78,6 +84,8 @@ FUNCTION_FIELDS = registry(
     WORKLOAD,
     _SERVING,
     (
+        no_effect("spec.triggers[].configuration.callbackUrl", "asynchronous calls are for agents"),
+        read_only("spec.triggers[].configuration.callbackSecret", "made for agents only"),
         acts("spec.type", "`mcp`, as older clients send it", lambda spec: _other_type(spec.get("type"))),
         acts(
             "spec.runtime.transport",

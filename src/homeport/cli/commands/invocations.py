@@ -68,7 +68,7 @@ def _row(item: dict[str, Any]) -> list[object]:
 def get_invocation(
     invocation: Ident, data: Data = None, workspace: Workspace = None, output: Format = Output.TEXT
 ) -> None:
-    """Show one call: its attempts, its callback, and the program's answer.
+    """Show one call: its attempts, its callback, and the answer.
 
     \b
     Example:
@@ -115,7 +115,7 @@ def get_invocation(
 def replay_invocation(
     invocation: Ident, data: Data = None, workspace: Workspace = None, output: Format = Output.TEXT
 ) -> None:
-    """Make a call that has ended again, as a new one with the same request.
+    """Make a call that has ended again, as a new one.
 
     \b
     Example:
@@ -130,7 +130,9 @@ def replay_invocation(
 def cancel_invocation(
     invocation: Ident, data: Data = None, workspace: Workspace = None, output: Format = Output.TEXT
 ) -> None:
-    """Cancel a call: one that waits ends at once, one under way is cut off.
+    """Cancel a call.
+
+    One that waits ends at once, one under way is cut off within seconds.
 
     \b
     Example:
