@@ -54,6 +54,7 @@ OVERPROVISIONING = 100_000
 # Slots of the table from hashes to replicas, a prime: 64 kB. With fewer, more conversations move than have to when a
 # replica comes or goes.
 HASHES = 8191
+FAILED_BY_HASH = 3  # one that breaks off now and then must keep its conversations
 FAILED_CONNECTIONS = 2  # in a row, to a replica in a container that is then left alone
 LEFT_ALONE_S = 5  # and longer each time
 LEFT_ALONE_MOST_S = 30
@@ -204,11 +205,13 @@ def _table_of_hashes() -> Any:
 def _left_alone(*, by_hash: bool) -> Any:
     """Where connections come to nothing in seconds, not at once, only the first requests wait for that: the next ones
     go to the activator, which knows more. What programs answer has no part in it. A choice by hash, which would come to
-    the same replica again and again, leaves it alone after the first failure, for a moment."""
+    the same replica again and again, leaves it alone for a moment."""
     never, always = wrappers_pb2.UInt32Value(value=0), wrappers_pb2.UInt32Value(value=100)
     return outlier_detection_pb2.OutlierDetection(
         split_external_local_origin_errors=True,
-        consecutive_local_origin_failure=wrappers_pb2.UInt32Value(value=1 if by_hash else FAILED_CONNECTIONS),
+        consecutive_local_origin_failure=wrappers_pb2.UInt32Value(
+            value=FAILED_BY_HASH if by_hash else FAILED_CONNECTIONS
+        ),
         enforcing_consecutive_local_origin_failure=always,
         enforcing_local_origin_success_rate=never,
         enforcing_consecutive_5xx=never,

@@ -97,6 +97,8 @@ class Program:
             return await self.echo(request)
         if path.endswith("/stream"):
             return await self.stream(request)
+        if path.endswith("/drip"):
+            return await self.drip(request)
         if path.endswith("/wait"):
             await self.hold()
         if path.endswith("/break"):
@@ -129,6 +131,15 @@ class Program:
         await response.write(b"data: first\n\n")
         await self.hold()
         await response.write(b"data: last\n\n")
+        return response
+
+    async def drip(self, request: web.Request) -> web.StreamResponse:
+        """`chunks` of an answer, each after `pause` seconds."""
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for _ in range(int(request.query["chunks"])):
+            await asyncio.sleep(float(request.query["pause"]))
+            await response.write(b".")
         return response
 
     async def echo(self, request: web.Request) -> web.StreamResponse:
