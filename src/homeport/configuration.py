@@ -19,6 +19,7 @@ from homeport.core.errors import Unavailable
 from homeport.core.limits import (
     BODY_BYTES,
     BUILD_TIMEOUT_S,
+    EPHEMERAL_MB,
     IDLE_TIMEOUT_S,
     MIB,
     REQUEST_TIMEOUT_S,
@@ -28,7 +29,10 @@ from homeport.core.limits import (
     UNPACKED_MB_MOST,
     UPLOAD_BYTES,
     UPLOAD_MB_MOST,
+    VOLUME_MB,
+    VOLUME_MB_MOST,
     WEBSOCKET_IDLE_S,
+    WORKSPACE_VOLUMES_MB,
     CallLimits,
 )
 from homeport.policy.inventory import ALIAS, ANYWHERE
@@ -248,6 +252,16 @@ class ImagesTable(Table):
     unused_tags: Annotated[int, Field(ge=0, le=1000)] = 5
 
 
+class VolumesTable(Table):
+    """[volumes]: whether there are volumes, and how large they may be: one, all of a workspace, and those of one
+    program that begin empty and go with it."""
+
+    enabled: bool = True
+    volume_mb: Annotated[int, Field(ge=1, le=VOLUME_MB_MOST)] = VOLUME_MB
+    workspace_mb: Annotated[int, Field(ge=1, le=VOLUME_MB_MOST)] = WORKSPACE_VOLUMES_MB
+    ephemeral_mb: Annotated[int, Field(ge=1, le=VOLUME_MB_MOST)] = EPHEMERAL_MB
+
+
 class Builds(Table):
     """[builds]: what builds of Dockerfiles leave on the engines."""
 
@@ -306,6 +320,7 @@ class Configuration(Table):
     builds: Builds = Builds()
     invocations: InvocationsTable = InvocationsTable()
     telemetry: Telemetry = Telemetry()
+    volumes: VolumesTable = VolumesTable()
 
     @property
     def local(self) -> RegionTable:

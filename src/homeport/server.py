@@ -58,6 +58,7 @@ from homeport.reconcile.retention import Retention
 from homeport.reconcile.rollouts import Rollouts
 from homeport.reconcile.routes import Routes
 from homeport.reconcile.signing import Retirement
+from homeport.reconcile.volumes import Volumes
 from homeport.regions import regions_of
 from homeport.runner.dispatch import Runner
 from homeport.runner.launch import TaskLauncher
@@ -148,6 +149,7 @@ class Server:
             Expiries(store, clock, signals),
             Retirement(self.context.signing),
             Upkeep(self.context),
+            Volumes(store, clock, by_region, signals.volumes),
             Garbage(
                 store,
                 clock,

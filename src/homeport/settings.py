@@ -112,6 +112,11 @@ class DataDir:
         return self.root / "cache"
 
     @property
+    def volumes(self) -> Path:
+        """The content of volumes, by their id, and what of them is on its way out."""
+        return self.root / "volumes"
+
+    @property
     def node(self) -> Path:
         return self.root / "node"
 
@@ -146,7 +151,7 @@ class DataDir:
         for private in (self.signing_key.parent, self.logs, self.uploads, self.sources, self.sockets):
             private.mkdir(parents=True, exist_ok=True, mode=0o700)
             private.chmod(0o700)
-        for passable in (self.builds, self.bundles, self.cache, self.node):
+        for passable in (self.builds, self.bundles, self.cache, self.volumes, self.node):
             passable.mkdir(parents=True, exist_ok=True)
             passable.chmod(0o711)
         sync_folder(self.root)

@@ -48,6 +48,12 @@ ANY_KEY: set[Route] = {
 # The scopes that each route needs, all of them. In a tuple of alternatives, one of them.
 Needs = Sequence[str | tuple[str, ...]]
 NEEDS: dict[Route, Needs] = {
+    ("GET", "/v0/volumes"): ["volumes:list"],
+    ("POST", "/v0/volumes"): ["volumes:create"],
+    ("GET", "/v0/volumes/{volumeName}"): ["volumes:get"],
+    ("PUT", "/v0/volumes/{volumeName}"): ["volumes:update"],
+    ("DELETE", "/v0/volumes/{volumeName}"): ["volumes:delete"],
+    ("GET", "/v0/volumes/by-external-id/{externalId}"): ["volumes:get"],
     ("GET", "/v0/policies"): ["policies:list"],
     ("POST", "/v0/policies"): ["policies:create"],
     ("GET", "/v0/policies/{policyName}"): ["policies:get"],
@@ -138,7 +144,6 @@ for _path, _scope in {
     "templates": "templates:list",
     "users": "workspaces:list",
     "volume_templates": "volumeTemplates:list",
-    "volumes": "volumes:list",
     "vpcs": "admin",
 }.items():
     NEEDS[("GET", f"/v0/{_path}")] = [_scope]
@@ -177,6 +182,8 @@ VALUES = {
     "tagName": "one",
     "invocationId": "inv-one",
     "target": "one",
+    "volumeName": "one",
+    "externalId": "one",
 }
 VALUES |= {"workspaceName": HOME, "clientId": "sa-one", "apiKeyId": "ak_one"}
 QUERIES = {"/v0/observability/logs": {"resourceType": "agents", "workloadIds": "one"}}
@@ -187,6 +194,7 @@ BODIES: dict[str, dict[str, Any]] = {
     },
     "agents": {"metadata": {"name": "one"}, "spec": {}},
     "functions": {"metadata": {"name": "one"}, "spec": {}},
+    "volumes": {"metadata": {"name": "one"}, "spec": {}},
     "jobs": {"metadata": {"name": "one"}, "spec": {}},
     "executions": {"tasks": [{}]},
     "service_accounts": {"name": "one"},

@@ -18,9 +18,10 @@ SERVED = """
 /policies GP|/policies/{policyName} GUD|/policies/{policyName}/usages G
 /service_accounts GP|/service_accounts/{clientId} UD|/service_accounts/{clientId}/api_keys GP
 /service_accounts/{clientId}/api_keys/{apiKeyId} D
+/volumes GP|/volumes/{volumeName} GUD|/volumes/by-external-id/{externalId} G
 /workspaces G|/workspaces/{workspaceName} G
 """
-EMPTY_PAGES = "/applications|/drives|/models|/sandboxes|/volumes"
+EMPTY_PAGES = "/applications|/drives|/models|/sandboxes"
 EMPTY_LISTS = """
 /customdomains|/egressgateways|/egressips|/integrations/connections|/mcp/hub|/pending-image-shares|/sandbox/hub
 /templates|/users|/volume_templates|/vpcs
@@ -43,7 +44,6 @@ NOT_SERVED = """
 /sandboxes/{n}/snapshots GP|/sandboxes/{n}/snapshots/{id} D
 /templates/{n} G|/users P|/users/{who} UD
 /volume_templates P|/volume_templates/{n} GUD|/volume_templates/{n}/versions/{v} D
-/volumes P|/volumes/{n} GUD|/volumes/by-external-id/{id} G
 /vpcs P|/vpcs/{n} GD|/vpcs/{n}/egressgateways GP|/vpcs/{n}/egressgateways/{g} GD|/vpcs/{n}/egressgateways/{g}/ips GP
 /vpcs/{n}/egressgateways/{g}/ips/{ip} GD
 /workspaces P|/workspaces/{n} UD|/workspaces/{n}/leave D|/workspaces/availability P

@@ -17,7 +17,7 @@ from homeport.testing.control_plane import HOME, ControlPlane
 from homeport.testing.factories import make_execution, make_resource
 from homeport.workloads.states import WorkloadStatus
 
-LISTS = {Kind.POLICY: "/v0/policies", Kind.AGENT: "/v0/agents", Kind.FUNCTION: "/v0/functions", Kind.JOB: "/v0/jobs"}
+LISTS = {kind: f"/v0/{kind.plural}" for kind in WRITTEN}
 
 
 async def fill(plane: ControlPlane, names: list[str], kind: Kind = Kind.AGENT, **changes: Any) -> None:

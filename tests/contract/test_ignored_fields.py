@@ -75,7 +75,8 @@ async def test_a_field_without_effect_is_kept_returned_and_told(plane: ControlPl
 
 @pytest.mark.parametrize("kind", WRITTEN)
 async def test_an_order_of_which_everything_acts_warns_of_nothing(plane: ControlPlane, kind: Kind) -> None:
-    answer = await create(plane, kind, {} if kind is Kind.POLICY else {"enabled": True, "runtime": {"memory": 128}})
+    spec: dict[str, Any] = {"enabled": True, "runtime": {"memory": 128}} if kind in ids.WORKLOADS else {}
+    answer = await create(plane, kind, spec)
     assert answer.status_code == 200 and IGNORED_HEADER not in answer.headers and events(answer) == []
 
 
@@ -104,9 +105,15 @@ async def test_the_history_names_a_field_once_however_often_it_is_sent(plane: Co
     assert [message.partition(" ")[0] for message in events(answer)] == ["spec.newer", "spec.network"]
 
 
-VOLUME = {"name": "a", "mountPath": "/a", "sizeMb": 100, "type": "ephemeral"}
+VOLUME = {"name": "a", "mountPath": "/a", "type": "ephemeral"}
 REFUSED: list[tuple[Kind, dict[str, Any], str]] = [
-    *((kind, {"volumes": [VOLUME]}, "spec.volumes") for kind in ids.WORKLOADS),
+    *(
+        (kind, {"volumes": [{**VOLUME, **wrong}]}, f"spec.volumes[0].{next(iter(wrong), 'sizeMb')}")
+        for kind in ids.WORKLOADS
+        for wrong in ({}, {"mountPath": "/proc/x", "sizeMb": 1}, {"sizeMb": 0}, {"readOnly": True, "sizeMb": 1})
+    ),
+    (Kind.JOB, {"region": "local", "volumes": [{"name": "a", "mountPath": "/a", "sizeMb": 1}]}, "spec.volumes[0].type"),
+    (Kind.AGENT, {"volumes": [{"name": "a", "mountPath": "/a"}]}, "spec.region"),
     *((kind, {"runtime": {"image": "a"}}, "spec.runtime.image") for kind in ids.WORKLOADS),
     *((kind, {"integrationConnections": ["a"]}, "spec.integrationConnections[0]") for kind in ids.WORKLOADS),
     *(

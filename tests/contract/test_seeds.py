@@ -13,7 +13,7 @@ from httpx import Response
 
 from homeport.app.fields import FIELDS
 from homeport.core.fields import IGNORED_HEADER, Fate
-from homeport.core.ids import WRITTEN, Kind
+from homeport.core.ids import WORKLOADS, WRITTEN, Kind
 from homeport.sealing.specs import MASK
 from homeport.testing.control_plane import PLACE, ControlPlane, running_control_plane
 
@@ -29,14 +29,19 @@ BODIES: dict[str, tuple[Kind, dict[str, Any]]] = {
         ("old-job", Kind.JOB),
         ("agent", Kind.AGENT),
         ("function", Kind.FUNCTION),
+        ("volume", Kind.VOLUME),
     )
 }
 DOCUMENT = ROOT / "docs/fields.md"
-HEADINGS = {Kind.POLICY: "Policies", Kind.AGENT: "Agents", Kind.FUNCTION: "Functions", Kind.JOB: "Jobs"}
+HEADINGS = {
+    Kind.VOLUME: "Volumes",
+    Kind.POLICY: "Policies",
+    Kind.AGENT: "Agents",
+    Kind.FUNCTION: "Functions",
+    Kind.JOB: "Jobs",
+}
 SEEDS = pytest.mark.parametrize("seed", list(BODIES))
-WORKLOAD_SEEDS = pytest.mark.parametrize(
-    "seed", [seed for seed, (kind, _) in BODIES.items() if kind is not Kind.POLICY]
-)
+WORKLOAD_SEEDS = pytest.mark.parametrize("seed", [seed for seed, (kind, _) in BODIES.items() if kind in WORKLOADS])
 
 # Fields that the pages show only in answers. The page of the list of policies adds their use.
 READ_ONLY = tuple(
@@ -51,6 +56,8 @@ ANSWERED: dict[Kind, set[str]] = {
     Kind.FUNCTION: {*READ_ONLY, *OF_WORKLOADS, "spec.triggers[].configuration.callbackSecret"},
     Kind.JOB: {*READ_ONLY, *OF_WORKLOADS, "spec.triggers[].configuration.callbackSecret"},
 }
+OF_VOLUMES = {"state", "state.attachedTo", "status", "terminatedAt", "events", *(f"events[].{key}" for key in EVENT)}
+ANSWERED[Kind.VOLUME] = {*READ_ONLY, *OF_VOLUMES} - {"events[].canaryRevision", "events[].revision"}
 SENT_READ_ONLY = ("events", "status", *READ_ONLY)
 
 
@@ -86,23 +93,29 @@ async def here(tmp_path: Path) -> AsyncIterator[ControlPlane]:
         spec = {"type": "location", "locations": [{"type": "location", "name": "local"}]}
         made = await plane.api.post("/v0/policies", json={"metadata": {"name": "here"}, "spec": spec})
         assert made.status_code == 200, made.text
+        # The agent's page shows several replicas beside a volume that they may write to.
+        volume = {
+            "metadata": {"name": "my-volume", "labels": {"homeport.dev/shared": "true"}},
+            "spec": {"region": "us-pdx-1"},
+        }
+        assert (await plane.api.post("/v0/volumes", json=volume)).status_code == 200
         yield plane
 
 
 async def post(plane: ControlPlane, kind: Kind, body: dict[str, Any]) -> Response:
-    query = {} if kind is Kind.POLICY else {"upload": "true"}
+    query = {"upload": "true"} if kind in WORKLOADS else {}
     return await plane.api.post(f"/v0/{kind.plural}", params=query, json=body)
 
 
 def ignored(answer: Response) -> list[str]:
-    return [one["field"] for one in json.loads(answer.headers[IGNORED_HEADER])]
+    return [one["field"] for one in json.loads(answer.headers.get(IGNORED_HEADER, "[]"))]
 
 
 def servable(seed: str) -> dict[str, Any]:
-    """The seed's body, without what this version refuses of it: the agent's volumes, and nothing else of any seed."""
+    """The seed's body, without what this version refuses of it: the volume's template, and nothing else of any seed."""
     body: dict[str, Any] = filled(BODIES[seed][1])
-    if seed == "agent":
-        body["spec"].pop("volumes")
+    if seed == "volume":
+        body["spec"].pop("template")
     return body
 
 
@@ -149,7 +162,7 @@ async def test_what_of_it_has_no_effect_is_told(here: ControlPlane, seed: str) -
     values = dict(_values(servable(seed)))
     expected = {path for path in without if values.get(path) and not any(_above(other, path) for other in without)}
     assert expected <= set(told)
-    if kind is not Kind.POLICY:
+    if kind in WORKLOADS:
         events = [one for one in answer.json()["events"] if one["reason"] == "IgnoredField"]
         assert [one["message"].partition(" ")[0] for one in events] == told
         assert all("has no effect: " in one["message"] and one["revision"] for one in events)
@@ -168,10 +181,10 @@ def _above(other: str, path: str) -> bool:
     return path.startswith((f"{other}.", f"{other}["))
 
 
-async def test_the_volume_of_the_agents_body_is_refused_with_the_reason(here: ControlPlane) -> None:
-    answer = await post(here, Kind.AGENT, filled(BODIES["agent"][1]))
+async def test_the_template_of_the_volumes_body_is_refused_with_the_reason(here: ControlPlane) -> None:
+    answer = await post(here, Kind.VOLUME, filled(BODIES["volume"][1]))
     assert answer.status_code == 400
-    assert answer.json()["message"].startswith("spec.volumes: volumes are not served by this version")
+    assert answer.json()["message"].startswith("spec.template: must be absent: volume templates are not served")
 
 
 async def test_the_agents_body_needs_no_upload_because_it_names_a_repository(here: ControlPlane) -> None:

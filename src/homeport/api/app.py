@@ -29,6 +29,7 @@ from homeport.api import (
     tokens,
     unserved,
     uploads,
+    volumes,
     workspaces,
 )
 from homeport.api.bodies import BodyLimit
@@ -45,6 +46,7 @@ VERSIONED: tuple[APIRouter, ...] = (
     functions.router,
     jobs.router,
     images.router,
+    volumes.router,
     workspaces.router,
     accounts.router,
     places.router,

@@ -56,6 +56,10 @@ Statuses = Annotated[
     str | None, WithJsonSchema(_TEXT), Query(description="Statuses, separated by commas, in any case.")
 ]
 
+ExternalId = Annotated[
+    str | None, WithJsonSchema(_TEXT), Query(alias="externalId", description="Those with this external id.")
+]
+
 
 # Coroutines all, those that wait for nothing too: the framework hands plain functions to a thread, which takes longer
 # than what they do.
@@ -117,8 +121,16 @@ async def status_parameters(
     return replace(listing, page=replace(listing.page, status=status))
 
 
+async def volume_parameters(
+    listing: Annotated[ListParameters, Depends(status_parameters)], external_id: ExternalId = None
+) -> ListParameters:
+    """Those of kinds that are found by the caller's own id, too."""
+    return replace(listing, page=replace(listing.page, external_id=external_id))
+
+
 Caller = Annotated[Principal, Depends(caller_of)]
 Ctx = Annotated[Context, Depends(context_of)]
 Paged = Annotated[bool, Depends(version_of)]
 Listing = Annotated[ListParameters, Depends(list_parameters)]
 StatusListing = Annotated[ListParameters, Depends(status_parameters)]
+VolumeListing = Annotated[ListParameters, Depends(volume_parameters)]

@@ -54,9 +54,16 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "PutSecret": ("admin",),
     "DeleteSecret": ("admin",),
 }
-for _one, _many in (("Agent", "agents"), ("Function", "functions"), ("Job", "jobs"), ("Policy", "policies")):
+for _one, _many in (
+    ("Agent", "agents"),
+    ("Function", "functions"),
+    ("Job", "jobs"),
+    ("Policy", "policies"),
+    ("Volume", "volumes"),
+):
     NEEDS |= {f"{verb}{_one}": (f"{_many}:{verb.lower()}",) for verb in ("Create", "Get", "Update", "Delete")}
     NEEDS[f"List{_many.title()}"] = (f"{_many}:list",)
+NEEDS["GetVolumeByExternalId"] = ("volumes:get",)
 NEEDS |= {
     "ListImages": ("images:list",),
     "CreateImage": ("images:create",),

@@ -10,7 +10,7 @@ from homeport.api.explanations import dry_run_of, explanation_of, policy_explana
 from homeport.app.dry_run import PolicyChange, dry_run_policy
 from homeport.app.explain import explain_policy, explain_workload
 from homeport.core.errors import Invalid, NotFound
-from homeport.core.ids import WRITTEN, Kind
+from homeport.core.ids import WORKLOADS, Kind
 from homeport.wire.body import spec_dict
 from homeport.wire.explanations import Explain, PolicyDryRun, PolicyDryRunIn
 
@@ -20,7 +20,7 @@ router = APIRouter(prefix="/v0/homeport", tags=["homeport"], route_class=JsonRou
 @router.get("/explain/{kind}/{name}", operation_id="Explain", responses={200: {"model": Explain}})
 async def explain_route(ctx: Ctx, caller: Caller, kind: str, name: str) -> Any:
     """Every step of the decision about an agent or a job, or what a policy does, as of now."""
-    for known in WRITTEN:
+    for known in (Kind.POLICY, *WORKLOADS):
         if kind in (known.value, known.plural):
             if known is Kind.POLICY:
                 return policy_explanation_of(await explain_policy(ctx, caller, name)).to_json()

@@ -18,7 +18,6 @@ PAGED_KINDS = {
     "drives": "drives:list",
     "models": "models:list",
     "sandboxes": "sandboxes:list",
-    "volumes": "volumes:list",
 }
 BARE_KINDS = {
     "customdomains": "customdomains:list",

@@ -27,6 +27,7 @@ from homeport.wire.functions import Function
 from homeport.wire.jobs import Job
 from homeport.wire.metadata import Metadata
 from homeport.wire.policies import Policy, PolicyUsageCounts
+from homeport.wire.volumes import LiteVolume, LiteVolumeMetadata, LiteVolumeSpec, Volume, VolumeState
 from homeport.workloads.states import RevisionState
 from homeport.workloads.traffic import Traffic
 
@@ -55,6 +56,35 @@ def policy_of(context: Context, resource: Resource, usage: dict[Kind, int] | Non
     if usage is not None:
         counts = PolicyUsageCounts(**{kind.plural: usage.get(kind, 0) for kind in WORKLOADS})
     return Policy(metadata=metadata_of(context, resource), spec=resource.spec, usage=counts)
+
+
+def volume_of(context: Context, volume: Resource, events: Sequence[Event], holder: str | None) -> Volume:
+    """`holder`: what has it, as the contract writes it, or nothing."""
+    return Volume(
+        metadata=metadata_of(context, volume),
+        spec=volume.spec,
+        events=[event_of(event) for event in events] or None,
+        state=VolumeState(attached_to=holder),
+        status=volume.status.value if volume.status else None,
+        terminated_at=timestamp(volume.updated_at) if volume.deleting else None,
+    )
+
+
+def lite_volume_of(volume: Resource, holder: str | None) -> LiteVolume:
+    """The same in a list."""
+    return LiteVolume(
+        metadata=LiteVolumeMetadata(
+            name=volume.name,
+            display_name=volume.display_name,
+            external_id=volume.external_id,
+            created_at=timestamp(volume.created_at),
+            updated_at=timestamp(volume.updated_at),
+        ),
+        spec=LiteVolumeSpec(region=volume.spec.get("region"), size=volume.spec.get("size")),
+        state=VolumeState(attached_to=holder),
+        status=volume.status.value if volume.status else None,
+        terminated_at=timestamp(volume.updated_at) if volume.deleting else None,
+    )
 
 
 def workload_of(

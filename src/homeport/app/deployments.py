@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from homeport.app.addresses import addressed, claim_paths, host_warning
+from homeport.app.attachments import attach_volumes
 from homeport.app.callback_secrets import check_callback_addresses, fresh_secrets, with_callback_secrets
 from homeport.app.context import Context, Intent
 from homeport.app.fields import ignored_fields
@@ -100,6 +101,7 @@ async def create_workload(
         if kind is Kind.AGENT:
             keep_schedules(tx, resource, now)
         _record(context, tx, resource, revision, steer, why="")
+        attach_volumes(context, tx, resource, revision)
         deployment = _answered(context, tx, resource, revision, (*ignored, *steer.ignored))
         return replace(deployment, fresh=fresh_secrets(context, resource, {}))
 
@@ -177,6 +179,7 @@ def apply_update(
     else:
         end_builds(tx, stored, resource, revisions)
         record_order(tx, stored, resource)
+    attach_volumes(context, tx, resource, revision)
     told = (*ignored_fields(stored.kind, stored.spec), *told_before(stored, resource, steer.ignored))
     deployment = _answered(context, tx, resource, revision, (*update.ignored, *steer.ignored), told)
     return replace(deployment, fresh=fresh_secrets(context, resource, stored.spec))

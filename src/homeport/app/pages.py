@@ -29,6 +29,7 @@ class PageRequest:
     q: str | None = None
     status: str | None = None
     anchor: str | None = None
+    external_id: str | None = None
 
     def query(self, workspace: str, kind: Kind, now: datetime) -> ListQuery:
         """The store's query. Raises `Invalid` naming the parameter."""
@@ -45,6 +46,7 @@ class PageRequest:
             q=self.searched(),
             statuses=check_status(self.status),
             from_end=self.anchor == "end",
+            external_id=self.external_id or None,
         )
         after = open_cursor(self.cursor, _fingerprint(query), now)
         return replace(query, after=after)
@@ -116,7 +118,7 @@ def fingerprint_of(*parts: object) -> str:
 
 
 def _fingerprint(query: ListQuery) -> str:
-    return fingerprint_of(query.workspace, query.kind, query.sort, query.q, sorted(query.statuses))
+    return fingerprint_of(query.workspace, query.kind, query.sort, query.q, sorted(query.statuses), query.external_id)
 
 
 def check_status(status: str | None) -> frozenset[str]:

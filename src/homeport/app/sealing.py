@@ -214,7 +214,7 @@ _Change = Callable[[dict[str, Any], Owner], dict[str, Any]]
 
 
 def _of_workload(resource: Resource, change: _Change) -> dict[str, Any]:
-    return resource.spec if resource.kind is Kind.POLICY else change(resource.spec, _owner(resource))
+    return resource.spec if resource.kind in (Kind.POLICY, Kind.VOLUME) else change(resource.spec, _owner(resource))
 
 
 def _overrides(keys: SealingKeys, execution: Execution, plain: bool) -> tuple[dict[str, str], str]:

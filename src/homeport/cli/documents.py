@@ -33,15 +33,20 @@ class Document:
 
 
 def read_documents(paths: Sequence[Path], *, recursive: bool, given: Mapping[str, str]) -> list[Document]:
-    """The resources of all files, policies first, since the others may need them; otherwise in their order. `given`:
-    variables besides the environment's. Raises `Invalid` if one of them is not understood."""
+    """The resources of all files, policies and volumes first, since the others may need them; otherwise in their order.
+    `given`: variables besides the environment's. Raises `Invalid` if one of them is not understood."""
     found: list[Document] = []
     for path in paths:
         for file in _files(path, recursive):
             found += _parsed(file, given)
     if not found:
         raise Invalid("-f", "holds no resource", value=", ".join(map(str, paths)))
-    return sorted(found, key=lambda document: document.kind is not Kind.POLICY)
+    return sorted(found, key=_turn)
+
+
+def _turn(document: Document) -> int:
+    """What others may need goes first."""
+    return {Kind.POLICY: 0, Kind.VOLUME: 1}.get(document.kind or Kind.JOB, 2)
 
 
 def _files(path: Path, recursive: bool) -> Iterator[Path]:

@@ -40,7 +40,6 @@ _UNSERVED = {
         "Models",
         "Sandboxes",
         "Applications",
-        "Volumes",
         "Volume templates",
         "Drives",
         "Integration connections",

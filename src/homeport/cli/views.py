@@ -236,6 +236,20 @@ def _policy_row(item: Resource) -> Sequence[object]:
     return metadata.get("name"), spec.get("type", "-"), allowed, used, age(metadata.get("createdAt"))
 
 
+def _volume_row(item: Resource) -> Sequence[object]:
+    metadata, spec = item.get("metadata") or {}, item.get("spec") or {}
+    holder = (item.get("state") or {}).get("attachedTo") or "-"
+    size = f"{spec.get('size', '-')} MB"
+    return (
+        metadata.get("name"),
+        item.get("status", "-"),
+        size,
+        spec.get("region"),
+        holder,
+        age(metadata.get("createdAt")),
+    )
+
+
 def _workload_row(item: Resource) -> Sequence[object]:
     metadata = item.get("metadata") or {}
     policies = ", ".join((item.get("spec") or {}).get("policies") or ()) or "-"
@@ -353,6 +367,13 @@ VIEWS = (
         row=_policy_row,
         read=_read_kind(Kind.POLICY),
         filters=frozenset({"q", "sort"}),
+    ),
+    View(
+        spellings=("volumes", "volume"),
+        columns=("NAME", "STATUS", "SIZE", "REGION", "ATTACHED TO", "AGE"),
+        row=_volume_row,
+        read=_read_kind(Kind.VOLUME),
+        filters=_LIST_FILTERS,
     ),
     _REVISIONS,
     _EXECUTIONS,

@@ -3,7 +3,7 @@
     HomeportError
     ├─ Rejected      the caller must change something; never retried
     │   Invalid 400 · Unauthenticated 401 · Denied 403 · NotFound 404 · Conflict 409 · LimitExceeded 429
-    │   Unsupported 501
+    │   (VolumeAttached, VolumeExists) · Unsupported 501
     ├─ Unavailable   503 with Retry-After; may succeed later
     │   NoCapacity · DiskFull · DriverUnavailable (DriverMissing) · StoreUnavailable
     └─ Internal      500; a bug; the detail is logged, never sent
@@ -85,6 +85,18 @@ class Conflict(Rejected):
 
     status = 409
     reason = "Conflict"
+
+
+class VolumeAttached(Conflict):
+    """The volume is attached."""
+
+    reason = "VOLUME_ALREADY_ATTACHED"  # public contract
+
+
+class VolumeExists(Conflict):
+    """There is a volume of this name already."""
+
+    reason = "VOLUME_ALREADY_EXISTS"  # public contract
 
 
 class LimitExceeded(Rejected):

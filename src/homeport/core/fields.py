@@ -133,6 +133,12 @@ def _generation(spec: Mapping[str, Any]) -> str:
     return "" if sent == "mk3" else "there is one generation here, which answers as mk3"
 
 
+def _size_of_persistent(spec: Mapping[str, Any]) -> str:
+    named = [one for one in spec.get("volumes") or () if isinstance(one, Mapping) and one.get("sizeMb")]
+    idle = any((one.get("type") or "persistent") == "persistent" for one in named)
+    return "a persistent volume has its own size" if idle else ""
+
+
 # What agents, functions and jobs have in common.
 WORKLOAD = (
     acts("spec.enabled", "false stops serving, or new executions; true serves again"),
@@ -181,7 +187,12 @@ WORKLOAD = (
         "logins of registries, as a string of Docker's config JSON; sealed, and masked on read",
     ),
     acts("spec.runtime.memory", "limit in MB"),
-    refused("spec.volumes", "400: this version has no volumes"),
+    acts("spec.volumes", "what it mounts; see docs/volumes.md. With persistent ones `region` is compulsory"),
+    acts("spec.volumes[].name", "of a volume of this workspace; of an ephemeral one whatever it is called"),
+    acts("spec.volumes[].mountPath", "where the program sees it; / of an ephemeral one is all that it may write"),
+    acts("spec.volumes[].readOnly", "true: the program cannot write there"),
+    acts("spec.volumes[].sizeMb", "of an ephemeral one, compulsory: its size", _size_of_persistent),
+    acts("spec.volumes[].type", "`persistent`, or `ephemeral`: empty at each start; a job takes only these"),
     no_effect("spec.network", "programs share the network of this machine"),
     read_only("events", "what happened to it, oldest first"),
     read_only("events[].time", "when"),

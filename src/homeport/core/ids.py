@@ -31,6 +31,7 @@ class Kind(StrEnum):
     FUNCTION = "function"
     JOB = "job"
     IMAGE = "image"
+    VOLUME = "volume"
 
     @property
     def plural(self) -> str:
@@ -46,7 +47,7 @@ SERVING = (Kind.AGENT, Kind.FUNCTION)
 """The kinds that serve requests: replicas behind the gateway."""
 WORKLOADS = (*SERVING, Kind.JOB)
 """The kinds that run."""
-WRITTEN = (Kind.POLICY, *WORKLOADS)
+WRITTEN = (Kind.POLICY, Kind.VOLUME, *WORKLOADS)
 """The kinds that callers describe by metadata and spec; images come from builds."""
 
 

@@ -26,10 +26,15 @@ UNPACKED_BYTES = 2048 * MIB  # an archive's content, against bombs
 UNPACKED_FILES = 100_000
 BUILD_TIMEOUT_S = 15 * 60  # public contract: the SDK's image builder gives up then
 
+VOLUME_MB = 100 * 1024  # one volume
+WORKSPACE_VOLUMES_MB = 1024 * 1024  # all volumes of a workspace; more than what is written counts on no disk
+EPHEMERAL_MB = 100 * 1024  # what begins empty and goes with its program, of one replica or attempt
+
 # The most that an operator may make of them. Clients, who do not know the setting, pack no more.
 UPLOAD_MB_MOST = 16 * 1024
 UNPACKED_MB_MOST = 256 * 1024
 UNPACKED_FILES_MOST = 200_000
+VOLUME_MB_MOST = 1024 * 1024 * 1024
 
 START_TIMEOUT_S = 120  # a program that does not listen by then has failed to start
 DRAIN_TIMEOUT_S = 30  # a replaced replica may finish its requests

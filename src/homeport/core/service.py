@@ -96,6 +96,7 @@ class Signals:
         self.garbage = Wakeup()
         self.expiries = Wakeup()
         self.schedules = Wakeup()
+        self.volumes = Wakeup()
 
     @property
     def paused(self) -> bool:

@@ -5,6 +5,7 @@ turns into plain JSON and back. Paths are absolute paths of the host unless a co
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -56,6 +57,20 @@ class Mount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeMount:
+    """A volume in a unit's sight, at `path`. volume: the id by which the driver knows its content, which outlives
+    units; None for one that begins empty and goes with the unit. name: what its owner calls it. size_mb: what may be in
+    it. alone: of the units that have it, this one must be the only one that lives."""
+
+    path: str
+    name: str
+    size_mb: int
+    volume: str | None = None
+    writable: bool = True
+    alone: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UnitSpec:
     """All that is needed to start a unit; immutable, and journalled before the process starts.
 
@@ -72,6 +87,8 @@ class UnitSpec:
     With one, argv replaces the image's own command unless it is empty, and an empty workdir is the image's own.
     network: the name of the private network that the container joins (a workspace's); None for no network at all.
     port: the TCP port on which it serves; None for what serves nobody.
+    volumes: directories of its own kind: see `VolumeMount`. A driver starts no unit that would share one with another
+    living unit if either is to be alone with it.
     region: where it runs, for whoever holds the drivers of several; a driver does not look at it.
     """
 
@@ -95,6 +112,22 @@ class UnitSpec:
     network: str | None = None
     region: str = ""
     port: int | None = None
+    volumes: tuple[VolumeMount, ...] = ()
+
+    @property
+    def largest_file_mb(self) -> int:
+        """What a single file may have that the unit writes, wherever it may write."""
+        return max(self.disk_mb, *(mount.size_mb for mount in self.volumes if mount.writable), 0)
+
+    def rival(self, others: Iterable["UnitSpec"]) -> "UnitSpec | None":
+        """One of `others`, which live, that has a volume with which either must be alone."""
+        mine = {mount.volume: mount for mount in self.volumes if mount.volume is not None}
+        for other in others:
+            for theirs in other.volumes:
+                ours = mine.get(theirs.volume or "")
+                if other.id != self.id and ours is not None and (ours.alone or theirs.alone):
+                    return other
+        return None
 
     def without_secrets(self) -> "UnitSpec":
         """What must be known of a unit beyond its start."""
@@ -106,7 +139,9 @@ class UnitSpec:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "UnitSpec":
         mounts = tuple(Mount(**mount) for mount in data.get("mounts", ()))
-        known = {**data, "kind": UnitKind(data["kind"]), "argv": tuple(data["argv"]), "mounts": mounts}
+        volumes = tuple(VolumeMount(**mount) for mount in data.get("volumes", ()))
+        read = {"kind": UnitKind(data["kind"]), "argv": tuple(data["argv"]), "mounts": mounts, "volumes": volumes}
+        known = {**data, **read}
         return cls(**known)
 
 

@@ -1,6 +1,6 @@
 """What a specification may ask for and this version cannot give, whatever the kind: it is refused, not kept in silence.
 
-Called by the domain packages that read settings. A program that silently lacks its volume loses what it writes there.
+Called by the domain packages that read settings.
 """
 
 from collections.abc import Mapping
@@ -12,8 +12,6 @@ from homeport.core.spec import read_list, read_object
 
 def refuse_unserved(spec: Mapping[str, Any]) -> None:
     """Raises `Invalid` naming the field and the reason. What is there but empty asks for nothing."""
-    if read_list(spec, "volumes", "spec.volumes", 100):
-        raise Invalid("spec.volumes", "volumes are not served by this version")
     if read_object(spec, "githubRunner", "spec.githubRunner").get("repositories"):
         raise Invalid("spec.githubRunner", "self-hosted runners are not served by this version")
     for index, name in enumerate(read_list(spec, "integrationConnections", "spec.integrationConnections", 100)):

@@ -87,6 +87,11 @@ class Driver(Protocol):
         in their order, no two alike, so the first one's time leads to those before it."""
         ...
 
+    async def discard_volume(self, volume: str) -> None:
+        """Take the content of the volume of this id away for good, as far as this driver has any. It is gone for every
+        later start when this returns; its removal may go on. Raises `Conflict` while a unit lives that has it."""
+        ...
+
     async def forget(self, unit: UnitId) -> None:
         """Remove an ended unit with its output and its private files. Raises `Conflict` while it lives."""
         ...

@@ -140,6 +140,10 @@ class Fleet:
         self._homes.pop(unit, None)
         self._refused.pop(unit, None)
 
+    async def discard_volume(self, volume: str) -> None:
+        for driver in self._drivers:
+            await driver.discard_volume(volume)
+
     async def info(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for driver in self._drivers:

@@ -88,6 +88,9 @@ class ProcessDriver:
     async def forget(self, unit: UnitId) -> None:
         await self._call("forget", unit=unit)
 
+    async def discard_volume(self, volume: str) -> None:
+        await self._call("discard_volume", volume=volume)
+
     async def info(self) -> dict[str, Any]:
         """How the node contains units: see `homeport.node.facts.facts`."""
         found = await self._call("info")

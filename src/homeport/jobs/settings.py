@@ -22,6 +22,7 @@ from homeport.core.spec import (
     read_texts,
 )
 from homeport.core.unserved import refuse_unserved
+from homeport.core.volumes import Attachment, read_attachments
 from homeport.jobs.expiry import read_expiry
 
 MEMORY_MB = Bounds(low=64, high=1024 * 1024)  # an interpreter hardly starts below; no machine has more
@@ -50,6 +51,7 @@ class JobSettings:
     command: tuple[str, ...] = ()
     args: tuple[str, ...] = ()
     cpu_cores: float | None = None
+    volumes: tuple[Attachment, ...] = ()
 
     def argv(self, entrypoint: Sequence[str]) -> tuple[str, ...]:
         """What a task runs; `entrypoint` is the bundle's start command."""
@@ -76,6 +78,7 @@ class JobSettings:
             command=_command(runtime.spec),
             args=read_texts(runtime.spec, "args", "spec.runtime.args"),
             cpu_cores=_cpu_cores(runtime.spec),
+            volumes=_volumes(spec),
         )
 
 
@@ -99,6 +102,16 @@ class _Runtime:
                 stated = {"timeout": parse_duration(source["timeout"], path)}
                 return read_int(stated, "timeout", path, TIMEOUT_S) or TASK_TIMEOUT_S
         return TASK_TIMEOUT_S
+
+
+def _volumes(spec: Mapping[str, Any]) -> tuple[Attachment, ...]:
+    """Each attempt has its own: what outlives tasks would have as many writers as run at once."""
+    found = read_attachments(spec)
+    for index, attachment in enumerate(found):
+        if attachment.persistent:
+            rule = "must be ephemeral for a job, whose tasks run side by side"
+            raise Invalid(f"spec.volumes[{index}].type", rule, value="persistent")
+    return found
 
 
 def _command(runtime: Mapping[str, Any]) -> tuple[str, ...]:

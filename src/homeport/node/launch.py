@@ -12,12 +12,13 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from homeport.core.errors import Invalid
-from homeport.core.units import UnitSpec
-from homeport.node import cgroups, disk, plain, processes, sandbox
+from homeport.core.units import Mount, UnitSpec, VolumeMount
+from homeport.node import cgroups, disk, plain, processes, sandbox, volumes
 from homeport.node.cgroups import Groups, UnitGroups
 from homeport.node.stage import Stage
 
@@ -60,8 +61,12 @@ class Folder:
     @property
     def private(self) -> tuple[Path, ...]:
         """What the unit wrote to, of no use once it has ended."""
-        names = ("app", "work", "home", "stdout.spool", "stderr.spool")
+        names = ("app", "work", "home", volumes.OWN, "stdout.spool", "stderr.spool")
         return tuple(self.path / name for name in names)
+
+    def contents(self, spec: UnitSpec) -> Iterator[tuple[VolumeMount, Path]]:
+        """The unit's volumes, each with its directory, below DATA."""
+        return volumes.contents(spec, self.path.parents[2] / "volumes", self.path)
 
     @property
     def written(self) -> tuple[Path, ...]:
@@ -91,6 +96,10 @@ class Launcher:
     overlay: bool
     bwrap: Path | None
 
+    @property
+    def volumes(self) -> Path:
+        return self.data / "volumes"
+
     def prepare(self, spec: UnitSpec, folder: Folder) -> UnitGroups:
         """Make everything that the process needs; returns its control groups. Raises `Invalid` when the specification
         cannot be followed on this machine, and OSError when the machine refuses."""
@@ -116,6 +125,9 @@ class Launcher:
         for pipe in folder.pipes:
             os.mkfifo(pipe, 0o600)
             self._give(pipe)  # programs open /dev/stdout by its path
+        for _, content in folder.contents(spec):
+            if volumes.make_content(content):
+                self._give(content)
         given = [mount.source for mount in spec.mounts if mount.writable]
         for source in given if spec.bundle is None else [*given, spec.bundle]:
             self._give_tree(source)
@@ -171,7 +183,7 @@ class Launcher:
         places = folder.places(self.etc)
         if self.bwrap is None:
             with os.fdopen(os.dup(arguments), "w") as file:
-                json.dump(plain.description(spec, places, self.stage), file)
+                json.dump(plain.description(spec, places, self.stage, self._shown(spec, folder)), file)
             program = [
                 self.stage.reach(sys.executable, "python"),
                 "-I",
@@ -179,11 +191,20 @@ class Launcher:
                 self.stage.reach(plain.__file__, "homeport"),
             ]
             return [*program, str(status), str(arguments)]
-        words = ["--json-status-fd", str(status), *sandbox.arguments(spec, places, self.stage, self.overlay)]
+        words = ["--json-status-fd", str(status), *self._sandbox(spec, folder)]
         with os.fdopen(os.dup(arguments), "wb") as file:
             file.write(b"".join(os.fsencode(word) + b"\0" for word in words))
         program = [*(sandbox.task_limit(spec.max_processes) if self.groups.pids is None else ()), *spec.argv]
         return [self.stage.reach(str(self.bwrap), "bwrap"), "--args", str(arguments), "--", *program]
+
+    def _sandbox(self, spec: UnitSpec, folder: Folder) -> list[str]:
+        places, shown = folder.places(self.etc), self._shown(spec, folder)
+        return sandbox.arguments(spec, places, self.stage, self.overlay, shown)
+
+    def _shown(self, spec: UnitSpec, folder: Folder) -> tuple[Mount, ...]:
+        """The unit's volumes as directories of this machine."""
+        found = folder.contents(spec)
+        return tuple(Mount(source=str(path), target=mount.path, writable=mount.writable) for mount, path in found)
 
     @property
     def pids_method(self) -> str:
@@ -205,7 +226,7 @@ class Launcher:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         cgroups.join(limits)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        _lower(resource.RLIMIT_FSIZE, spec.disk_mb * 1024 * 1024)
+        _lower(resource.RLIMIT_FSIZE, spec.largest_file_mb * 1024 * 1024)
         _lower(resource.RLIMIT_NOFILE, UNIT_FILES)
         if limits.pids is None:
             _limit_tasks(os.getuid() if self.uid is None else self.uid)

@@ -21,8 +21,10 @@ _CLONE_NEWUSER = 0x10000000
 
 
 def written(folders: Iterable[str]) -> list[int]:
-    """Bytes and entries in all of `folders`. What vanishes meanwhile does not count."""
+    """Bytes and entries in all of `folders`. What vanishes meanwhile does not count, and a file that has several names
+    there is one file."""
     total = [0, 0]
+    named: set[tuple[int, int]] = set()  # no more than entries are counted before the unit is ended
     waiting: list[str | int] = [*folders]
     while waiting:
         place = waiting.pop()
@@ -36,11 +38,21 @@ def written(folders: Iterable[str]) -> list[int]:
         with contextlib.suppress(OSError), os.scandir(place) as entries:
             for entry in entries:
                 with contextlib.suppress(OSError):
-                    total[0] += entry.stat(follow_symlinks=False).st_blocks * BLOCK_BYTES
+                    found = entry.stat(follow_symlinks=False)
+                    if found.st_nlink == 1 or entry.is_dir(follow_symlinks=False) or _is_new(found, named):
+                        total[0] += found.st_blocks * BLOCK_BYTES
                     total[1] += 1
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(entry.path)
     return total
+
+
+def _is_new(found: os.stat_result, named: set[tuple[int, int]]) -> bool:
+    key = (found.st_dev, found.st_ino)
+    if key in named:
+        return False
+    named.add(key)
+    return True
 
 
 def removed(pids: Iterable[int], places: tuple[str, ...]) -> list[int]:

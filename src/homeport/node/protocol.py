@@ -8,7 +8,7 @@ its connection into a stream of `{"exit": {"seq", "status"}}`, which ends only w
     start {spec} → status      stop {unit, grace_s} → null     status {unit} → status | null    units {} → [status]
     listening {unit} → [port]  log {unit, offset, limit} → [line]  forget {unit} → null         info {} → {…}
     log_before {unit, before, limit} → [line]          freeze {unit} → null       thaw {unit} → null
-    signal {unit, number} → null
+    signal {unit, number} → null                       discard_volume {volume} → null
 """
 
 from typing import Any

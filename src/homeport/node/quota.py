@@ -9,8 +9,9 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypedDict
+from typing import Protocol
 
 from homeport.core.clock import SystemClock
 from homeport.core.space import free_bytes
@@ -27,12 +28,23 @@ NEWS_BYTES = 64 * 1024 * 1024  # lost since the last count: count now
 MIB = 1024 * 1024
 
 
-class Writes(TypedDict):
-    """Where a unit writes: directories; its processes, and what the names of their files on the disk begin with."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """Something to which a unit writes, and how much may be in it: directories; its processes, and what the names of
+    their files there begin with. volume: its name; empty for what is the unit's own."""
 
     folders: list[str]
     pids: list[int]
     places: list[str]
+    most_mb: int
+    volume: str = ""
+
+    @property
+    def excess(self) -> Intent:
+        """Why a unit ends that wrote more."""
+        if self.volume:
+            return Intent(reason=f"disk: more than {self.most_mb} MB in the volume {self.volume}")
+        return Intent.disk(self.most_mb)
 
 
 class Counted(Protocol):
@@ -44,7 +56,7 @@ class Counted(Protocol):
     @property
     def lives(self) -> bool: ...
 
-    def writes(self, tree: dict[int, list[int]]) -> Writes: ...
+    def writes(self, tree: dict[int, list[int]]) -> list[Written]: ...
 
     def end(self, intent: Intent, grace_s: float) -> None: ...
 
@@ -56,35 +68,59 @@ class Quota:
     def __init__(self, units: Callable[[], Iterable[Counted]], data: Callable[[], Path | None]) -> None:
         self._units = units
         self._data = data
+        self._full: dict[tuple[str, str], int] = {}  # bytes in a volume when it was first counted for a unit
 
     async def run(self) -> None:
         clock = SystemClock()
-        counted, free = clock.monotonic(), 0
+        counted, free, took_s = clock.monotonic(), 0, 0.0
         while True:
             await asyncio.sleep(PERIOD_S)
             try:
                 if (data := self._data()) is None:
                     continue
                 now_free = free_bytes(data)
-                news = min([NEWS_BYTES, *(unit.spec.disk_mb * MIB // 4 for unit in self._units() if unit.lives)])
-                if free - now_free < news and clock.monotonic() - counted < REST_S:
+                news = min([NEWS_BYTES, *(_least_mb(unit.spec) * MIB // 4 for unit in self._units() if unit.lives)])
+                rested_s = clock.monotonic() - counted
+                if rested_s < took_s or (free - now_free < news and rested_s < REST_S):
                     free = max(free, now_free)
                     continue
-                counted, free = clock.monotonic(), now_free
+                began, free = clock.monotonic(), now_free
                 await self._count()
+                counted = clock.monotonic()
+                took_s = counted - began
             except (OSError, ValueError) as error:  # no process to be had, or it was killed: the next look is soon
                 log.warning("what units wrote cannot be counted now: %s", error)
 
     async def _count(self) -> None:
-        units = {str(unit.spec.id): unit for unit in self._units() if unit.lives}
+        units = [unit for unit in self._units() if unit.lives]
         if not units:
+            self._full.clear()
             return
         tree = processes.children_by_parent()
-        asked = [{"unit": name, **unit.writes(tree)} for name, unit in units.items()]
+        found = {str(n): each for n, each in enumerate((unit, one) for unit in units for one in unit.writes(tree))}
+        asked = [
+            {"unit": key, "folders": one.folders, "pids": one.pids, "places": one.places}
+            for key, (_, one) in found.items()
+        ]
         _, answer = await run_script(measure.__file__, given=json.dumps(asked).encode())
-        for name, (size, files) in json.loads(answer).items():
-            unit = units[name]
-            if size > unit.spec.disk_mb * MIB:
-                unit.end(Intent.disk(unit.spec.disk_mb), 0)
+        for key, (size, files) in json.loads(answer).items():
+            unit, one = found[key]
+            if size > self._most_bytes(unit, one, size):
+                unit.end(one.excess, 0)
             elif files > measure.FILES_MOST:
                 unit.end(Intent(reason=f"disk: more than {measure.FILES_MOST} files written or in use"), 0)
+        living = {unit.spec.id for unit in units}
+        self._full = {key: size for key, size in self._full.items() if key[0] in living}
+
+    def _most_bytes(self, unit: Counted, one: Written, size: int) -> int:
+        """A volume may be full already when a unit starts with it: then the unit may read and remove, and write nothing
+        more. Not without end: each start may add a little unseen."""
+        most = one.most_mb * MIB
+        if not one.volume:
+            return most
+        at_first = self._full.setdefault((unit.spec.id, one.volume), size)
+        return max(most, min(at_first, most + most // 4 + NEWS_BYTES))
+
+
+def _least_mb(spec: UnitSpec) -> int:
+    return min(spec.disk_mb, *(mount.size_mb for mount in spec.volumes if mount.writable), spec.disk_mb)

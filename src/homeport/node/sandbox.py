@@ -9,11 +9,12 @@ import importlib.util
 import os
 import platform
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from homeport.core.errors import Invalid
-from homeport.core.units import UnitSpec
+from homeport.core.units import Mount, UnitSpec
 from homeport.node import disk
 from homeport.node.stage import Stage
 
@@ -73,9 +74,9 @@ def check_spec(spec: UnitSpec) -> None:
     for name, value in spec.env.items():
         if not name or "=" in name or "\0" in name + value:
             raise Invalid("env", "names must not be empty or hold '=', and nothing may hold a zero byte", value=name)
-    for path in (spec.workdir, *(mount.target for mount in spec.mounts)):
+    for path in (spec.workdir, *(mount.target for mount in spec.mounts), *(mount.path for mount in spec.volumes)):
         if not path.startswith("/") or ".." in path.split("/"):
-            raise Invalid("workdir or mounts.target", "must be an absolute path", value=path)
+            raise Invalid("workdir, mounts.target or volumes.path", "must be an absolute path", value=path)
 
 
 @functools.cache
@@ -89,15 +90,16 @@ def task_limit(count: int) -> tuple[str, ...]:
     return (_PRLIMIT, f"--nproc={count + 1}:{count + 1}", "--")
 
 
-def arguments(spec: UnitSpec, places: Places, stage: Stage, overlay: bool) -> list[str]:
-    """Everything before the command. Raises `Invalid` when a source cannot be reached."""
+def arguments(spec: UnitSpec, places: Places, stage: Stage, overlay: bool, volumes: Sequence[Mount] = ()) -> list[str]:
+    """Everything before the command; `volumes`: its volumes, as directories. Raises `Invalid` when a source cannot be
+    reached."""
     return [
         *_FORBID,
         *_system(places, stage),
         *_scratch(spec.memory_mb),
         "--bind", stage.reach(str(places.home), "home"), HOME,
         *_application(spec, places, stage, overlay),
-        *_mounts(spec, stage),
+        *_mounts([*spec.mounts, *volumes], stage),
         "--remount-ro", "/",
         "--chdir", spec.workdir,
         "--clearenv", *(word for name, value in spec.env.items() for word in ("--setenv", name, value)),
@@ -150,9 +152,9 @@ def _application(spec: UnitSpec, places: Places, stage: Stage, overlay: bool) ->
     return ["--overlay-src", bundle, "--overlay", upper, stage.reach(str(places.work), "work"), APP]
 
 
-def _mounts(spec: UnitSpec, stage: Stage) -> list[str]:
+def _mounts(mounts: Sequence[Mount], stage: Stage) -> list[str]:
     words: list[str] = []
-    for mount in spec.mounts:
+    for mount in mounts:
         words += ["--bind" if mount.writable else "--ro-bind", stage.reach(mount.source, "mounts.source"), mount.target]
     return words
 

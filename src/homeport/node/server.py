@@ -117,6 +117,8 @@ class Server:
                 return [protocol.line_to_json(line) for line in lines]
             case "forget":
                 return await supervisor.forget(UnitId(params["unit"]))
+            case "discard_volume":
+                return supervisor.discard_volume(params["volume"])
             case "info":
                 return self._info
         raise Internal(detail=f"unknown method {method!r}")

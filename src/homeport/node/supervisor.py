@@ -28,7 +28,7 @@ from homeport.core.units import (
     check_signal,
     require_running,
 )
-from homeport.node import cgroups, disk, processes
+from homeport.node import cgroups, disk, processes, volumes
 from homeport.node.ending import Intent
 from homeport.node.facts import logs_most, most_units
 from homeport.node.holding import Holding
@@ -70,6 +70,8 @@ class Supervisor:
         self._news = asyncio.Event()
         self._background = Background()
         self._trash = Trash(trash, self._background)
+        volumes.make_root(launcher.volumes)
+        self._volume_trash = Trash(launcher.volumes / volumes.TRASH, self._background)
         self._pump = Pump()
         self._shelf = Shelf(logs_most(folder))
         self._stopping = False
@@ -86,6 +88,7 @@ class Supervisor:
                 raise Conflict(f"The unit {spec.id} is at generation {present.spec.generation}.")
             await self.forget(spec.id)
         self._check_room(spec.id)
+        self._check_volumes(spec)
         unit = Unit(spec, self._folder(spec.id), SystemClock().now(), SystemClock().monotonic())
         self._units[spec.id] = unit
         try:
@@ -105,6 +108,25 @@ class Supervisor:
             raise DriverUnavailable(f"The node runs {most} units already, the most that it can.")
         if not self._journal.has_reserve:
             raise DriverUnavailable("The node cannot start programs: the disk is full.")
+
+    def _check_volumes(self, spec: UnitSpec) -> None:
+        """Raise `DriverUnavailable` while another process may write to what this one must have alone. What a unit had
+        of which nothing is written down nobody knows."""
+        rival = spec.rival(unit.spec for unit in self._units.values() if unit.lives)
+        if rival is not None or (self._strays and any(mount.volume for mount in spec.volumes)):
+            who = rival.id if rival is not None else "one that is being ended"
+            raise DriverUnavailable(f"A volume of the unit {spec.id} is still in use by {who}.")
+
+    def discard_volume(self, volume: str) -> None:
+        """See the contract."""
+        path = volumes.folder_of(self._launcher.volumes, volume)
+        for unit in self._units.values():
+            if unit.lives and any(mount.volume == volume for mount in unit.spec.volumes):
+                raise Conflict(f"The volume {volume} is still in use by {unit.spec.id}.")
+        try:
+            self._volume_trash.throw_away_now(path)
+        except OSError as error:
+            raise _unavailable("remove a volume", error) from error
 
     def stop(self, unit_id: UnitId, grace_s: float) -> None:
         if unit := self._units.get(unit_id):
@@ -196,6 +218,7 @@ class Supervisor:
         alive = {unit.spec.id for unit in living if unit.lives}
         cgroups.sweep(self._launcher.groups, alive | self._strays.keys())
         self._trash.throw_away(*self._units_folder.parent.glob(f"{TRIAL}*"))  # of a node killed at its start
+        self._volume_trash.sweep()
         self._background.spawn("watchdog", Watchdog(self._units.values, self._shelf).run())
         self._background.spawn("holding", self._holding.run(self._pipes))
         self._background.spawn("quota", Quota(self._units.values, lambda: self._units_folder).run())

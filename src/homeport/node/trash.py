@@ -3,10 +3,12 @@ node. Owned by the supervisor.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 from pathlib import Path
 
+from homeport.core.private import sync_folder
 from homeport.core.service import Background
 from homeport.node import remove
 from homeport.node.scripts import run_script
@@ -32,13 +34,21 @@ class Trash:
         waiting, self._late = [*self._late, *paths], []
         for path in waiting:
             try:
-                path.rename(self._folder / f"{path.name}.{os.urandom(8).hex()}")
-            except FileNotFoundError:
-                continue
+                self._take(path)
             except OSError as error:
                 log.warning("%s cannot be thrown away yet: %s", path, error.strerror)
                 self._late.append(path)
         self.sweep()
+
+    def throw_away_now(self, path: Path) -> None:
+        """The same, and it is out of the way when this returns. Raises OSError."""
+        self._take(path)
+        sync_folder(path.parent)
+        self.sweep()
+
+    def _take(self, path: Path) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            path.rename(self._folder / f"{path.name}.{os.urandom(8).hex()}")
 
     def sweep(self) -> None:
         """See to it that a remover runs while there is anything."""

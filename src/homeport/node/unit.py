@@ -17,12 +17,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from homeport.core.clock import SystemClock
 from homeport.core.errors import Conflict, DriverUnavailable, Unsupported
 from homeport.core.service import Background
-from homeport.core.units import TIMEOUT_GRACE_S, LogLine, Outcome, UnitSpec, UnitState, UnitStatus
+from homeport.core.units import TIMEOUT_GRACE_S, LogLine, Outcome, UnitSpec, UnitState, UnitStatus, VolumeMount
 from homeport.node import ending, processes
 from homeport.node.cgroups import UnitGroups
 from homeport.node.ending import Intent
@@ -30,7 +31,7 @@ from homeport.node.launch import STREAMS, Folder
 from homeport.node.logfiles import read_log, read_log_before
 from homeport.node.output import Log
 from homeport.node.pipes import Pipe, Pump
-from homeport.node.quota import Writes
+from homeport.node.quota import Written
 
 log = logging.getLogger(__name__)
 
@@ -82,9 +83,17 @@ class Unit:
         there = self.status.pid is not None and self.lives and not _is_over(self._init)
         return processes.descendants(self.status.pid, tree) if there and self.status.pid else []
 
-    def writes(self, tree: dict[int, list[int]]) -> Writes:
-        folders = [str(path) for path in self.folder.written]
-        return {"folders": folders, "pids": self.pids(tree), "places": ["/app/", "/home/agent/"]}
+    def writes(self, tree: dict[int, list[int]]) -> list[Written]:
+        pids, folders = self.pids(tree), [str(path) for path in self.folder.written]
+        own = Written(folders=folders, pids=pids, places=["/app/", "/home/agent/"], most_mb=self.spec.disk_mb)
+        return [
+            own,
+            *(self._in(mount, path, pids) for mount, path in self.folder.contents(self.spec) if mount.writable),
+        ]
+
+    def _in(self, mount: VolumeMount, path: Path, pids: list[int]) -> Written:
+        places = [f"{mount.path}/"]
+        return Written(folders=[str(path)], pids=pids, places=places, most_mb=mount.size_mb, volume=mount.name)
 
     def scratch_bytes(self) -> int:
         """What the unit keeps in its file systems in memory, which belong to none of its processes."""
@@ -340,7 +349,7 @@ class Unit:
                 oom_kills=self.groups.oom_kills(),
                 peak_bytes=self.groups.peak_bytes() or self.peak_bytes,
                 memory_mb=self.spec.memory_mb,
-                disk_mb=self.spec.disk_mb,
+                disk_mb=self.spec.largest_file_mb,
             )
         )
 

@@ -52,7 +52,7 @@ def place(
 
     Raises `Invalid` for a region or a flavor that does not exist: that is the request's mistake, not a policy's.
     """
-    pinned = _pinned(inventory, pin)
+    pinned = pinned_region(inventory, pin)
     _check_flavors(inventory, flavors_asked)
     asked = _asked_steps(pin, pinned, flavors_asked)
     for region, flavors in decision.allowed:
@@ -90,7 +90,8 @@ def _asked_steps(pin: str | None, pinned: Region | None, flavors_asked: Sequence
     return steps
 
 
-def _pinned(inventory: Sequence[Region], pin: str | None) -> Region | None:
+def pinned_region(inventory: Sequence[Region], pin: str | None) -> Region | None:
+    """The region that `pin` names; None where it names none in particular. Raises `Invalid` for one that is none."""
     if not pin or pin.casefold() == ANYWHERE:
         return None
     for region in inventory:

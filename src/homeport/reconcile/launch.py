@@ -9,6 +9,8 @@ from homeport.build.program import Limits, Platform, program_unit
 from homeport.core.environment import EnvVar
 from homeport.core.errors import Internal
 from homeport.core.units import UnitKind, UnitSpec
+from homeport.core.volumes import with_volumes
+from homeport.reconcile.volumes import kept_mounts
 from homeport.store.contract import Store
 from homeport.store.records import Replica, Revision
 from homeport.workloads.environment import ReplicaContext, replica_environment
@@ -24,7 +26,8 @@ class ReplicaLauncher:
         self._platform = platform
 
     async def unit(self, revision: Revision, replica: Replica) -> UnitSpec:
-        """Raises `Internal` when the bundle or the account is gone, or a secret does not open."""
+        """Raises `Internal` when the bundle or the account is gone, or a secret does not open, `Conflict` when a volume
+        is not its workload's any more."""
         bundle = await asyncio.to_thread(load_bundle, self._bundles, revision.bundle_digest or "")
         platform = self._platform.facing(bundle, revision.region)
         account = await self._store.read(lambda tx: tx.identities.account_of(revision.resource_uid))
@@ -58,4 +61,5 @@ class ReplicaLauncher:
         }
         limits = Limits(memory_mb=settings.memory_mb)
         program = program_unit(replica.unit, UnitKind.REPLICA, bundle, environment.values, limits, labels)
-        return platform.shown(replace(program, port=replica.port))
+        kept = await self._store.read(lambda tx: kept_mounts(tx, revision, settings.volumes))
+        return platform.shown(with_volumes(replace(program, port=replica.port), settings.volumes, kept))

@@ -12,6 +12,7 @@ from homeport.core.environment import EnvVar
 from homeport.core.errors import Internal
 from homeport.core.ids import UnitId, new_id
 from homeport.core.units import UnitKind, UnitSpec
+from homeport.core.volumes import with_volumes
 from homeport.drivers.contract import Driver
 from homeport.identity.keys import TASK_AUDIENCE, Claims, KeyRing
 from homeport.jobs.environment import TASK_DATA, TaskContext, task_environment
@@ -93,7 +94,7 @@ class TaskLauncher:
         }
         limits = Limits(memory_mb=execution.memory_mb, timeout_s=execution.timeout_s, cpu_cores=settings.cpu_cores)
         program = program_unit(unit, UnitKind.TASK, bundle, environment.values, limits, labels)
-        program = replace(program, argv=_argv(settings, bundle))
+        program = with_volumes(replace(program, argv=_argv(settings, bundle)), settings.volumes, {})
         return self._drivers[revision.region], platform.shown(program)
 
     def _data_url(self, platform: Platform, execution: Execution, unit: UnitId) -> str:

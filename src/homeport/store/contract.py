@@ -39,6 +39,7 @@ from homeport.store.records import (
     TaskFinish,
     TaskQuery,
     Tombstone,
+    VolumePlace,
     Workspace,
 )
 from homeport.store.sealed import Sealed
@@ -101,7 +102,7 @@ class Identities(Protocol):
 
 
 class Resources(Protocol):
-    """Policies, agents, jobs and images."""
+    """Policies, agents, jobs, volumes and images."""
 
     def insert(self, resource: Resource) -> None:
         """Raises `Conflict` if the name is taken in this workspace and kind."""
@@ -149,6 +150,10 @@ class Resources(Protocol):
         indexes, so that those at rest cost nothing, however many they are."""
         ...
 
+    def by_external_id(self, workspace: str, kind: Kind, external_id: str) -> Resource | None:
+        """The newest one that does not go away, since an external id may be that of several (public contract)."""
+        ...
+
     def uids(self, kind: Kind) -> list[str]:
         """Of all workspaces."""
         ...
@@ -176,6 +181,26 @@ class Tombstones(Protocol):
 
     def remove(self, workspace: str, name: str) -> None:
         """For a policy that exists again. Harmless where there is none."""
+        ...
+
+
+class Volumes(Protocol):
+    """Where volumes are, and what they are attached to. A place goes with its volume, an attachment with either end."""
+
+    def add(self, place: VolumePlace) -> None:
+        """For a volume whose resource is there."""
+        ...
+
+    def of(self, uids: Sequence[str]) -> dict[str, VolumePlace]:
+        """The places of these volumes, by their uid."""
+        ...
+
+    def attached(self) -> list[VolumePlace]:
+        """Of all workspaces, those that are attached."""
+        ...
+
+    def attach(self, volume_uid: str, resource_uid: str | None) -> None:
+        """None frees it. Whether it may be is not asked here."""
         ...
 
 
@@ -475,6 +500,9 @@ class Transaction(Protocol):
 
     @property
     def images(self) -> Images: ...
+
+    @property
+    def volumes(self) -> Volumes: ...
 
     @property
     def replicas(self) -> Replicas: ...

@@ -56,7 +56,7 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resource:
-    """A policy, agent, job or image. `spec` is the contract's object as the caller sent it (unknown fields included).
+    """A policy, agent, job, volume or image. `spec` is the contract's object as the caller sent it (unknown ones too).
 
     `generation` grows with every desired change; `observed_generation` is the newest one whose outcome is known.
     `status` is None for policies, which have none. `image` is what the newest build of a workload is kept as.
@@ -111,6 +111,17 @@ class BroughtImage:
     digest: str
     reference: str
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumePlace:
+    """What is known of a volume besides what its caller said. `region`: where its content is, by its real name.
+    `attached_to`: the uid of the workload that was given it last and exists; whether it still uses it, its
+    specification and its revisions say."""
+
+    resource_uid: str
+    region: str
+    attached_to: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -321,7 +332,7 @@ class Attempt:
 class ListQuery:
     """A page of resources of one kind. `sort` is one of the contract's four values. `after` is the `next` of the
     page before. `q` is trimmed, lower-case and at least two characters, or None. `statuses` empty means all.
-    `from_end` gives the last page."""
+    `from_end` gives the last page. `external_id`: only those with this one."""
 
     workspace: str
     kind: Kind
@@ -331,6 +342,7 @@ class ListQuery:
     q: str | None = None
     statuses: frozenset[str] = field(default_factory=frozenset)
     from_end: bool = False
+    external_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -155,6 +155,11 @@ class SqlResources:
         mine = [_RESOURCE.record(row) for row in rows if row["kind"] == kind.value]
         return sorted(mine, key=lambda resource: (resource.created_at, resource.uid))
 
+    def by_external_id(self, workspace: str, kind: Kind, external_id: str) -> Resource | None:
+        mine = (resources.c.workspace == workspace, resources.c.kind == kind.value, not_(resources.c.deleting))
+        chosen = select(*_RESOURCE.columns).where(*mine, resources.c.external_id == external_id)
+        return self._one(chosen.order_by(resources.c.created_at.desc(), resources.c.uid.desc()).limit(1))
+
     def uids(self, kind: Kind) -> list[str]:
         return [*self._connection.scalars(select(resources.c.uid).where(resources.c.kind == kind.value))]
 
@@ -203,6 +208,8 @@ def _filtered(chosen: Select[Any], query: ListQuery) -> Select[Any]:
         chosen = chosen.where(resources.c.search.contains(query.q, autoescape=True))
     if query.statuses:
         chosen = chosen.where(resources.c.status.in_(sorted(query.statuses)))
+    if query.external_id is not None:
+        chosen = chosen.where(resources.c.external_id == query.external_id)
     return chosen
 
 

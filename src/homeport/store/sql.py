@@ -19,6 +19,7 @@ from homeport.store.schedules import SqlSchedules
 from homeport.store.secrets import SqlSecrets
 from homeport.store.tables import notes
 from homeport.store.tombstones import SqlTombstones
+from homeport.store.volumes import SqlVolumes
 
 
 class SqlTransaction:
@@ -52,6 +53,10 @@ class SqlTransaction:
     @property
     def images(self) -> SqlImages:
         return SqlImages(self._connection)
+
+    @property
+    def volumes(self) -> SqlVolumes:
+        return SqlVolumes(self._connection)
 
     @property
     def replicas(self) -> SqlReplicas:

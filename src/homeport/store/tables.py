@@ -144,6 +144,16 @@ resource_policies = Table(
     Index(None, "workspace", "policy"),
 )
 
+# `region`: where its content is, by its real name. `attached_to`: the workload that may mount it, if any.
+volumes = Table(
+    "volumes",
+    metadata,
+    Column("resource_uid", Text, ForeignKey("resources.uid", ondelete="CASCADE"), primary_key=True),
+    _text("region"),
+    Column("attached_to", Text, ForeignKey("resources.uid", ondelete="SET NULL")),
+    Index(None, "attached_to"),
+)
+
 # Policies that are gone, for the words of a refusal.
 tombstones = Table(
     "tombstones",

@@ -30,6 +30,7 @@ SERVED = (
     "locations",
     "policies",
     "service_accounts",
+    "volumes",
     "workspaces",
 )
 ABSENT = "absent"

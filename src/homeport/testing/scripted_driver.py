@@ -80,6 +80,7 @@ class ScriptedDriver:
         self.decide = decide
         self._available = True
         self.started: list[UnitSpec] = []
+        self.discarded: list[str] = []  # volumes
         self._clock = clock or SystemClock()
         self._units: dict[UnitId, _Unit] = {}
         self._ends: list[UnitExit] = []
@@ -139,6 +140,8 @@ class ScriptedDriver:
             if spec.generation < present.spec.generation or present.status.state.alive:
                 raise Conflict(f"The unit {spec.id} is at generation {present.spec.generation}.")
             await self.forget(spec.id)
+        if (rival := spec.rival(unit.spec for unit in self._units.values() if unit.status.state.alive)) is not None:
+            raise DriverUnavailable(f"A volume of the unit {spec.id} is still in use by {rival.id}.")
         self.started.append(spec)
         behaviour = self.decide(spec)
         status = UnitStatus(id=spec.id, kind=spec.kind, state=UnitState.STARTING, labels=spec.labels)
@@ -235,6 +238,13 @@ class ScriptedDriver:
             raise Conflict(f"The unit {unit} is still alive.")
         self._units.pop(unit, None)
         self._ends = [end for end in self._ends if end.status.id != unit]
+
+    async def discard_volume(self, volume: str) -> None:
+        self._check()
+        living = (unit for unit in self._units.values() if unit.status.state.alive)
+        if any(mount.volume == volume for unit in living for mount in unit.spec.volumes):
+            raise Conflict(f"A unit has the volume {volume}.")
+        self.discarded.append(volume)
 
     async def info(self) -> dict[str, Any]:
         self._check()

@@ -73,9 +73,6 @@ AGENT_FIELDS = registry(
         ),
         acts("spec.triggers[].configuration.schedule", "when the agent is called by itself, in UTC"),
         acts("spec.triggers[].configuration.tasks", "what these calls send, one call for each"),
-        refused("spec.volumes[].name", "400: this version has no volumes"),
-        refused("spec.volumes[].mountPath", "400: this version has no volumes"),
-        refused("spec.volumes[].readOnly", "400: this version has no volumes"),
     ),
 )
 _PORT = "a program listens at the port that it is told in PORT"

@@ -13,6 +13,7 @@ from homeport.core.environment import EnvVar, read_configurations, read_envs
 from homeport.core.errors import Invalid
 from homeport.core.spec import Bounds, read_bool, read_int, read_list, read_names, read_object, read_text
 from homeport.core.unserved import refuse_unserved
+from homeport.core.volumes import Attachment, read_attachments
 
 MEMORY_MB = Bounds(low=64, high=1024 * 1024)  # an interpreter hardly starts below; no machine has more
 MEMORY_MB_DEFAULT = 2048  # the contract's example
@@ -24,7 +25,7 @@ MAX_SCALE_DEFAULT = 10  # the contract's example
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServingSettings:
     """How it runs. `min_scale` replicas are kept warm, `max_scale` bounds them. `region` is its pin, `policies`
-    the names attached to it, `public` serves without a key."""
+    the names attached to it, `public` serves without a key, `volumes` what it mounts."""
 
     memory_mb: int
     min_scale: int
@@ -34,6 +35,7 @@ class ServingSettings:
     enabled: bool
     region: str | None
     policies: tuple[str, ...]
+    volumes: tuple[Attachment, ...] = ()
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any], manifest_runtime: Mapping[str, Any] | None = None) -> "ServingSettings":
@@ -56,6 +58,7 @@ class ServingSettings:
             enabled=read_bool(spec, "enabled", "spec.enabled", True),
             region=read_text(spec, "region", "spec.region"),
             policies=read_names(spec, "policies", "spec.policies"),
+            volumes=read_attachments(spec),
         )
 
 

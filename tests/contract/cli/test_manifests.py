@@ -55,7 +55,7 @@ def test_policies_go_first_whatever_the_order(cli: Cli, served: Served, tmp_path
         ("{", "neither YAML nor JSON"),
         ("", "holds no resource"),
         ("kind: Policy\nmetadata: {name: Not A Name}\n", "metadata.name"),
-        ("kind: Sandwich\nmetadata: {name: s}\n", "must be one of Policy, Agent, Function, Job"),
+        ("kind: Sandwich\nmetadata: {name: s}\n", "must be one of Policy, Volume, Agent, Function, Job"),
         ("kind: Policy\nspec: {}\n", "metadata"),
         ("- 3\n", "must be an object with kind"),
         ("kind: Policy\nmetadata: {name: p}\nspec: [1]\n", "spec"),

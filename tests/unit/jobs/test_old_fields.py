@@ -61,7 +61,7 @@ BAD: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"configurations": {"A": {"value": 1}}}, {}, "spec.configurations.A.value"),
     ({"configurations": {"A=": {}}}, {}, "spec.configurations.A="),
     ({"integrationConnections": ["github"]}, {}, "spec.integrationConnections[0]"),
-    ({"volumes": [{"name": "a"}]}, {}, "spec.volumes"),
+    ({"volumes": [{"name": "a"}]}, {}, "spec.volumes[0].mountPath"),
     ({"githubRunner": {"repositories": ["a/b"]}}, {}, "spec.githubRunner"),
 ]
 

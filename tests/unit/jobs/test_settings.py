@@ -46,7 +46,7 @@ def test_nulls_count_as_absent() -> None:
         ({"policies": ["a", ""]}, "spec.policies[1]"),
         ({"policies": "a"}, "spec.policies"),
         ({"enabled": "yes"}, "spec.enabled"),
-        ({"volumes": [{"name": "v"}]}, "spec.volumes"),
+        ({"volumes": [{"name": "v"}]}, "spec.volumes[0].mountPath"),
     ],
 )
 def test_a_mistake_is_named_by_its_path(spec: dict[str, Any], field: str) -> None:

@@ -48,7 +48,7 @@ def test_a_minimum_above_the_default_maximum_raises_it() -> None:
         ({"runtime": {"memory": 2**40}}, "spec.runtime.memory"),
         ({"public": 1}, "spec.public"),
         ({"region": 5}, "spec.region"),
-        ({"volumes": [{"name": "data"}]}, "spec.volumes"),
+        ({"volumes": [{"name": "data"}]}, "spec.volumes[0].mountPath"),
     ],
 )
 def test_a_mistake_is_named_by_its_path(spec: dict[str, Any], field: str) -> None:

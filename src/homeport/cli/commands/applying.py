@@ -38,7 +38,7 @@ def apply(
 ) -> None:
     """Create or update the resources in manifests.
 
-    These are policies, agents, functions and jobs; policies go first, the others in their order.
+    These are policies, volumes, agents, functions and jobs; policies and volumes go first, the others in their order.
 
     Nothing is sent before all are understood. What is refused is said and the others are applied; the exit code is 0
     only if all were. $VAR, ${VAR} and ${VAR:default} are replaced from the environment, --secret and --env-file.

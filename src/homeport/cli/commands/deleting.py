@@ -21,6 +21,7 @@ _INTERVAL_S = 0.2  # between two looks whether it is gone
 _SLOW_S = 5.0  # a program ends sooner, unless it uses the whole grace; then it is said where to look
 _IMAGES = (Kind.IMAGE.value, Kind.IMAGE.plural)
 _LOST = {
+    Kind.VOLUME: "all that is in it",
     Kind.AGENT: "its revisions and its output",
     Kind.FUNCTION: "its revisions and its output",
     Kind.JOB: "its executions, their results and their output",
@@ -29,7 +30,7 @@ _LOST = {
 
 def delete(
     kind: Annotated[
-        str | None, typer.Argument(help="policy, agent, function, job or image.", autocompletion=complete_kind)
+        str | None, typer.Argument(help="policy, volume, agent, function, job or image.", autocompletion=complete_kind)
     ] = None,
     names: Annotated[
         list[str] | None, typer.Argument(metavar="NAME", help="Which ones.", autocompletion=complete_name)
@@ -47,7 +48,7 @@ def delete(
 ) -> None:
     """Delete resources and stop what they run.
 
-    On a terminal it asks first where history goes with it: agents, functions and jobs. Ctrl-C stops waiting; the
+    On a terminal it asks first where something is lost with it: volumes and all that runs. Ctrl-C stops waiting; the
     deletion goes on.
 
     \b
@@ -80,7 +81,7 @@ def _documents(kind: str | None, names: list[str], files: list[Path], recursive:
     if files and kind is not None:
         raise Invalid("-f", "and KIND NAME exclude each other")
     if files:
-        # Backwards: policies last, when what they bind is gone.
+        # Backwards: policies and volumes last, when what they bind and what has them is gone.
         return read_documents(files, recursive=recursive, given={})[::-1]
     if kind is None or not names:
         raise Invalid("KIND and NAME, or -f", "must be given", hint="Such as `homeport delete agent hello-agent`.")

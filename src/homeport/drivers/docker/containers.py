@@ -5,8 +5,8 @@ unit's, whatever else is lost.
 """
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -63,8 +63,8 @@ class Phase(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What the engine says of one container. `address`: as in `UnitStatus`. `error`: why its command could not be
-    started, or nothing. written: the engine's directories to which it writes; none where its writable layer is no
-    directory."""
+    started, or nothing. written: the engine's directories to which it writes, by the place at which it sees each; none
+    where its writable layer, which is at /, is no directory."""
 
     id: str
     phase: Phase
@@ -76,7 +76,7 @@ class Facts:
     error: str
     started_at: datetime | None
     ended_at: datetime | None
-    written: tuple[str, ...] = ()
+    written: Mapping[str, str] = field(default_factory=dict)
 
 
 def check(spec: UnitSpec) -> None:
@@ -98,11 +98,11 @@ def creation(
     *,
     gateway: str | None = None,
     publish_at: str | None = None,
-    volumes: Iterable[str] = (),
+    mounts: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """The body of the request that creates the unit's container. gateway: the address at which it reaches ours.
     publish_at: the address of the engine's machine at which its port is published, at whichever port is free there.
-    volumes: where it gets one each, which goes with it."""
+    mounts: its volumes."""
     memory = spec.memory_mb * _MIB
     host: dict[str, Any] = {
         "NetworkMode": owner.network_name(spec.network) if spec.network else "none",
@@ -114,8 +114,8 @@ def creation(
         "CapDrop": ["ALL"],
         "SecurityOpt": ["no-new-privileges"],
         "IpcMode": "private",
-        "Ulimits": [_limit("core", 0), _limit("nofile", OPEN_FILES), _limit("fsize", spec.disk_mb * _MIB)],
-        "Mounts": [{"Type": "volume", "Target": path, "VolumeOptions": {"Labels": owner.labels}} for path in volumes],
+        "Ulimits": [_limit("core", 0), _limit("nofile", OPEN_FILES), _limit("fsize", spec.largest_file_mb * _MIB)],
+        "Mounts": [*mounts],
         "LogConfig": {"Type": "json-file", "Config": _log_bounds(spec.log_limit_bytes)},
     }
     if spec.cpu_cores is not None:
@@ -140,6 +140,13 @@ def creation(
     if spec.argv:
         body |= {"Entrypoint": list(spec.argv), "Cmd": []}
     return body
+
+
+def declared(owner: Owner, paths: Iterable[str], taken: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The volumes that an image declares, which go with the container, but for where there is one already."""
+    there = {mount["Target"] for mount in taken}
+    free = (path for path in paths if path not in there)
+    return [{"Type": "volume", "Target": path, "VolumeOptions": {"Labels": owner.labels}} for path in free]
 
 
 def facts(inspected: Mapping[str, Any]) -> Facts:
@@ -186,10 +193,10 @@ def unit_of(labels: Mapping[str, str]) -> str | None:
     return labels.get(f"{LABEL}unit")
 
 
-def _written(inspected: Mapping[str, Any]) -> tuple[str, ...]:
+def _written(inspected: Mapping[str, Any]) -> dict[str, str]:
     layer = ((inspected.get("GraphDriver") or {}).get("Data") or {}).get("UpperDir")
-    volumes = [one["Source"] for one in inspected.get("Mounts") or () if one.get("Type") == "volume" and one.get("RW")]
-    return (layer, *volumes) if layer else ()
+    found = [one for one in inspected.get("Mounts") or () if one.get("Type") == "volume" and one.get("RW")]
+    return {"/": layer, **{one["Destination"]: one["Source"] for one in found}} if layer else {}
 
 
 def _labels(spec: UnitSpec, owner: Owner, accepted: datetime) -> dict[str, str]:

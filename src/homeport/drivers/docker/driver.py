@@ -32,7 +32,7 @@ from homeport.core.units import (
     endpoint_of,
     require_running,
 )
-from homeport.drivers.docker import containers, inside, outside, usage
+from homeport.drivers.docker import containers, inside, kept, outside, usage
 from homeport.drivers.docker.containers import Owner
 from homeport.drivers.docker.engine import Engine, EngineError
 from homeport.drivers.docker.ledger import Ledger
@@ -139,6 +139,8 @@ class DockerDriver:
                 if spec.generation < present.spec.generation or present.lives:
                     raise Conflict(f"The unit {spec.id} is at generation {present.spec.generation}.")
                 await lives.forget(present)
+            if (rival := spec.rival(one.spec for one in lives.units.values() if one.lives)) is not None:
+                raise DriverUnavailable(f"A volume of the unit {spec.id} is still in use by {rival.id}.")
             unit = await self._created(lives, spec)
             await lives.run(unit)
             return unit.status
@@ -228,6 +230,10 @@ class DockerDriver:
         async with lives.turn(unit):
             if found := lives.units.get(unit):
                 await lives.forget(found)
+
+    @_plain
+    async def discard_volume(self, volume: str) -> None:
+        await kept.discard(self._engine, self.owner, volume, [one for one in self._lives().units.values() if one.lives])
 
     @_plain
     async def info(self) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from homeport.core.errors import Conflict, DiskFull, DriverUnavailable, Invalid,
 from homeport.core.ids import UnitId
 from homeport.core.service import Background
 from homeport.core.units import TIMEOUT_GRACE_S, Outcome, UnitSpec, UnitState
-from homeport.drivers.docker import containers, inside
+from homeport.drivers.docker import containers, inside, kept
 from homeport.drivers.docker.containers import Facts, Owner, Phase
 from homeport.drivers.docker.engine import Engine, EngineError, Json
 from homeport.drivers.docker.freezing import Freezing
@@ -88,9 +88,10 @@ class Lives:
     async def _create(self, spec: UnitSpec, gateway: str | None) -> Unit:
         accepted = SystemClock().now()
         name = self._owner.container_name(spec.id)
-        volumes = await self._volumes_of(spec)
+        mounts = kept.mounts_of(spec, self._owner)
+        mounts += containers.declared(self._owner, await self._volumes_of(spec), mounts)
         body = containers.creation(
-            spec, self._owner, accepted, gateway=gateway, publish_at=self._publish_at, volumes=volumes
+            spec, self._owner, accepted, gateway=gateway, publish_at=self._publish_at, mounts=mounts
         )
         try:
             container = await self._engine.create(name, body)
@@ -175,7 +176,9 @@ class Lives:
         unit.container = facts.id
         unit.runs(facts)
         self.freezing.look(unit)
-        unit.written = inside.readable(facts.written) if self._engine.address.local else ()
+        unit.written = {}
+        if self._engine.address.local and inside.readable(facts.written.values()):
+            unit.written = {place: Path(folder) for place, folder in facts.written.items()}
         if unit.intent is not None:
             self.spawn("end", unit, self.ask(unit))
         elif unit.spec.timeout_s is not None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -27,7 +27,7 @@ class Unit:
         self.paused = False  # as the engine sees it, which knows nothing of what was frozen past it
         self.folder = folder
         self.copy = Copy(folder, spec.log_limit_bytes)
-        self.written: tuple[Path, ...] = ()  # where it writes, as far as this machine sees that
+        self.written: Mapping[str, Path] = {}  # where it writes, as far as this machine sees that, by where it sees it
         self.peak_bytes: int | None = None
         self.copied = False  # the whole output, the unit having ended
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -88,7 +88,7 @@ def outcome_of(facts: Facts, unit: Unit, last_words: str) -> Outcome:
             oom_kills=int(facts.out_of_memory),
             peak_bytes=unit.peak_bytes,
             memory_mb=unit.spec.memory_mb,
-            disk_mb=unit.spec.disk_mb,
+            disk_mb=unit.spec.largest_file_mb,
         )
     )
     return replace(found, reason=f"{found.reason}: {last_words}") if last_words else found

@@ -23,7 +23,7 @@ from homeport.drivers.docker.unit import Unit
 from homeport.node import processes
 from homeport.node.cgroups import peak_bytes_of
 from homeport.node.ending import Intent
-from homeport.node.quota import MIB, Quota, Writes
+from homeport.node.quota import MIB, Quota, Written
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Usage:
         return (_Seen(unit, self._lives) for unit in self._lives.units.values() if unit.lives and unit.written)
 
     def _place(self) -> Path | None:
-        return next((seen.unit.written[0] for seen in self._seen()), None)
+        return next((seen.unit.written["/"] for seen in self._seen()), None)
 
     async def _note_peaks(self) -> None:
         while True:
@@ -94,10 +94,25 @@ class _Seen:
     def lives(self) -> bool:
         return self.unit.lives
 
-    def writes(self, tree: dict[int, list[int]]) -> Writes:
+    def writes(self, tree: dict[int, list[int]]) -> list[Written]:
         first = self.owner.visible_pid(self.unit)
         pids = [first, *processes.descendants(first, tree)] if first else []
-        return {"folders": [str(path) for path in self.unit.written], "pids": pids, "places": ["/"]}
+        volumes = {mount.path: mount for mount in self.spec.volumes}
+        own = [str(folder) for place, folder in self.unit.written.items() if place not in volumes]
+        return [
+            Written(folders=own, pids=pids, places=["/"], most_mb=self.spec.disk_mb),
+            *(
+                Written(
+                    folders=[str(folder)],
+                    pids=[],
+                    places=[],
+                    most_mb=volumes[place].size_mb,
+                    volume=volumes[place].name,
+                )
+                for place, folder in self.unit.written.items()
+                if place in volumes
+            ),
+        ]
 
     def end(self, intent: Intent, grace_s: float) -> None:
         self.owner.spawn("disk", self.unit, self.owner.end(self.unit, intent, grace_s))

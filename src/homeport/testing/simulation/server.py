@@ -196,6 +196,9 @@ class _DriverOf:
     async def forget(self, unit: UnitId) -> None:
         await self._call(self._node.forget, unit)
 
+    async def discard_volume(self, volume: str) -> None:
+        await self._call(self._node.discard_volume, volume)
+
     async def info(self) -> dict[str, Any]:
         return await self._call(self._node.info)
 
