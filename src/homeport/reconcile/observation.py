@@ -9,9 +9,10 @@ from typing import Any
 from homeport.build.bundle import find_bundle
 from homeport.core.clock import Clock
 from homeport.core.errors import Invalid
-from homeport.core.ids import SERVING, ReplicaId, UnitId
+from homeport.core.ids import SERVING, Kind, ReplicaId, UnitId
 from homeport.core.limits import REVISIONS_MOST
 from homeport.core.units import UnitStatus
+from homeport.core.volumes import Attachment, is_shared, read_attachments
 from homeport.drivers.contract import Driver
 from homeport.store.contract import Transaction
 from homeport.store.records import Replica, Resource, Revision
@@ -30,21 +31,27 @@ class Ports:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """One agent with its revisions and replicas as the store has them."""
+    """One workload with its revisions and replicas as the store has them. `shared`: the volumes of its own to which
+    several replicas may write."""
 
     resource: Resource
     revisions: list[Revision]
     replicas: list[Replica]
+    shared: frozenset[str] = frozenset()
 
     def revision(self, revision_id: str) -> Revision:
         return next(known for known in self.revisions if known.id == revision_id)
+
+    def revision_mounts(self, revision_id: str) -> bool:
+        """Whether it has volumes that outlive it."""
+        return any(known.id == revision_id and _persistent(known) for known in self.revisions)
 
     def replica(self, replica_id: str) -> Replica:
         return next(known for known in self.replicas if known.id == replica_id)
 
 
 def read_workload(resource: Resource, tx: Transaction) -> Workload:
-    return Workload(resource=resource, revisions=tx.revisions.of(resource.uid), replicas=tx.replicas.of(resource.uid))
+    return read_each([resource], tx)[0]
 
 
 # A revision in one of these waits for its turn or has it; in one of the others besides, its replicas may need tending.
@@ -78,7 +85,29 @@ def read_each(found: Sequence[Resource], tx: Transaction) -> list[Workload]:
     """These workloads, with all that belongs to each."""
     uids = [one.uid for one in found]
     revisions, replicas = tx.revisions.of_each(uids), tx.replicas.of_each(uids)
-    return [Workload(resource=one, revisions=revisions[one.uid], replicas=replicas[one.uid]) for one in found]
+    return [
+        Workload(
+            resource=one,
+            revisions=revisions[one.uid],
+            replicas=replicas[one.uid],
+            shared=_shared(tx, one.workspace, revisions[one.uid]),
+        )
+        for one in found
+    ]
+
+
+def _shared(tx: Transaction, workspace: str, revisions: Iterable[Revision]) -> frozenset[str]:
+    """Few workloads have volumes: what others have is not asked for."""
+    names = {one.name for revision in revisions for one in _persistent(revision)}
+    found = {name: tx.resources.get(workspace, Kind.VOLUME, name) for name in names}
+    return frozenset(name for name, volume in found.items() if volume is not None and is_shared(volume.labels))
+
+
+def _persistent(revision: Revision) -> list[Attachment]:
+    try:
+        return [one for one in read_attachments(revision.spec) if one.persistent]
+    except Invalid:  # of an older version: its program cannot start, and says so
+        return []
 
 
 _SETTLED = (WorkloadStatus.DEPLOYED, WorkloadStatus.BUILT, WorkloadStatus.FAILED, WorkloadStatus.DEACTIVATED)
@@ -164,14 +193,22 @@ def place_of(revision: Revision) -> RevisionView:
     )
 
 
-def view_revision(resource: Resource, revision: Revision, runtime: Mapping[str, Any]) -> RevisionView:
+def view_revision(
+    resource: Resource, revision: Revision, runtime: Mapping[str, Any], shared: Collection[str] = ()
+) -> RevisionView:
     """`runtime` is what the manifest of its bundle says. How many replicas run is its workload's to say, now. Where
     the two contradict each other, the start of its program fails and says how; until then the specification counts."""
     try:
         settings = ServingSettings.from_spec(resource.spec, runtime)
     except Invalid:
         settings = ServingSettings.from_spec(resource.spec)
-    return replace(place_of(revision), min_scale=settings.min_scale)
+    mounted = _persistent(revision)
+    return replace(
+        place_of(revision),
+        min_scale=settings.min_scale,
+        volumes=frozenset(one.name for one in mounted),
+        alone=frozenset(one.name for one in mounted if not one.read_only and one.name not in shared),
+    )
 
 
 def view_replicas(

@@ -27,6 +27,8 @@ from homeport.workloads.traffic import Split
 log = logging.getLogger(__name__)
 
 STOP_GRACE_S = 10.0  # between SIGTERM and SIGKILL for a replica that is taken away
+ENDED_WAIT_S = STOP_GRACE_S + 2.0
+ENDED_POLL_S = 0.02
 LAST_LINES = 3  # of a program that ended, beside how; its log has the others
 LINE_CHARACTERS = 200
 FAR_FUTURE = datetime(9999, 1, 1, tzinfo=UTC)
@@ -216,8 +218,20 @@ class Performer:
         await self._store.write(lambda tx: tx.replicas.replace(draining))
 
     async def _stop_replica(self, workload: Workload, action: actions.StopReplica) -> None:
-        await self._driver.stop(workload.replica(action.replica_id).unit, STOP_GRACE_S)
+        replica = workload.replica(action.replica_id)
+        await self._driver.stop(replica.unit, STOP_GRACE_S)
+        if workload.revision_mounts(replica.revision_id):
+            await self._ended(replica.unit)
         await self._store.write(lambda tx: tx.replicas.delete(action.replica_id))
+
+    async def _ended(self, unit: UnitId) -> None:
+        """Wait until it writes to its volumes no more, so that whoever has them next starts at once. A driver that is
+        slow to end it is not waited for: it starts nobody else with them before."""
+        deadline = self._clock.monotonic() + ENDED_WAIT_S
+        while (status := await self._driver.status(unit)) is not None and status.state.alive:
+            if self._clock.monotonic() >= deadline:
+                return
+            await asyncio.sleep(ENDED_POLL_S)
 
     async def _delete_revision(self, workload: Workload, action: actions.DeleteRevision) -> None:
         await self._store.write(lambda tx: tx.revisions.delete(action.revision_id))

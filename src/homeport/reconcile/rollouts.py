@@ -329,7 +329,9 @@ class Rollouts:
     ) -> tuple[WorkloadStatus, tuple[Action, ...]]:
         resource = view_resource(workload.resource)
         runtime_of = self._manifests.runtime_of
-        revisions = [view_revision(workload.resource, one, runtime_of(one)) for one in workload.revisions]
+        revisions = [
+            view_revision(workload.resource, one, runtime_of(one), workload.shared) for one in workload.revisions
+        ]
         dated = [self._ages.dated(replica) for replica in workload.replicas]
         replicas = view_replicas(dated, units, ports, self._drains.idle)
         actions = step(resource, revisions, replicas, self._clock.now()).actions

@@ -28,6 +28,7 @@ from homeport.workloads.actions import (
     StopReplica,
     Supersede,
 )
+from homeport.workloads.exclusive import blocked, gives_way, rivals
 from homeport.workloads.states import ReplicaState, RevisionState, WorkloadStatus
 from homeport.workloads.steering import unavailable
 from homeport.workloads.traffic import NO_TRAFFIC, Traffic
@@ -70,7 +71,7 @@ def step(
         return _wind_down(resource, replicas, now)
     plan = _Plan(resource.traffic, revisions, replicas, now)
     if not plan.switch():  # else what serves now may be about to go
-        for revision in (*plan.coming, *plan.serving):
+        for revision in plan.current:
             plan.tend(revision)
     plan.retire_the_rest()
     for revision_id in surplus_revisions(revisions, {replica.revision_id for replica in replicas}, resource.traffic):
@@ -97,6 +98,11 @@ class _Plan:
         self.passed_over = [revision for revision in pending if revision.id not in wanted]
         self.failing: set[RevisionId] = set()
 
+    @property
+    def current(self) -> list[RevisionView]:
+        """Those that shall have replicas now: all but what gives way to one that must be alone with a volume."""
+        return [*self.coming, *(one for one in self.serving if gives_way(one, self.coming) is None)]
+
     def of(self, revision: RevisionView) -> list[ReplicaView]:
         """The revision's replicas that are not on their way out."""
         return [
@@ -111,9 +117,20 @@ class _Plan:
         taken = {replica.ordinal for replica in self.replicas if replica.revision_id == revision.id}
         wanted = revision.replicas_wanted
         spare = [ordinal for ordinal in range(wanted + len(taken)) if ordinal not in taken]
+        if self._blocked(revision):
+            return
         for ordinal in spare[: max(0, wanted - len(mine))]:
             reason = f"revision {revision.id} wants {wanted}, has {len(mine)}"
             self.actions.append(StartReplica(revision_id=revision.id, ordinal=ordinal, reason=reason))
+
+    def _blocked(self, revision: RevisionView | None, itself: str = "") -> bool:
+        """Whether a start has to wait for the end of another replica, of which word comes as soon as it is there."""
+        if revision is None:
+            return False
+        begun = (self.revisions.get(one.revision_id) for one in self.actions if isinstance(one, StartReplica))
+        if any(other is not None and rivals(revision, other) for other in begun):
+            return True
+        return blocked(revision, self.revisions.values(), self.replicas, itself)
 
     def switch(self) -> bool:
         """Let what is wanted be served once it answers, or give it up. Whether either is done in this step."""
@@ -153,15 +170,23 @@ class _Plan:
 
     def retire_the_rest(self) -> None:
         """Take away replicas of revisions that neither serve nor start, and those above the wanted number."""
-        current = [*self.serving, *self.coming]
-        kept = {replica.id for revision in current for replica in _best(self.of(revision), revision.replicas_wanted)}
+        kept = {
+            replica.id for revision in self.current for replica in _best(self.of(revision), revision.replicas_wanted)
+        }
         for replica in self.replicas:
             if replica.id not in kept or replica.revision_id in self.failing:
-                in_service = any(revision.id == replica.revision_id for revision in self.serving)
-                reason = "more than its revision wants" if in_service else f"{replica.revision_id} is not to serve"
-                self._retire(replica, reason)
+                self._retire(replica, self._why_retired(replica))
         for revision in self.passed_over:
             self.actions.append(Supersede(revision_id=revision.id, reason=PASSED_OVER))
+
+    def _why_retired(self, replica: ReplicaView) -> str:
+        revision = next((one for one in self.serving if one.id == replica.revision_id), None)
+        if revision is None:
+            return f"{replica.revision_id} is not to serve"
+        if (other := gives_way(revision, self.coming)) is not None:
+            both = ", ".join(sorted(revision.volumes & other.volumes))
+            return f"{other.id} starts once it has ended, since both have the volume {both}"
+        return "more than its revision wants"
 
     def _retire(self, replica: ReplicaView, reason: str) -> None:
         for action in retire(replica, self.now, reason, self.moments):
@@ -204,7 +229,9 @@ class _Plan:
 
     def _restart_when_due(self, replica: ReplicaView) -> None:
         due = replica.changed_at + timedelta(seconds=restart_wait_s(replica.restarts))
-        if self.now >= due:
+        if self.now >= due and self._blocked(self.revisions.get(replica.revision_id), replica.id):
+            self.moments.append(self.now + timedelta(seconds=BACKOFF_BASE_S))
+        elif self.now >= due:
             self.actions.append(RestartReplica(replica_id=replica.id, reason=f"start {replica.restarts + 1}"))
         else:
             self.moments.append(due)

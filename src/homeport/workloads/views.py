@@ -24,7 +24,8 @@ class ResourceView:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RevisionView:
     """One version. `min_scale`: how many replicas its workload wants of it. `built`: its bundle is there. `served`: it
-    has answered, or its job was executed with it."""
+    has answered, or its job was executed with it. `volumes`: the names of those that it mounts and that outlive it;
+    `alone`: those of them with which a replica must be alone."""
 
     id: RevisionId
     generation: int
@@ -32,11 +33,13 @@ class RevisionView:
     min_scale: int = 0
     built: bool = True
     served: bool = True
+    volumes: frozenset[str] = frozenset()
+    alone: frozenset[str] = frozenset()
 
     @property
     def replicas_wanted(self) -> int:
-        """At least one, since nothing yet starts a replica when a request comes."""
-        return max(1, self.min_scale)
+        """At least one, since nothing yet starts a replica when a request comes; no more where it must be alone."""
+        return 1 if self.alone else max(1, self.min_scale)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
