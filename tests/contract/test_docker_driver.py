@@ -8,7 +8,7 @@ import pytest
 from homeport.drivers.contract import Driver
 from homeport.drivers.docker.containers import Owner
 from homeport.testing.containers import opened_driver
-from homeport.testing.driver_suite import DriverSuite
+from homeport.testing.driver_suite import DriverSuite, VolumeSuite
 from homeport.testing.engines import EngineProcess, engine_obstacle, running_engine
 
 IMAGE = "docker.io/library/homeport-test:1"
@@ -30,5 +30,5 @@ async def driver(engine: EngineProcess, tmp_path: Path) -> AsyncIterator[Driver]
     engine.remove_all()
 
 
-class TestDockerDriver(DriverSuite):
+class TestDockerDriver(DriverSuite, VolumeSuite):
     image = IMAGE

@@ -6,7 +6,7 @@ import pytest
 
 from homeport.drivers.contract import Driver
 from homeport.node import host
-from homeport.testing.driver_suite import PROGRAMS, DriverSuite
+from homeport.testing.driver_suite import PROGRAMS, DriverSuite, VolumeSuite
 from homeport.testing.nodes import running_node
 from homeport.testing.scripted_driver import ScriptedDriver
 
@@ -18,7 +18,7 @@ class TestScriptedDriver(DriverSuite):
 
 
 @pytest.mark.sandbox
-class TestProcessDriver(DriverSuite):
+class TestProcessDriver(DriverSuite, VolumeSuite):
     @pytest.fixture
     async def driver(self) -> AsyncIterator[Driver]:
         if cause := host.userns_obstacle():

@@ -13,7 +13,7 @@ from datetime import timedelta
 
 from homeport.core.errors import Conflict, DriverUnavailable, HomeportError, Invalid, NotFound
 from homeport.core.ids import UnitId, new_id
-from homeport.core.units import Outcome, UnitExit, UnitKind, UnitSpec, UnitState
+from homeport.core.units import Outcome, UnitExit, UnitKind, UnitSpec, UnitState, VolumeMount
 from homeport.drivers.contract import Driver
 from homeport.testing.scripted_driver import Behaviour
 
@@ -324,6 +324,44 @@ class DriverSuite:
 async def _has_lines(driver: Driver, unit: UnitId, count: int = 1) -> bool:
     return len(await driver.log(unit, 0, count)) == count
 
+    async def test_a_unit_that_must_be_alone_with_a_volume_starts_once_the_other_has_ended(
+        self, driver: Driver
+    ) -> None:
+        volume = VolumeMount(path="/data", name="data", size_mb=64, volume=new_id("volume"), alone=True)
+        first = self.spec(RUN, volumes=(volume,))
+        await driver.start(first)
+        for second in (volume, replace(volume, alone=False, writable=False)):
+            await _raises(DriverUnavailable, driver.start(self.spec(RUN, volumes=(second,))))
+        await _raises(Conflict, driver.discard_volume(volume.volume or ""))
+        neighbour = self.spec(RUN, volumes=(replace(volume, volume=new_id("volume")),))
+        await driver.start(neighbour)
+        await driver.stop(first.id, 0)
+        await end_of(driver, first.id)
+        third = self.spec(RUN, volumes=(volume,))
+        await driver.start(third)
+        for unit in (neighbour, third):
+            await driver.stop(unit.id, 0)
+            await end_of(driver, unit.id)
+            await driver.forget(unit.id)
+        for _ in range(2):
+            await driver.discard_volume(volume.volume or "")
+        await driver.discard_volume(neighbour.volumes[0].volume or "")
+        await driver.discard_volume(new_id("volume"))
+
+    async def test_units_that_share_a_volume_or_only_read_it_live_together(self, driver: Driver) -> None:
+        for mount in (
+            VolumeMount(path="/data", name="data", size_mb=64, volume=new_id("volume")),
+            VolumeMount(path="/data", name="data", size_mb=64, volume=new_id("volume"), writable=False),
+        ):
+            units = [self.spec(RUN, volumes=(mount,)) for _ in range(2)]
+            for unit in units:
+                await driver.start(unit)
+            for unit in units:
+                await driver.stop(unit.id, 0)
+                await end_of(driver, unit.id)
+                await driver.forget(unit.id)
+            await driver.discard_volume(mount.volume or "")
+
 
 async def _raises(error: type[HomeportError], work: Awaitable[object]) -> None:
     try:
@@ -331,3 +369,45 @@ async def _raises(error: type[HomeportError], work: Awaitable[object]) -> None:
     except error:
         return
     raise AssertionError(f"{error.__name__} was not raised")
+
+
+KEEP = ("/bin/sh", "-c", "cat /data/note /scratch/note 2>/dev/null; echo kept > /data/note; echo gone > /scratch/note")
+PEEK = ("/bin/sh", "-c", "cat /data/note; echo x > /data/other || echo refused")
+
+
+class VolumeSuite:
+    """What drivers of real programs promise of volumes besides. `image`: see `DriverSuite`."""
+
+    image: str | None = None
+
+    async def test_what_is_written_to_a_volume_outlives_units_and_what_is_their_own_does_not(
+        self, driver: Driver
+    ) -> None:
+        data = VolumeMount(path="/data", name="data", size_mb=64, volume=new_id("volume"), alone=True)
+        scratch = VolumeMount(path="/scratch", name="scratch", size_mb=64)
+        for printed in ([], ["kept"]):
+            unit = unit_spec(KEEP, image=self.image, volumes=(data, scratch))
+            await driver.start(unit)
+            assert (await outcome_of(driver, unit.id)).exit_code == 0
+            assert [line.text for line in await driver.log(unit.id, 0, LINES)] == printed
+            await driver.forget(unit.id)
+        await driver.discard_volume(data.volume or "")
+        unit = unit_spec(KEEP, image=self.image, volumes=(data, scratch))
+        await driver.start(unit)
+        await end_of(driver, unit.id)
+        assert await driver.log(unit.id, 0, LINES) == [], "what was thrown away comes back"
+        await driver.forget(unit.id)
+        await driver.discard_volume(data.volume or "")
+
+    async def test_a_volume_that_is_to_be_read_cannot_be_written(self, driver: Driver) -> None:
+        data = VolumeMount(path="/data", name="data", size_mb=64, volume=new_id("volume"))
+        own = VolumeMount(path="/scratch", name="scratch", size_mb=64)
+        for program, mount in ((KEEP, data), (PEEK, replace(data, writable=False))):
+            unit = unit_spec(program, image=self.image, volumes=(mount, own))
+            await driver.start(unit)
+            await end_of(driver, unit.id)
+            if program is PEEK:
+                texts = [line.text for line in await driver.log(unit.id, 0, LINES)]
+                assert "kept" in texts and "refused" in texts
+            await driver.forget(unit.id)
+        await driver.discard_volume(data.volume or "")
