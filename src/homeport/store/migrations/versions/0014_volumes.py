@@ -1,13 +1,13 @@
 """Volumes: where the content of each is, and which workload it is attached to.
 
-Follows 0012.
+Follows 0013.
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0013"
-down_revision = "0012"
+revision = "0014"
+down_revision = "0013"
 
 
 def upgrade() -> None:
