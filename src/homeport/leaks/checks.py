@@ -6,6 +6,7 @@ way from one left behind leaves that to the second look of `homeport.leaks.look`
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime
 
 from homeport.core.units import UnitKind, UnitStatus
@@ -14,6 +15,7 @@ from homeport.leaks.finding import Finding
 from homeport.leaks.machine import Entry, Process
 from homeport.leaks.observation import Observation
 from homeport.node.stage import stage_folder
+from homeport.node.volumes import TRASH
 from homeport.reconcile.garbage import INTERVAL_S, UPLOAD_WAIT_S, YOUNG_S
 from homeport.supervise.strays import component_of
 from homeport.supervise.takeover import GATEWAY
@@ -27,6 +29,7 @@ TRASH_S = 60.0  # hundred thousand files take the remover some seconds
 MOMENT_S = 10.0  # for what is made and renamed, or started and written down, in milliseconds
 DRAIN_S = 120.0  # a replica's drain of thirty seconds, its grace and the pass that sees its end
 END, REMOVE, TELL = "end it", "remove it", "do nothing: it is a fault of Homeport's, please report it"
+LOOK = "look at what is in it, and remove it yourself"
 
 Check = Callable[[Observation], Iterator[Finding]]
 
@@ -107,7 +110,7 @@ def folders_of_no_unit(seen: Observation) -> Iterator[Finding]:
 def trash(seen: Observation) -> Iterator[Finding]:
     """What units wrote, on its way out; the node's next start goes on with it."""
     removed = any(_removes(process, seen) for process in seen.processes)
-    for entry in seen.trash:
+    for entry in (*seen.trash, *seen.volume_trash):
         waits = removed or not seen.node_answers or entry.moved_s < TRASH_S
         yield _entry("directory", entry, "it is in the node's trash", pending=waits)
 
@@ -225,6 +228,19 @@ def builds(seen: Observation) -> Iterator[Finding]:
             yield _entry("build", entry, "its revision is not being built", pending=_waits(entry, seen, GARBAGE_S))
 
 
+def volumes_of_no_record(seen: Observation) -> Iterator[Finding]:
+    """Content of volumes that no row stands for, such as of those that are younger than a store that was put back from
+    a copy. Only told: it may be all that there is of somebody's data."""
+    for entry in seen.volumes if seen.rows else ():
+        if seen.rows and entry.name not in seen.rows.volumes:
+            found = _entry("volume data", entry, "no volume of the store has this id")
+            yield replace(found, action=LOOK)
+    for kept in seen.harbour.kept if seen.rows else ():
+        if seen.rows and kept.unit not in seen.rows.volumes:
+            why = f"no volume of the store has this id, on the engine of the region {kept.region}"
+            yield Finding(kind="volume data", name=kept.name, why=why, action=LOOK, age_s=kept.age_s)
+
+
 # The engines
 
 
@@ -312,6 +328,7 @@ CHECKS: tuple[Check, ...] = (
     sources,
     uploads,
     builds,
+    volumes_of_no_record,
     containers_of_no_unit,
     steps_of_no_build,
     networks_of_no_unit,
@@ -328,7 +345,8 @@ def check(seen: Observation) -> list[Finding]:
 
 def _removes(process: Process, seen: Observation) -> bool:
     """Whether it empties the node's trash: a slow disk may take minutes for what a program made."""
-    return process.words[-1:] == (str(seen.data.node / "trash"),) and not process.zombie
+    places = (str(seen.data.node / "trash"), str(seen.data.volumes / TRASH))
+    return process.words[-1:] in [(place,) for place in places] and not process.zombie
 
 
 def _below(pid: int, own: set[int], parents: dict[int, int]) -> bool:

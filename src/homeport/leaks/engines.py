@@ -7,7 +7,7 @@ Asked beside the running server. An engine that does not answer shows nothing.
 import asyncio
 from collections.abc import Awaitable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from homeport.core.units import UnitStatus
 from homeport.drivers.docker import containers
 from homeport.drivers.docker.building import builder_filters, is_ours, is_step
 from homeport.drivers.docker.engine import EngineError, Json
+from homeport.drivers.docker.kept import filters_of, volume_in
 from homeport.engines import Engines
 from homeport.node.journal import read_units
 from homeport.settings import DataDir
@@ -28,7 +29,8 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
     """One container, network, volume or image. id: the engine's; of an image without the name of the algorithm. unit:
-    the container's. workspace: whose network it is in, or is. alive: it has processes."""
+    the container's; of a volume that outlives containers, its id. workspace: whose network it is in, or is. alive: it
+    has processes."""
 
     region: str
     id: str
@@ -41,13 +43,15 @@ class Kept:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Harbour:
-    """Everything. steps: containers that run a step of a build of ours. volumes: those that no container has. images:
-    those that we built, once for each name. units: what the drivers have written down of their own."""
+    """Everything. steps: containers that run a step of a build of ours. volumes: those that no container has. kept: of
+    these the ones that outlive containers. images: those that we built, once for each name. units: what the drivers
+    have written down of their own."""
 
     containers: tuple[Kept, ...] = ()
     steps: tuple[Kept, ...] = ()
     networks: tuple[Kept, ...] = ()
     volumes: tuple[Kept, ...] = ()
+    kept: tuple[Kept, ...] = ()
     images: tuple[Kept, ...] = ()
     units: tuple[UnitStatus, ...] = ()
 
@@ -56,14 +60,15 @@ def look_at_engines(data: DataDir) -> Harbour:
     engines = Engines(read_configuration(data.config), data)
     if not engines.drivers:
         return Harbour()
-    held, nets, kept, built, steps = [], [], [], [], []
-    for region, (boxes, networks, volumes, images, builds) in _apart(_ask_all(engines)).items():
+    held, nets, kept, built, steps, lasting = [], [], [], [], [], []
+    for region, (boxes, networks, volumes, images, builds, data_of) in _apart(_ask_all(engines)).items():
         owner = engines.drivers[region].owner
         built += [one for found in images for one in _named(region, found) if is_ours(owner, one.name)]
         steps += [_container(region, found) for found in builds if is_step(found["Labels"])]
         held += [_container(region, found) for found in boxes]
         nets += [_made(region, found, "Created") for found in networks]
         kept += [_made(region, found, "CreatedAt") for found in volumes]
+        lasting += [replace(_made(region, found, "CreatedAt"), unit=volume_in(found["Labels"])) for found in data_of]
     # Last: what is written down after its container was made, and kept until that is gone, is then known.
     units = [unit for region in engines.drivers for unit in read_units(data.engine(region) / "journal")]
     return Harbour(
@@ -71,6 +76,7 @@ def look_at_engines(data: DataDir) -> Harbour:
         steps=tuple(steps),
         networks=tuple(nets),
         volumes=tuple(kept),
+        kept=tuple(lasting),
         images=tuple(built),
         units=tuple(units),
     )
@@ -108,6 +114,7 @@ async def _ask_all(engines: Engines) -> dict[str, tuple[list[Json], ...]]:
             await _asked(engine.unused_volumes(owner.filters)),
             await _asked(engine.images()),  # all of them: those of ours are known by name
             await _asked(engine.containers(builder_filters(owner))),
+            await _asked(engine.unused_volumes(filters_of(owner))),
         )
         await engine.close()
     return found

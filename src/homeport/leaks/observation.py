@@ -26,6 +26,7 @@ from homeport.node.cgroups import installation_name
 from homeport.node.host import TRIAL
 from homeport.node.journal import read_units
 from homeport.node.stage import stage_folder
+from homeport.node.volumes import TRASH
 from homeport.reconcile.observation import read_workloads
 from homeport.reconcile.routes import route_of
 from homeport.settings import DataDir
@@ -50,6 +51,7 @@ class Rows:
     attempts: tuple[Attempt, ...] = ()
     building: frozenset[str] = frozenset()
     workloads: frozenset[str] = frozenset()
+    volumes: frozenset[str] = frozenset()
     digests: frozenset[str] = frozenset()
     brought: frozenset[str] = frozenset()
     routes: frozenset[str] = frozenset()
@@ -72,6 +74,8 @@ class Observation:
     groups: tuple[Entry, ...] = ()
     folders: tuple[Entry, ...] = ()
     trash: tuple[Entry, ...] = ()
+    volumes: tuple[Entry, ...] = ()
+    volume_trash: tuple[Entry, ...] = ()
     sockets: tuple[Entry, ...] = ()
     outside: tuple[Entry, ...] = ()
     drafts: tuple[Entry, ...] = ()
@@ -121,6 +125,8 @@ def observe(data: DataDir) -> Observation:
         groups=groups,
         folders=folders,
         trash=machine.children(data.node / "trash"),
+        volumes=tuple(entry for entry in machine.children(data.volumes) if entry.name != TRASH),
+        volume_trash=machine.children(data.volumes / TRASH),
         sockets=machine.sockets(data.sockets),
         outside=tuple(machine.entries(_outside(data, group))),
         drafts=tuple(machine.entries(_drafts(data))),
@@ -210,6 +216,7 @@ def _read_rows(tx: Transaction) -> Rows:
         attempts=tuple(attempt for attempt, _ in tx.executions.open_attempts()),
         building=frozenset(revision.id for revision in tx.revisions.in_states([RevisionState.BUILDING])),
         workloads=frozenset(uid for kind in (*WORKLOADS, Kind.IMAGE) for uid in tx.resources.uids(kind)),
+        volumes=frozenset(tx.resources.uids(Kind.VOLUME)),
         digests=frozenset(tx.revisions.digests() | tx.images.digests()),
         brought=frozenset(image.digest for image in tx.images.brought()),
         routes=frozenset(names),

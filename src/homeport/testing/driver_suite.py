@@ -320,10 +320,6 @@ class DriverSuite:
         assert await driver.status(unknown) is None
         assert await driver.listening(unknown) == frozenset()
 
-
-async def _has_lines(driver: Driver, unit: UnitId, count: int = 1) -> bool:
-    return len(await driver.log(unit, 0, count)) == count
-
     async def test_a_unit_that_must_be_alone_with_a_volume_starts_once_the_other_has_ended(
         self, driver: Driver
     ) -> None:
@@ -361,6 +357,10 @@ async def _has_lines(driver: Driver, unit: UnitId, count: int = 1) -> bool:
                 await end_of(driver, unit.id)
                 await driver.forget(unit.id)
             await driver.discard_volume(mount.volume or "")
+
+
+async def _has_lines(driver: Driver, unit: UnitId, count: int = 1) -> bool:
+    return len(await driver.log(unit, 0, count)) == count
 
 
 async def _raises(error: type[HomeportError], work: Awaitable[object]) -> None:

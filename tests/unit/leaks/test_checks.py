@@ -156,6 +156,9 @@ KEPT = Kept(region="docks", id="1", name="kept", age_s=10_000.0)
         ("image", "no revision and no tag", {"harbour": Harbour(images=(KEPT,))}),
         ("container", "no build runs", {"harbour": Harbour(steps=(KEPT,))}),
         ("volume", "no container has it", {"harbour": Harbour(volumes=(KEPT,))}),
+        ("volume data", "no volume of the store", {"volumes": (entry("/data/volumes/volume-2"),)}),
+        ("volume data", "engine of the region", {"harbour": Harbour(kept=(replace(KEPT, unit="volume-2"),))}),
+        ("directory", "in the node's trash", {"volume_trash": (entry("/data/volumes/trash/volume-2.ab"),)}),
         ("network", "no container is in it", {"harbour": Harbour(networks=(replace(KEPT, workspace="w"),))}),
         ("container", "no driver knows", {"harbour": Harbour(containers=(replace(KEPT, unit="u9"),))}),
         ("route", "nothing in the store", {"gateway": frozenset({"home/agents/gone"})}),
@@ -238,4 +241,13 @@ def test_a_look_at_the_machine_by_doctor_is_no_leak() -> None:
 
 
 def test_every_check_is_registered_once() -> None:
-    assert len({one.__name__ for one in CHECKS}) == len(CHECKS) == 25
+    assert len({one.__name__ for one in CHECKS}) == len(CHECKS) == 26
+
+
+def test_what_is_in_a_volume_is_told_and_never_removed() -> None:
+    rows_with = rows(volumes=frozenset({"volume-1"}))
+    there = {"volumes": (entry("/data/volumes/volume-1"),), "harbour": Harbour(kept=(replace(KEPT, unit="volume-1"),))}
+    assert check(replace(SOUND, **there, **rows_with)) == []
+    assert check(replace(SOUND, **there, rows=None)) == [], "without a store nobody knows whose it is"
+    for finding in check(replace(SOUND, **there)):
+        assert finding.kind == "volume data" and finding.action == "look at what is in it, and remove it yourself"

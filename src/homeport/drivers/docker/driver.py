@@ -233,7 +233,16 @@ class DockerDriver:
 
     @_plain
     async def discard_volume(self, volume: str) -> None:
-        await kept.discard(self._engine, self.owner, volume, [one for one in self._lives().units.values() if one.lives])
+        """The containers of units that have ended go before it, since they hold it; their output is copied."""
+        having = [
+            one for one in self._lives().units.values() if any(mount.volume == volume for mount in one.spec.volumes)
+        ]
+        if living := [one.spec.id for one in having if one.lives]:
+            raise Conflict(f"The volume {volume} is still in use by {living[0]}.")
+        for unit in having:
+            await self._with_output(unit.spec.id)
+            await self._engine.remove(unit.container)
+        await kept.discard(self._engine, self.owner, volume)
 
     @_plain
     async def info(self) -> dict[str, Any]:

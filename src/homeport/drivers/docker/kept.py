@@ -5,7 +5,7 @@ The engine makes one when the first container has it, and fills it once with wha
 included: that is how a program that is not root may write there.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 from homeport.core.errors import Conflict
@@ -13,7 +13,6 @@ from homeport.core.ids import UnitId
 from homeport.core.units import UnitSpec, VolumeMount, check_id
 from homeport.drivers.docker.containers import LABEL, Owner
 from homeport.drivers.docker.engine import Engine, EngineError
-from homeport.drivers.docker.unit import Unit
 
 _KEPT = f"{LABEL}kept"
 
@@ -33,6 +32,11 @@ def filters_of(owner: Owner) -> list[str]:
     return [f"{name}={value}" for name, value in labels_of(owner, "").items() if value]
 
 
+def volume_in(labels: Mapping[str, str]) -> str:
+    """The id of the volume with these labels."""
+    return labels.get(f"{_KEPT}.volume", "")
+
+
 def mounts_of(spec: UnitSpec, owner: Owner) -> list[dict[str, Any]]:
     """The unit's volumes as the engine takes them; those that begin empty go with the container."""
     return [_mount(mount, owner) for mount in spec.volumes]
@@ -46,14 +50,10 @@ def _mount(mount: VolumeMount, owner: Owner) -> dict[str, Any]:
     return {**found, "Source": volume_name(owner, mount.volume), "VolumeOptions": options}
 
 
-async def discard(engine: Engine, owner: Owner, volume: str, living: Iterable[Unit]) -> None:
-    """Remove its content. Raises `Conflict` while a container has it."""
-    name = volume_name(owner, volume)
-    for unit in living:
-        if any(mount.volume == volume for mount in unit.spec.volumes):
-            raise Conflict(f"The volume {volume} is still in use by {unit.spec.id}.")
+async def discard(engine: Engine, owner: Owner, volume: str) -> None:
+    """Remove its content. Raises `Conflict` while a container has it, somebody else's too."""
     try:
-        await engine.remove_volume(name)
+        await engine.remove_volume(volume_name(owner, volume))
     except EngineError as error:
         if error.status == 409:
             raise Conflict(f"The volume {volume} is still in use: {error.message}") from error
