@@ -7,13 +7,14 @@ from dataclasses import replace
 from homeport.app.context import Context, Intent
 from homeport.app.resources import every_of, fetch, new_resource, updated
 from homeport.configuration import LOCAL
-from homeport.core.errors import Conflict, Denied, Invalid, NotFound, VolumeAttached, VolumeExists
+from homeport.core.errors import Conflict, Denied, DriverUnavailable, Invalid, NotFound, VolumeAttached, VolumeExists
 from homeport.core.ids import Kind
 from homeport.core.spec import read_text
 from homeport.core.volumes import SHARED_LABEL, is_shared, read_size
 from homeport.identity.principals import Principal
 from homeport.identity.roles import require
 from homeport.placement.plan import pinned_region
+from homeport.policy.inventory import Region
 from homeport.reconcile.volumes import holder_of, volume_event
 from homeport.store.contract import Transaction
 from homeport.store.records import Event, Resource, VolumePlace
@@ -37,6 +38,7 @@ async def create_volume(context: Context, principal: Principal, intent: Intent) 
     spec = {**intent.spec, "size": size_mb, "region": asked or place}
     volume = new_resource(principal, Kind.VOLUME, replace(intent, spec=spec), context.clock.now())
     volume = replace(volume, status=WorkloadStatus.DEPLOYED, observed_generation=volume.generation)
+    warning = await _unenforced(context, region)
 
     def write(tx: Transaction) -> tuple[Resource, list[Event]]:
         if tx.resources.get(volume.workspace, Kind.VOLUME, volume.name) is not None:
@@ -46,6 +48,8 @@ async def create_volume(context: Context, principal: Principal, intent: Intent) 
         tx.volumes.add(VolumePlace(resource_uid=volume.uid, region=place))
         message = f"Created with {size_mb} MB in region {place}"
         tx.events.add(volume_event(volume, volume.created_at, message, "Created"))
+        if warning:
+            tx.events.add(volume_event(volume, volume.created_at, warning, "SizeNotEnforced"))
         return volume, tx.events.of(volume.uid)
 
     return await context.store.write(write)
@@ -133,6 +137,20 @@ async def holders_of(context: Context, volumes: Sequence[Resource]) -> Mapping[s
         return {uid: f"{holder.kind}:{holder.name}" for uid, holder in found.items() if holder is not None}
 
     return await context.store.read(read)
+
+
+async def _unenforced(context: Context, region: Region | None) -> str:
+    """Why nothing keeps what is in a volume of this region to its size, in words; empty where something does. A program
+    of this machine is always ended that writes more."""
+    if region is None or not region.runs_images:
+        return ""
+    try:
+        facts = await context.drivers[region.driver].info()
+    except DriverUnavailable:
+        return f"Its size may not be enforced: the engine of the region {region.name} does not answer"
+    if facts.get("disk_limit") == "counted":
+        return ""
+    return f"Its size is not enforced: what the engine of the region {region.name} writes is not seen from here"
 
 
 def _refuse_template(intent: Intent) -> None:
