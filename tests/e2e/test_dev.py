@@ -9,6 +9,9 @@ from pathlib import Path
 
 import httpx
 
+from homeport.core.ids import Kind
+from homeport.core.packing import DEV_MARK
+from homeport.store.sqlite import read_beside
 from homeport.testing.system import BOUND_S, System, eventually
 
 PROGRAM = """
@@ -102,13 +105,11 @@ def test_a_folder_is_served_as_it_changes_and_nothing_is_left_though_no_homeport
         assert len(re.findall("reloaded", terminal.text)) == 2
         terminal.interrupted()
     assert "Nothing of Homeport runs" in system.command("down").stdout, "what it started, it stopped"
-    system.up()  # what it leaves in the store and on disk shows in an installation that runs
-    try:
-        assert system.api.get("/agents").json()["data"] == []
-        assert system.api.get("/images").json() == []
-        assert [*system.data.builds.iterdir()] == []
-    finally:
-        system.down()
+    left = read_beside(
+        system.data.database, lambda tx: [*tx.resources.uids(Kind.AGENT), *tx.resources.uids(Kind.IMAGE)]
+    )
+    assert left == [] and [*system.data.builds.iterdir()] == []
+    system.owns_everything()
 
 
 def test_what_somebody_deployed_is_never_replaced_and_a_job_is_run_by_hand(system: System, tmp_path: Path) -> None:
@@ -131,3 +132,24 @@ def test_what_somebody_deployed_is_never_replaced_and_a_job_is_run_by_hand(syste
         terminal.waits_for(r"sums-dev \| a task")
         terminal.interrupted()
     assert system.api.get("/jobs/sums-dev").status_code == 404
+
+
+def test_packages_are_installed_again_only_where_what_names_them_has_changed(system: System) -> None:
+    files = {DEV_MARK: "", "main.py": f"import idna\n{PROGRAM.replace('ANSWER', 'idna')}"}
+    spec = {"runtime": {"envs": [{"name": "GREETING", "value": "hello"}]}}
+
+    def built(version: str, more: str) -> str:
+        changed = {**files, "requirements.txt": f"idna=={version}\n", "main.py": files["main.py"] + more}
+        assert system.deploy("agents", "packed-dev", changed, spec)["status"] == "DEPLOYED"
+        revision = system.api.get("/agents/packed-dev/revisions").json()[0]["id"]
+        return "\n".join(
+            line["text"] for line in system.logs("agents", "packed-dev", source="build", revision=revision)
+        )
+
+    try:
+        assert "Installing dependencies from requirements.txt" in built("3.10", "# one\n")
+        assert "Taking the packages of an earlier build" in built("3.10", "# two\n")
+        assert system.gateway.post("/agents/packed-dev", json={}).text == "idna hello"
+        assert "Installing dependencies from requirements.txt" in built("3.9", "# three\n")
+    finally:
+        system.remove("agents", "packed-dev")

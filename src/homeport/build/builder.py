@@ -25,11 +25,12 @@ from homeport.build.bundle import (
     seal,
     size_of,
 )
+from homeport.build.environments import environment_of, find_environment
 from homeport.build.fetch import fetch_unit_of
 from homeport.build.node import node_identity
 from homeport.build.npm_registry import npm_registry
 from homeport.build.prepare import Prepared, prepare
-from homeport.build.recipe import APP, CACHE, RECIPE, UV, environment, script, steps
+from homeport.build.recipe import APP, CACHE, KEPT, RECIPE, UV, environment, script, steps
 from homeport.build.report import failure, last_lines
 from homeport.build.toolchain import Toolchain, toolchain
 from homeport.build.watch import STOP_GRACE_S, Watch
@@ -168,7 +169,9 @@ class Builder:
     async def _begun(self, request: BuildRequest, digest: str) -> Description:
         work = self._work(request.revision)
         prepared = await asyncio.to_thread(self._make_room, request, work)
-        plan = prepared.plan
+        environment = environment_of(work / "app", prepared.plan, request.workspace)
+        kept = await asyncio.to_thread(find_environment, self._data.bundles, environment)
+        plan = replace(prepared.plan, kept=kept is not None)
         draft = Description(
             digest=digest,
             language=plan.program.language,
@@ -179,9 +182,10 @@ class Builder:
             source_digest=request.source_digest,
             started_at=timestamp(self._clock.now()),
             steps=tuple((step.name, step.title, step.script) for step in steps(plan)),
+            environment=environment,
         )
         await asyncio.to_thread(draft.write, work)
-        await self._driver.start(self._unit(request, prepared, work))
+        await self._driver.start(self._unit(request, replace(prepared, plan=plan), work, kept))
         return draft
 
     def _make_room(self, request: BuildRequest, work: Path) -> Prepared:
@@ -195,13 +199,14 @@ class Builder:
     def _cache(self, request: BuildRequest, prepared: Prepared) -> Path:
         return self._data.cache / request.workspace / ("npm" if prepared.plan.node else "uv")
 
-    def _unit(self, request: BuildRequest, prepared: Prepared, work: Path) -> UnitSpec:
+    def _unit(self, request: BuildRequest, prepared: Prepared, work: Path, kept: Path | None) -> UnitSpec:
         node = prepared.plan.node
         registry = npm_registry(self._tools.registry) if node else self._tools.registry
         own = (
             Mount(source=str(work / "app"), target=APP, writable=True),
             Mount(source=str(self._cache(request, prepared)), target=CACHE, writable=True),
             Mount(source=str(self._tools.uv), target=UV),
+            *([Mount(source=str(kept), target=KEPT)] if kept else []),
         )
         return UnitSpec(
             id=unit_of(request.revision),

@@ -58,7 +58,8 @@ class Bundle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
-    """What `bundle.json` holds; written as a draft before the build starts, and again when it has ended."""
+    """What `bundle.json` holds; written as a draft before the build starts, and again when it has ended. environment:
+    by what its packages are known to a build that may take them."""
 
     digest: str
     language: str
@@ -74,6 +75,7 @@ class Description:
     image: str | None = None
     image_entrypoint: tuple[str, ...] = ()
     size: int = 0
+    environment: str = ""
 
     def write(self, directory: Path) -> None:
         """Write it into `directory`, whole or not at all."""

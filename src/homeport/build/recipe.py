@@ -20,6 +20,7 @@ MARK = "==> "
 APP = "/app"
 CACHE = "/cache"
 UV = "/build/bin/uv"
+KEPT = "/build/kept"  # the program of an earlier bundle
 # Of builds and of everything that runs from a bundle.
 PATH = f"/app/.venv/bin:/app/node_modules/.bin:{SHOWN}/bin:/usr/local/bin:/usr/bin:/bin"
 
@@ -39,7 +40,7 @@ class Step:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """All that the script is made from. notes: lines for the log before the first step. node: the machine's, and what
-    package.json says; None for what is no Node.js source."""
+    package.json says; None for what is no Node.js source. kept: an earlier build's environment is at `KEPT`."""
 
     interpreter: Interpreter
     dependencies: Dependencies
@@ -47,6 +48,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     uv_arguments: tuple[str, ...] = ()
     node: tuple[Node, Package] | None = None
+    kept: bool = False
 
 
 def steps(plan: Plan) -> tuple[Step, ...]:
@@ -69,6 +71,30 @@ def _node_steps(plan: Plan, node: Node, package: Package) -> tuple[Step, ...]:
 
 
 def _python_steps(plan: Plan) -> tuple[Step, ...]:
+    result = [_taken(plan)] if plan.kept else _installed(plan)
+    compile_all = [_PYTHON, "-m", "compileall", "-q", "-x", r"/\.venv/|/node_modules/", APP]
+    # A file that does not compile may be a template or a fixture: it is shown and it fails nothing here.
+    result.append(Step(name="Compiling", title="Compiling the program", script=f"{shlex.join(compile_all)} || true"))
+    if command := _started(plan.program.argv):
+        result.append(_check(command))
+    return tuple(result)
+
+
+def install_scripts(plan: Plan) -> tuple[str, ...]:
+    """What makes the environment."""
+    return tuple(step.script for step in _installed(plan))
+
+
+def _taken(plan: Plan) -> Step:
+    """A copy: programs that run must not share files with one that is being built. Made anew where it cannot be had,
+    since the bundle may go meanwhile."""
+    anew = " && ".join(["rm -rf " + _ENV, *install_scripts(plan)])
+    script = f"cp -a {KEPT}/.venv {_ENV} 2>/dev/null || {{ {anew}; }}"
+    title = "Taking the packages of an earlier build, since nothing that names them has changed"
+    return Step(name="Installing dependencies", title=title, script=script)
+
+
+def _installed(plan: Plan) -> list[Step]:
     # Relocatable, because without sandboxes a bundle does not stand at /app.
     how = ["--quiet", "--clear", "--no-project", "--relocatable"]
     make = shlex.join([UV, "venv", *how, "--python", plan.interpreter.path, _ENV])
@@ -82,12 +108,7 @@ def _python_steps(plan: Plan) -> tuple[Step, ...]:
         # websockets: without it uvicorn answers no WebSocket.
         script = _install(("pip", "install", "uvicorn", "websockets"), plan)
         result.append(Step(name="Adding uvicorn", title=title, script=script))
-    compile_all = [_PYTHON, "-m", "compileall", "-q", "-x", r"/\.venv/|/node_modules/", APP]
-    # A file that does not compile may be a template or a fixture: it is shown and it fails nothing here.
-    result.append(Step(name="Compiling", title="Compiling the program", script=f"{shlex.join(compile_all)} || true"))
-    if command := _started(plan.program.argv):
-        result.append(_check(command))
-    return tuple(result)
+    return result
 
 
 def script(plan: Plan) -> str:

@@ -173,7 +173,7 @@ def _was_built(resource: dict[str, Any], since: str) -> bool:
 def _address(client: "Homeport", order: Order) -> str:
     if order.kind is Kind.JOB:
         return f"try `homeport run job {order.name} --data '[{{}}]'`"
-    return f"{client.url}/{client.workspace}/{order.kind.plural}/{order.name}"
+    return client.address(order.kind, order.name, "mcp" if order.kind is Kind.FUNCTION else "")
 
 
 def _clock() -> str:
