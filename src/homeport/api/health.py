@@ -4,7 +4,7 @@ from fastapi import APIRouter, Response
 
 from homeport.api.dependencies import Ctx
 from homeport.app.condition import read_condition
-from homeport.app.placed import engines_of
+from homeport.app.placed import ask_drivers, engines_of
 from homeport.core.errors import HomeportError
 
 router = APIRouter(tags=["health"], include_in_schema=False)
@@ -25,12 +25,10 @@ async def readyz(ctx: Ctx, response: Response) -> dict[str, object]:
     missing = ["Homeport is about to stop"] if ctx.signals.paused else []
     missing += found.missing
     limits = [*found.limits]
-    for driver in ctx.drivers.values():
-        try:
-            await driver.info()
-        except HomeportError as error:
-            told = limits if driver.name in engines_of(ctx) else missing
-            told.append(f"driver {driver.name}: {error.message}")
+    for name, facts in (await ask_drivers(ctx)).items():
+        if isinstance(facts, HomeportError):
+            told = limits if name in engines_of(ctx) else missing
+            told.append(f"driver {name}: {facts.message}")
     response.status_code = 503 if missing else 200
     status = "waiting" if missing else "limited" if limits else "ready"
     return {"status": status, "missing": missing, **({"limits": limits} if limits else {})}

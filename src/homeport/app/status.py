@@ -7,8 +7,8 @@ from typing import Any
 from homeport.app.condition import read_condition
 from homeport.app.context import Context
 from homeport.app.machines import one_machine, told
-from homeport.app.placed import engines_of
-from homeport.core.errors import DriverUnavailable
+from homeport.app.placed import ask_drivers, engines_of
+from homeport.core.errors import DriverUnavailable, HomeportError
 from homeport.core.ids import WORKLOADS, Kind
 from homeport.core.open_files import connections, hard_limit, is_low
 from homeport.identity.principals import Principal
@@ -109,16 +109,17 @@ async def read_status(context: Context, principal: Principal) -> Status:
         )
     engines = engines_of(context)
     known: dict[str, dict[str, Any]] = {}
-    for driver in context.drivers.values():
-        try:
-            facts = known[driver.name] = await driver.info()
-        except DriverUnavailable as error:
-            status.notes.append(f"Driver {driver.name} does not answer: {error.message}")
+    for name, facts in (await ask_drivers(context)).items():
+        if isinstance(facts, DriverUnavailable):
+            status.notes.append(f"Driver {name} does not answer: {facts.message}")
             continue
-        if driver.name in engines:
-            status.notes.append(_engine_note(driver.name, facts))
+        if isinstance(facts, HomeportError):
+            raise facts
+        known[name] = facts
+        if name in engines:
+            status.notes.append(_engine_note(name, facts))
             if trouble := facts.get("gateway"):
-                status.notes.append(f"Driver {driver.name}: programs do not reach the gateway: {trouble}.")
+                status.notes.append(f"Driver {name}: programs do not reach the gateway: {trouble}.")
             continue
         status.sandbox.update(facts)
         if facts.get("sandbox") == "none":

@@ -78,11 +78,13 @@ class Performer:
         if await self._store.write(lambda tx: tx.replicas.replace(again)):
             await self._start_unit(workload, again)
 
-    async def restore(self, workload: Workload, replica: Replica) -> None:
-        """A new unit for a replica whose old one was stopped with the system or is not known: not its program's
-        fault, so it waits for nothing and is not counted."""
-        anew = replace(replica, state=ReplicaState.STARTING, unit=_next_unit(replica), message="")
-        await self.start_again(workload, anew)
+    async def restore(self, replica: Replica) -> None:
+        """Have a new unit started for a replica whose old one was stopped with the system or is not known: not its
+        program's fault, so it waits for nothing and is not counted. Only written down: `start_again` follows, as after
+        any interrupted start."""
+        now = self._clock.now()
+        anew = replace(replica, state=ReplicaState.STARTING, unit=_next_unit(replica), message="", changed_at=now)
+        await self._store.write(lambda tx: tx.replicas.replace(anew))
 
     async def _start_unit(self, workload: Workload, replica: Replica) -> None:
         """Start the unit of a stored replica; harmless if it runs. One that cannot start keeps the reason, and the

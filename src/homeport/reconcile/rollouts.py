@@ -221,8 +221,9 @@ class Rollouts:
         self._ages.keep(present)
 
     async def _restore(self) -> None:
-        """After a start: bring back the replicas whose units nobody knows any more, then publish. Envoy keeps what it
-        had until then, so that a restart of the server is not seen outside."""
+        """After a start: write down which replicas are to be brought back, whose units nobody knows any more, then
+        publish. Envoy keeps what it had until then, so that a restart of the server is not seen outside. They are
+        started as any other, those first for which somebody waits."""
         workloads = await self._store.read(read_workloads)
         units = await self._units()
         heard_of = self._heard_of(workloads)
@@ -240,8 +241,8 @@ class Rollouts:
             self._unrestored -= {one.resource.uid for one in mine}
 
     async def _restore_all(self, workloads: Iterable[Workload], units: Mapping[UnitId, UnitStatus]) -> None:
-        lost = [(workload, one) for workload in workloads for one in _without_unit(workload, units)]
-        await _together(self._performer.restore(workload, replica) for workload, replica in lost)
+        lost = [one for workload in workloads for one in _without_unit(workload, units)]
+        await _together(self._performer.restore(replica) for replica in lost)
 
     def _heard_of(self, workloads: Iterable[Workload]) -> list[Workload]:
         """Those of which no part is in a region that is silent now."""
