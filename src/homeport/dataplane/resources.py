@@ -5,7 +5,7 @@ the workload's own are the one thing that several may share: `paths_resources` m
 alike.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -121,6 +121,14 @@ def paths_resources(key: PathsKey, routes: Iterable[WorkloadRoute], serving: Ser
     packed = pack(name, table(name, addresses, serving.limits))
     scope = pack(name, _scope(name, (headers.PATHS_SCOPE, workspace, first)))
     return WorkloadResources(resources=((ROUTES, packed), (SCOPES, scope)))
+
+
+def gateway_names(routes: Sequence[WorkloadRoute]) -> frozenset[str]:
+    """Of all that Envoy is told of these workloads."""
+    serving = Serving(edge_socket="")
+    parts = [workload_resources(route, serving) for route in routes]
+    parts += [paths_resources(key, (), serving) for route in routes for key in paths_keys(route)]
+    return frozenset(packed.name for part in parts for _, packed in part.resources)
 
 
 def platform_resources() -> WorkloadResources:

@@ -18,6 +18,7 @@ from homeport.core.errors import DriverUnavailable, Unavailable
 from homeport.core.ids import WORKLOADS, Kind
 from homeport.core.private import drafts_of
 from homeport.core.units import UnitStatus
+from homeport.dataplane.resources import gateway_names
 from homeport.leaks import machine
 from homeport.leaks.engines import Harbour, look_at_engines
 from homeport.leaks.machine import Entry, Process
@@ -205,12 +206,7 @@ def _dumped(admin: Path, kind: str) -> list[str]:
 def _read_rows(tx: Transaction) -> Rows:
     now = SystemClock().now()
     found = (route_of(one.resource, one.revisions, one.replicas) for one in read_workloads(tx))
-    names = [
-        name
-        for route in found
-        if route is not None
-        for name in (route.key, *(route.revision_key(one.revision) for one in route.revisions))
-    ]
+    names = gateway_names([route for route in found if route is not None])
     return Rows(
         replicas=tuple(tx.replicas.every()),
         attempts=tuple(attempt for attempt, _ in tx.executions.open_attempts()),
