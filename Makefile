@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test test-engine test-rest check contract bench fuzz simulate kill chaos lock clean
+.PHONY: help setup demo test test-engine test-rest check contract bench peers fuzz simulate kill chaos lock clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -49,6 +49,11 @@ contract: setup ## compare our OpenAPI document with another: SPEC=path/to/opena
 bench: setup ## measure; one scenario with ONLY=name, see docs/benchmarks.md
 	$(BIN)/python -m bench $(ONLY)
 
+peers: setup ## measure beside Ray Serve and BentoML, each in its own environment; needs half a gigabyte of packages
+	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python .peers
+	$(BIN)/uv pip sync --quiet --python .peers/bin/python --require-hashes bench/peers/requirements.lock || echo "Ray Serve and BentoML cannot be installed here."
+	$(BIN)/python -m bench serving
+
 fuzz: setup ## make up requests for longer: EXAMPLES=200 of each operation, SEED= repeats a run
 	HOMEPORT_FUZZ_EXAMPLES=$(or $(EXAMPLES),200) HOMEPORT_FUZZ_SEED=$(or $(SEED),0) $(BIN)/python -m pytest -q tests/integration/test_made_up_requests.py
 
@@ -65,4 +70,4 @@ lock: setup ## pin anew what requirements/*.in name
 	for set in run dev; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url requirements/$$set.in -o requirements/$$set.lock; done
 
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .peers .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench import machine, scenarios
+from bench import machine, peers, scenarios
 from bench.figures import Figure, Outcome, Refused
 from homeport.core.clock import SystemClock
 
@@ -28,20 +28,26 @@ MET = {True: "met", False: "MISSED", None: ""}
 
 
 def main() -> int:
-    names = [found.name for found in pkgutil.iter_modules(scenarios.__path__)]
+    packages = {
+        found.name: package.__name__
+        for package in (scenarios, peers)
+        for found in pkgutil.iter_modules(package.__path__)
+    }
+    names = [name for name, package in packages.items() if package == scenarios.__name__]
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Homeport; see docs/benchmarks.md.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names)}; all of them by default")
     parser.add_argument("--rounds", type=int, default=ROUNDS_LEAST, help="interleaved rounds")
     parser.add_argument("--scale", type=float, default=1.0, help="below 1: fewer requests and objects, to try it out")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where the JSON goes")
     options = parser.parse_args()
-    if unknown := set(options.names) - set(names):
+    if unknown := set(options.names) - set(packages):
         parser.error(f"there is no scenario {min(unknown)!r}; there are {', '.join(names)}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what was started is stopped, too
     console = Console(width=110)
     report: dict[str, Any] = {"commit": _commit(), "machine": machine.describe(), "scenarios": {}}
     started = SystemClock().now()
-    codes = [_run(console, name, options.rounds, options.scale, report) for name in options.names or names]
+    chosen = [f"{packages[name]}.{name}" for name in options.names or names]
+    codes = [_run(console, module, options.rounds, options.scale, report) for module in chosen]
     options.results.mkdir(exist_ok=True)
     path = options.results / f"{started.astimezone(UTC):%Y%m%dT%H%M%SZ}.json"
     path.write_text(json.dumps(report, indent=1) + "\n")
@@ -49,9 +55,9 @@ def main() -> int:
     return max(codes)
 
 
-def _run(console: Console, name: str, rounds: int, scale: float, report: dict[str, Any]) -> int:
+def _run(console: Console, module: str, rounds: int, scale: float, report: dict[str, Any]) -> int:
     """One scenario, into the report and onto the screen; its exit code."""
-    scenario = importlib.import_module(f"bench.scenarios.{name}")
+    scenario, name = importlib.import_module(module), module.rpartition(".")[2]
     before, busy = machine.load(), machine.busy_share()
     noisy = busy > machine.BUSY_MOST
     entry: dict[str, Any] = {

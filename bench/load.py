@@ -34,13 +34,19 @@ def require_h2load() -> None:
         raise Refused("h2load is not installed (Debian and Ubuntu: apt-get install nghttp2-client)")
 
 
-def burst(url: str, headers: Mapping[str, str], *, requests: int, connections: int, cores: set[int]) -> Burst:
-    """`requests` requests over `connections` connections, each as soon as the one before is answered. Raises `Refused`
-    when any is not answered 2xx."""
+def burst(
+    url: str, headers: Mapping[str, str], *, requests: int, connections: int, cores: set[int], body: bytes = b""
+) -> Burst:
+    """`requests` requests over `connections` connections, each as soon as the one before is answered; with a `body`
+    they are POST. Raises `Refused` when any is not answered 2xx."""
     with tempfile.TemporaryDirectory() as directory:
         log = Path(directory) / "requests"
         sent = [option for name, value in headers.items() for option in ("-H", f"{name}: {value}")]
         count = ["-n", str(requests), "-c", str(connections), "-t", "1"]
+        if body:
+            data = Path(directory) / "body"
+            data.write_bytes(body)
+            count += ["-d", str(data)]
         done = subprocess.run(
             ["h2load", "--h1", *count, f"--log-file={log}", *sent, url],
             capture_output=True,
