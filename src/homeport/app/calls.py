@@ -161,7 +161,7 @@ async def claim_calls(context: Context, claim: Claim) -> Portion:
 
 def _is_work(context: Context, tx: Transaction, claim: Claim, now: datetime) -> bool:
     """Looked up first, because reading disturbs nobody."""
-    if any(_is_lost(call, claim) for call in tx.invocations.running()):
+    if _lost(tx, claim):
         return True
     if any(_is_stray(tx, callback, claim) for callback in tx.invocations.sending()):
         return True
@@ -208,8 +208,11 @@ def _begun(call: Invocation, lease: str, now: datetime) -> Invocation:
     )
 
 
-def _is_lost(call: Invocation, claim: Claim) -> bool:
-    return call.lease != claim.lease or call.id not in claim.holding
+def _lost(tx: Transaction, claim: Claim) -> list[int]:
+    """The numbers of calls that no living edge has in hand."""
+    holding = set(claim.holding)
+    under_way = tx.invocations.under_way()
+    return [one.number for one in under_way if one.lease != claim.lease or one.id not in holding]
 
 
 def _is_stray(tx: Transaction, callback: Callback, claim: Claim) -> bool:
@@ -221,7 +224,8 @@ def _is_stray(tx: Transaction, callback: Callback, claim: Claim) -> bool:
 
 def _release(context: Context, tx: Transaction, claim: Claim, now: datetime) -> None:
     """Take back what no living edge has in hand."""
-    lost = [call for call in tx.invocations.running() if _is_lost(call, claim)]
+    numbers = _lost(tx, claim)
+    lost = [*tx.invocations.numbered(numbers).values()] if numbers else []
     unheard = [call for call in lost if call.lease == claim.lease]
     tx.invocations.drop_attempts([(call.number, call.attempts) for call in unheard])
     tx.invocations.change(
@@ -239,8 +243,8 @@ def _release(context: Context, tx: Transaction, claim: Claim, now: datetime) -> 
 
 
 def _outlook(tx: Transaction, claim: Claim) -> tuple[tuple[str, ...], datetime | None]:
-    held = (call for call in tx.invocations.running() if call.lease == claim.lease)
-    cancelled = tuple(call.id for call in held if call.cancel_requested_at is not None)
+    held = (one for one in tx.invocations.under_way() if one.lease == claim.lease)
+    cancelled = tuple(one.id for one in held if one.cancelling)
     return cancelled, tx.invocations.next_at() if claim.room and claim.callback_room else None
 
 
@@ -262,11 +266,16 @@ async def report_calls(context: Context, lease: str, reports: Sequence[Report]) 
     now = context.clock.now()
 
     def write(tx: Transaction) -> None:
-        held = {call.id: call for call in tx.invocations.running() if call.lease == lease}
-        mine = [(held[report.id], report) for report in reports if report.id in held]
-        _apply(context, tx, [(call, report) for call, report in mine if call.attempts == report.attempt], now)
+        known = tx.invocations.by_ids([report.id for report in reports])
+        held = {(call.id, call.attempts): call for call in known if _is_held(call, lease)}
+        mine = [(call, report) for report in reports if (call := held.get((report.id, report.attempt))) is not None]
+        _apply(context, tx, mine, now)
 
     await context.store.write(write)
+
+
+def _is_held(call: Invocation, lease: str) -> bool:
+    return call.status is InvocationStatus.RUNNING and call.lease == lease
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

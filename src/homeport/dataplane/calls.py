@@ -37,6 +37,7 @@ from homeport.invocations.states import AttemptEnd
 
 log = logging.getLogger(__name__)
 
+PAUSE_S = 0.01  # between two turns at least: what ended or was accepted meanwhile makes one of it
 AWAY_S = 0.5  # between two looks while the server is away
 PATIENCE_S = 60.0  # for a server that shall hear how a call ended; then again
 STOP_S = 3.0  # for what is under way to be reported as stopped
@@ -112,7 +113,8 @@ class Calls:
             except Exception:
                 log.exception("a turn of asynchronous calls failed; the next one starts over")
                 wait_s = AWAY_S
-            await self._wakeup.wait(wait_s)
+            await asyncio.sleep(PAUSE_S)
+            await self._wakeup.wait(max(0.0, wait_s - PAUSE_S))
 
     async def _turn(self) -> float:
         """Ask for what is due and begin it; the seconds until the next turn."""

@@ -13,6 +13,7 @@ from homeport.store.invocation_records import (
     InvocationPage,
     InvocationQuery,
     Schedule,
+    UnderWay,
 )
 from homeport.store.sealed import Sealed
 
@@ -61,7 +62,13 @@ class Invocations(Protocol):
         """How many calls are queued and running."""
         ...
 
-    def running(self) -> list[Invocation]: ...
+    def by_ids(self, idents: Sequence[str]) -> list[Invocation]:
+        """Those that are there, in no order."""
+        ...
+
+    def under_way(self) -> list[UnderWay]:
+        """What is running, in a few words: asked at every turn of the edge."""
+        ...
 
     def change(self, calls: Sequence[Invocation]) -> None:
         """Write everything of them that changes after acceptance."""

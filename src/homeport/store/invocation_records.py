@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from homeport.invocations.states import AttemptEnd, CallbackStatus, InvocationStatus
 
@@ -42,6 +43,15 @@ class Invocation:
     callback_url: str = ""
     callback_secret: str | None = None
     number: int = 0
+
+
+class UnderWay(NamedTuple):
+    """A running call, without what only its end needs."""
+
+    number: int
+    id: str
+    lease: str | None
+    cancelling: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

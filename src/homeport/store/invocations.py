@@ -16,6 +16,7 @@ from homeport.store.invocation_records import (
     InvocationAttempt,
     InvocationPage,
     InvocationQuery,
+    UnderWay,
 )
 from homeport.store.rows import MOMENT, Codec, maybe, micros, moment, named
 from homeport.store.sealed import Sealed, beginning, narrowed
@@ -88,6 +89,11 @@ _UPDATE_CALLBACK = (
             for name in ("status", "attempts", "not_before", "lease", "answer", "message", "updated_at")
         }
     )
+)
+_UNDER_WAY = (
+    select(_call.number, _call.id, _call.lease, _call.cancel_requested_at.is_not(None))
+    .where(running_invocations)
+    .order_by(_call.number)
 )
 # The agents of the queue one by one, by the index, so that a long queue of one costs nothing.
 _QUEUES = text(
@@ -202,8 +208,11 @@ class SqlInvocations:
         queued = self._connection.scalar(counted.where(queued_invocations)) or 0
         return queued, self._connection.scalar(counted.where(running_invocations)) or 0
 
-    def running(self) -> list[Invocation]:
-        return self._all(_CALLS.where(running_invocations).order_by(_call.number))
+    def by_ids(self, idents: Sequence[str]) -> list[Invocation]:
+        return self._those(idents)
+
+    def under_way(self) -> list[UnderWay]:
+        return [UnderWay(*row) for row in self._connection.execute(_UNDER_WAY)]
 
     def change(self, calls: Sequence[Invocation]) -> None:
         if calls:

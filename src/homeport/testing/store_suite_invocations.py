@@ -96,7 +96,13 @@ class InvocationSuite:
         assert (queues["uid-one"].due, queues["uid-one"].running) == (2, 1)
         assert (queues["uid-two"].due, queues["uid-two"].oldest) == (0, later)
         assert await store.read(lambda tx: tx.invocations.count_open()) == (5, 1)
-        assert [call.id for call in await store.read(lambda tx: tx.invocations.running())] == ["inv-runs"]
+        running = make_call("inv-runs", lease="edge", cancel_requested_at=NOON)
+        await store.write(
+            lambda tx: tx.invocations.change([replace(running, number=5, status=InvocationStatus.RUNNING)])
+        )
+        assert await store.read(lambda tx: tx.invocations.under_way()) == [(5, "inv-runs", "edge", True)]
+        found = await store.read(lambda tx: tx.invocations.by_ids(["inv-runs", "inv-none"]))
+        assert [(call.id, call.lease) for call in found] == [("inv-runs", "edge")]
         assert await store.read(lambda tx: tx.invocations.waits_more_than("uid-one", 3))
         assert not await store.read(lambda tx: tx.invocations.waits_more_than("uid-one", 4))
         assert await store.read(lambda tx: tx.invocations.next_at()) == NOON - timedelta(seconds=1)
