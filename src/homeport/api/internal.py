@@ -10,7 +10,9 @@ from pydantic import BaseModel
 from homeport.api.dependencies import Ctx
 from homeport.api.errors import install_error_handlers
 from homeport.app.activation import activate_replica
-from homeport.app.calls import accept_calls, claim_calls, note_deliveries, report_calls
+from homeport.app.call_claims import claim_calls
+from homeport.app.call_ends import note_deliveries, report_calls
+from homeport.app.calls import accept_calls
 from homeport.app.context import Context
 from homeport.app.status import read_work
 from homeport.core.errors import HomeportError

@@ -5,7 +5,8 @@ import logging
 from dataclasses import replace
 from datetime import datetime
 
-from homeport.app.calls import call_of, seal_request, tell
+from homeport.app.call_ends import tell
+from homeport.app.calls import call_of, seal_request
 from homeport.app.context import Context
 from homeport.core.clock import timestamp
 from homeport.core.ids import Kind, new_id

@@ -45,7 +45,7 @@ class Status:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
     """What is under way in the whole installation: agents and functions with their replicas, tasks of executions that
-    run, tasks that wait for their turn, builds."""
+    run, tasks that wait for their turn, builds, asynchronous calls that have not ended."""
 
     agents: int
     functions: int
@@ -54,6 +54,7 @@ class Work:
     executions: int
     waiting_tasks: int
     builds: int
+    calls: int
 
 
 async def read_work(context: Context) -> Work:
@@ -73,6 +74,7 @@ async def read_work(context: Context) -> Work:
             executions=sum(one.running > 0 for one in executions),
             waiting_tasks=sum(waiting),
             builds=len(tx.revisions.in_states([RevisionState.BUILDING])),
+            calls=sum(tx.invocations.count_open()),
         )
 
     return await context.store.read(read)

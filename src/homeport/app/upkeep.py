@@ -5,7 +5,7 @@ import logging
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from homeport.app.calls import callback_of, tell, wants_callback
+from homeport.app.call_ends import callback_of, tell, wants_callback
 from homeport.app.context import Context
 from homeport.app.invocations import cancelled
 from homeport.app.schedules import find_schedules, fire_schedules

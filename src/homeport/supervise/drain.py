@@ -30,8 +30,8 @@ _GATEWAY = "http.gateway.downstream_rq_active"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
     """What is under way. agents and functions with their replicas run; tasks of executions run; waiting_tasks are to
-    run; builds are under way. `known` is False when the server could not be asked. requests: None when Envoy
-    could not."""
+    run; builds are under way; asynchronous calls have not ended. `known` is False when the server could not be asked.
+    requests: None when Envoy could not."""
 
     known: bool = False
     agents: int = 0
@@ -41,6 +41,7 @@ class Work:
     executions: int = 0
     waiting_tasks: int = 0
     builds: int = 0
+    calls: int = 0
     requests: int | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -150,6 +151,8 @@ def resumes(work: Work) -> list[str]:
         lines.append(f"{again}, which costs no retry")
     if work.waiting_tasks:
         lines.append(f"{_count(work.waiting_tasks, 'waiting task')} {_verb(work.waiting_tasks, 'go')} on")
+    if work.calls:
+        lines.append(f"{_count(work.calls, 'asynchronous call')} {_verb(work.calls, 'go')} on")
     if work.builds:
         lines.append(f"{_count(work.builds, 'build')} {_verb(work.builds, 'begin')} anew")
     return lines

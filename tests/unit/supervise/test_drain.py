@@ -105,11 +105,13 @@ def test_a_server_that_starts_again_meanwhile_is_waited_for() -> None:
 
 
 def test_what_was_stopped_and_what_goes_on_is_said_in_numbers() -> None:
-    work = Work(known=True, agents=3, replicas=5, tasks=12, executions=2, waiting_tasks=340, builds=1, requests=1)
+    work = Work(
+        known=True, agents=3, replicas=5, tasks=12, executions=2, waiting_tasks=340, builds=1, calls=7, requests=1
+    )
     assert draining.Stopped(waited_s=30, work=work).sentences() == [
         "stopped: 3 agents (5 replicas), 12 running tasks of 2 executions, 1 build, 1 request cut",
         "at the next `homeport up`: 3 agents start again; 12 stopped tasks start again, which costs no retry; "
-        "340 waiting tasks go on; 1 build begins anew",
+        "340 waiting tasks go on; 7 asynchronous calls go on; 1 build begins anew",
         "nothing that was accepted is lost",
     ]
     assert sentences({"waitedSeconds": 0, **IDLE.to_json(), "resumes": []})[0] == "stopped: nothing was running"
