@@ -4,6 +4,7 @@ import asyncio
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from homeport.supervise.state import read_state
 from homeport.testing.factories import NOON, make_account, make_resource, make_revision
 from homeport.testing.system import System
 from homeport.workloads.states import RevisionState, WorkloadStatus
+from homeport.workloads.traffic import Split, Traffic
 
 WORKSPACE = "default"
 VERSION = {"Blaxel-Version": "2026-04-28"}
@@ -81,11 +83,15 @@ async def _fill(data: DataDir, resources: list[Resource]) -> None:
 def _insert(resources: list[Resource]) -> Callable[[Transaction], None]:
     def write(tx: Transaction) -> None:
         for resource in resources:
+            state = RevisionState.SERVING if resource.kind is Kind.JOB else RevisionState.FAILED
+            revision = make_revision(resource, state=state)
+            if resource.kind is Kind.JOB:
+                split = Split(active=revision.id)
+                resource = replace(resource, traffic=Traffic(served=split, wanted=split))
             tx.resources.insert(resource)
             if resource.kind is Kind.POLICY:
                 continue
-            state = RevisionState.SERVING if resource.kind is Kind.JOB else RevisionState.FAILED
-            tx.revisions.insert(make_revision(resource, state=state))
+            tx.revisions.insert(revision)
             account = f"wl-{resource.name}"
             tx.identities.add_account(make_account(account, workspace=WORKSPACE, name=account, owner_uid=resource.uid))
 
