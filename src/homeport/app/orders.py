@@ -51,8 +51,8 @@ def refuse_revisions(
     """Raises `Denied` where a policy does not let a kept revision run where it was placed, that is to serve and does
     not now: by the policies that it was made with, as they hold now, and by those of this order. Nothing goes around a
     policy by going back."""
-    coming = (one for one in resource.traffic.wanted.revisions if one not in stored.traffic.served.revisions)
-    for revision in (one for one in revisions if one.id in {*coming}):
+    coming = {*resource.traffic.wanted.revisions} - {*stored.traffic.served.revisions}
+    for revision in (one for one in revisions if one.id in coming):
         form = form_of(revision.spec, revision)
         for spec in (revision.spec, resource.spec):
             asked = {"region": revision.region, "policies": spec.get("policies") or []}
