@@ -1,4 +1,5 @@
-"""Deploy, update, delete, execute, cancel: one process is killed at one step, again and again, for every step.
+"""Deploy, update, delete, turn to another revision, execute, cancel: one process is killed at one step, again and
+again, for every step.
 
 Ordinarily a seeded sample; `make kill` does all of them, `make kill ONLY=update:server:12:node` repeats one. A shot is
 `operation:place:number:victim`: the victim dies at that step of those that the place announces while the operation goes
@@ -65,12 +66,13 @@ print("done", flush=True)
 @dataclass
 class Operation:
     """prepare: what must be there. ask: the operation, as a client does it. check: what must be true in the end, which
-    also cleans up. Each is given the number of the run."""
+    also cleans up. Each is given the number of the run. sample: shots in the ordinary run."""
 
     name: str
     prepare: Callable[["Bench", int], None]
     ask: Callable[["Bench", int], None]
     check: Callable[["Bench", int], None]
+    sample: int = SAMPLE
 
 
 @dataclass
@@ -205,6 +207,28 @@ def _is_deleted(bench: Bench, number: int) -> None:
     eventually(look, "its address is gone", BOUND_S)
 
 
+def _turn_back(bench: Bench, number: int) -> None:
+    _turn(bench, number + 1)
+
+
+def _turn(bench: Bench, number: int) -> None:
+    """To the first or the second of two kept revisions."""
+    kept = [one["id"] for one in bench.call("GET", "/agents/turning/revisions").json()]
+    body = {"revision": sorted(kept)[number % 2]}
+    bench.call("POST", "/homeport/rollouts/agents/turning/promote", json=body)
+    bench.deployed("agents", "turning")
+
+
+def _is_turned(bench: Bench, number: int) -> None:
+    revisions = bench.call("GET", "/agents/turning/revisions").json()
+    ids = sorted(one["id"] for one in revisions)
+    serving = [one["id"] for one in revisions if one["status"] == "serving"]
+    assert len(ids) == 2 and serving == [ids[number % 2]], revisions
+    assert [one["trafficPercent"] for one in revisions if one["active"]] == [100], revisions
+    oldest = revisions[-1]["id"]
+    bench.answers("turning", "v0" if serving == [oldest] else "v1")
+
+
 def _execute(bench: Bench, number: int) -> None:
     body = {"executionId": f"run-{number}", "tasks": [{"n": 1}, {"n": 2}, {"n": 3}]}
     bench.call("POST", "/jobs/short/executions", json=body)
@@ -239,6 +263,7 @@ OPERATIONS = {
         Operation("deploy", _nothing, _deploy, _is_deployed),
         Operation("update", _nothing, _update, _is_updated),
         Operation("delete", _deploy_doomed, _delete, _is_deleted),
+        Operation("turn", _turn_back, _turn, _is_turned, sample=2),
         Operation("execute", _nothing, _execute, _is_executed),
         Operation("cancel", _nothing, _cancel, _is_cancelled),
     )
@@ -253,6 +278,9 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         for name in ("steady", "changing"):
             made.deploy("agents", name, AGENT.replace("VERSION", "v0"))
             made.deployed("agents", name)
+        for version in ("v0", "v1"):
+            made.deploy("agents", "turning", AGENT.replace("VERSION", version))
+            made.deployed("agents", "turning")
         # One retry: an attempt that a killed node wrote down and did not start is lost, and counts.
         for name, most in (("short", 2), ("single", 1)):
             made.deploy("jobs", name, TASK, {"runtime": {"maxConcurrentTasks": most, "maxRetries": 1, "memory": 128}})
@@ -308,7 +336,7 @@ def _shots(operation: Operation, bench: Bench) -> list[Shot]:
     ]
     if ALL:  # in an order of chance, so that a run that is broken off has seen a little of everything
         return chance.sample([*whole, *others], len(whole) + len(others))
-    return [*chance.sample(whole, SAMPLE - 1), chance.choice(others)]
+    return [*chance.sample(whole, operation.sample - 1), chance.choice(others)]
 
 
 def _run(operation: Operation, bench: Bench, shot: Shot | None) -> str:
