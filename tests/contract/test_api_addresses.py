@@ -6,7 +6,9 @@ import pytest
 from httpx import Response
 
 from homeport.identity.principals import Role
+from homeport.store.contract import Transaction
 from homeport.testing.control_plane import AWAY, ControlPlane
+from homeport.testing.factories import make_workspace
 
 UPLOAD = {"upload": "true"}
 Spec = dict[str, Any]
@@ -135,3 +137,30 @@ async def test_affinity_is_asked_for_by_a_label_with_one_value(plane: ControlPla
     refused(await create(plane, "one", metadata=wrong), "metadata.labels.homeport.dev/affinity")
     right = {"labels": {"homeport.dev/affinity": "replica"}}
     assert (await create(plane, "one", metadata=right)).status_code == 200
+
+
+async def test_every_address_is_told_with_who_may_call_it(plane: ControlPlane) -> None:
+    later = {"id": "later", "type": "http-async", "configuration": {"path": "agents/one/later"}}
+    await create(plane, "one", http("hook", authenticationType="public"), http("off", enabled=False), later)
+    answer = await plane.api.get("/v0/homeport/addresses/agents/one")
+    base = "http://127.0.0.1:8080/home"
+    assert answer.json()["data"] == [
+        {"url": f"{base}/agents/one", "public": False, "asynchronous": False},
+        {"url": "http://agt-one-home.localhost:8080", "public": False, "asynchronous": False},
+        {"url": f"{base}/agents/one/later", "public": False, "asynchronous": True, "trigger": "later"},
+        {"url": f"{base}/hook", "public": True, "asynchronous": False, "trigger": "http-1"},
+    ]
+    assert "note" not in answer.json()
+    assert (await plane.api.get("/v0/homeport/addresses/agents/none")).status_code == 404
+
+
+async def test_an_agent_without_a_host_name_is_told_why(plane: ControlPlane) -> None:
+    def add(tx: Transaction) -> None:
+        tx.identities.add_workspace(make_workspace("my-home"))
+
+    await plane.context.store.write(add)
+    answer = await create(plane, "one-my")
+    (event,) = [one for one in answer.json()["events"] if one["reason"] == "NoHostName"]
+    assert "could also mean a workload of another workspace" in event["message"]
+    told = (await plane.api.get("/v0/homeport/addresses/agents/one-my")).json()
+    assert len(told["data"]) == 1 and told["note"] == event["message"]

@@ -69,6 +69,7 @@ NEEDS: dict[Route, Needs] = {
     ],
     ("GET", "/v0/homeport/explain/{kind}/{name}"): ["agents:get"],
     ("POST", "/v0/homeport/policies/dry-run"): ["policies:get", "agents:list", "functions:list", "jobs:list"],
+    ("GET", "/v0/homeport/addresses/{kind}/{name}"): ["agents:get"],
     ("GET", "/v0/homeport/logs/{kind}/{name}"): ["agents:get"],
     ("GET", "/v0/homeport/executions/{executionId}/history"): ["jobs:get"],
     ("GET", "/v0/homeport/executions/{executionId}/verification"): ["jobs:get"],

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, FastAPI
 from homeport import __version__
 from homeport.api import (
     accounts,
+    addresses,
     agents,
     discovery,
     executions,
@@ -56,6 +57,7 @@ VERSIONED: tuple[APIRouter, ...] = (
     histories.router,
     invocations.router,
     rollouts.router,
+    addresses.router,
     secrets.router,
     signing.router,
     registries.router,

@@ -35,11 +35,13 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What there is. one: the caller named a single thing. total: how many there are in all, where the list was cut."""
+    """What there is. one: the caller named a single thing. total: how many there are in all, where the list was cut.
+    addresses: where the one workload answers."""
 
     items: list[Resource]
     one: bool = False
     total: int | None = None
+    addresses: Resource | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +106,9 @@ def _check_words(view: View, given: Sequence[str]) -> None:
 def _read_kind(kind: Kind) -> Callable[["Homeport", Wanted], Found]:
     def read(client: "Homeport", wanted: Wanted) -> Found:
         if wanted.words:
-            return Found(items=[client.get(kind, wanted.words[0])], one=True)
+            found = client.get(kind, wanted.words[0])
+            addresses = client.addresses(kind, wanted.words[0]) if kind.serves else None
+            return Found(items=[found], one=True, addresses=addresses)
         return _listed(client, kind, wanted)
 
     return read

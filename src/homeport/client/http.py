@@ -130,6 +130,11 @@ class Homeport(AccountOperations):
         """What was deployed under a name, newest first."""
         return self._array(f"/{kind.plural}/{part(name)}/revisions")
 
+    def addresses(self, kind: Kind, name: str) -> Resource:
+        """Where a workload answers, and who may call (Homeport's own): `data`, and a `note` where there is no host
+        name."""
+        return self._json("GET", f"/homeport/addresses/{kind.plural}/{part(name)}")
+
     def rollout(self, kind: Kind, name: str) -> Resource:
         """Which revision serves which share, and what is on its way (Homeport's own)."""
         return self._json("GET", f"/homeport/rollouts/{kind.plural}/{part(name)}")

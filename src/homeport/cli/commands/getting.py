@@ -2,10 +2,10 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -103,10 +103,26 @@ def _none(view: View, wanted: Wanted) -> str:
 
 def _lines(view: View, found: Found) -> list[str]:
     lines = table_lines(view.columns, [view.row(item) for item in found.items])
+    if found.addresses is not None:
+        lines += ["", *_address_lines(found.addresses)]
     if found.one and (events := (found.items[0].get("events") or ())[-_EVENTS_SHOWN:]):
         rows = [(age(event.get("time")), event.get("status", ""), event.get("message", "")) for event in events]
         lines += ["", *table_lines(("AGO", "STATUS", "EVENT"), rows)]
     return lines
+
+
+def _address_lines(found: Mapping[str, Any]) -> list[str]:
+    rows = [
+        (
+            one.get("url"),
+            "anybody" if one.get("public") else "with a key",
+            "at once" if one.get("asynchronous") else "-",
+            one.get("trigger") or "-",
+        )
+        for one in found.get("data") or ()
+    ]
+    lines = table_lines(("ADDRESS", "CALLED BY", "ANSWERED", "TRIGGER"), rows)
+    return [*lines, str(note)] if (note := found.get("note")) else lines
 
 
 def _watch(client: "Homeport", view: View, wanted: Wanted, output: Output) -> None:
