@@ -151,7 +151,8 @@ def apply_update(
     if stored.deleting:
         raise Conflict(f"The {stored.kind} {stored.name!r} is being deleted.", hint="Wait until it is gone.")
     upload = update.upload
-    spec = without_echo(intent.spec, stored.kind, stored.name, built=stored.image, upload=upload)
+    named = bool((stored.spec.get("runtime") or {}).get("image"))
+    spec = without_echo(intent.spec, stored.kind, stored.name, built=stored.image, upload=upload, named=named)
     wanted = replace(intent, spec=with_callback_secrets(spec, stored.spec) if stored.kind is Kind.AGENT else spec)
     resource = seal_intent(context, updated(stored, principal, wanted, update.now), stored)
     claim_paths(tx, resource)

@@ -38,12 +38,16 @@ def known_tag(tx: Transaction, workspace: str, kind: Kind, spec: Mapping[str, An
         return None
 
 
-def without_echo(spec: dict[str, Any], kind: Kind, name: str, *, built: str | None, upload: bool) -> dict[str, Any]:
+def without_echo(
+    spec: dict[str, Any], kind: Kind, name: str, *, built: str | None, upload: bool, named: bool = True
+) -> dict[str, Any]:
     """`spec` without the image that came along with what was read, where the source is elsewhere: an image of the
-    workload's own beside an upload, and beside a repository the one that it was last `built` as."""
+    workload's own beside an upload; and the one that it was last `built` as beside a repository, or where no order
+    `named` one: it is what the newest source is anyway."""
     own = read_own_image(spec)
+    read_back = bool(spec.get("repository")) or not named
     came_along = own is not None and (
-        (upload and own.repository == f"{kind}/{name}") or bool(spec.get("repository") and str(own) == built)
+        (upload and own.repository == f"{kind}/{name}") or (read_back and str(own) == built)
     )
     if not came_along:
         return spec
