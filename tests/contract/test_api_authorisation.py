@@ -79,6 +79,7 @@ NEEDS: dict[Route, Needs] = {
     ("POST", "/v0/homeport/invocations/{invocationId}/cancel"): ["agents:update"],
     ("POST", "/v0/homeport/agents/{agentName}/callback-secret"): ["agents:update"],
     ("GET", "/v0/homeport/status"): ["agents:list", "functions:list", "jobs:list"],
+    ("GET", "/v0/homeport/events"): ["agents:list", "functions:list", "jobs:list"],
     ("GET", "/v0/homeport/metrics"): ["agents:list", "functions:list", "jobs:list"],
     ("GET", "/v0/locations"): ["locations:list"],
     ("GET", "/v0/configuration"): ["configurations:list"],

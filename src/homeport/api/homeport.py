@@ -9,7 +9,9 @@ from fastapi.responses import StreamingResponse
 
 from homeport import __version__
 from homeport.api.dependencies import Caller, Ctx
+from homeport.api.observability import read_moment, read_severities, read_text
 from homeport.app.logs import LogQuery, Record, read_logs
+from homeport.app.severity import severity_of
 from homeport.app.status import read_status
 from homeport.core.clock import timestamp
 from homeport.core.errors import Invalid, NotFound
@@ -67,13 +69,30 @@ async def logs_route(
     execution: str | None = None,
     task: int | None = None,
     revision: str | None = None,
-    tail: Annotated[int, Query(ge=0, le=100_000)] = 0,
+    replica: str | None = None,
+    since: Annotated[str, Query(description="RFC 3339; only lines from then on")] = "",
+    until: Annotated[str, Query(description="The same; only lines before")] = "",
+    severity: Annotated[str, Query(description="Levels, with commas between them; all if empty")] = "",
+    text: Annotated[str, Query(description="Text that lines must contain")] = "",
+    tail: Annotated[int, Query(ge=0, le=100_000, description="Only the last so many lines; 0 for all")] = 0,
 ) -> StreamingResponse:
-    """Lines of output as NDJSON, oldest first; with `follow`, live."""
+    """Lines of output as NDJSON, oldest first; with `follow`, live, across restarts and new revisions."""
     if source not in ("build", "run"):
         raise Invalid("source", 'must be "build" or "run"', value=source)
+    if follow and until:
+        raise Invalid("until", "does not go with follow", value=until)
     query = LogQuery(
-        build=source == "build", follow=follow, execution=execution, task=task, revision=revision, tail=tail
+        build=source == "build",
+        follow=follow,
+        execution=execution,
+        task=task,
+        revision=revision,
+        replica=replica,
+        since=read_moment("since", since),
+        until=read_moment("until", until),
+        severities=read_severities(severity),
+        text=read_text("text", text),
+        tail=tail,
     )
     records = await read_logs(ctx, caller, workload_kind(kind), name, query)
     return StreamingResponse(_lines(records), media_type="application/x-ndjson")
@@ -82,7 +101,9 @@ async def logs_route(
 async def _lines(records: AsyncIterator[Record]) -> AsyncIterator[str]:
     async for record in records:
         labels = {key: record.unit.labels[key] for key in _SHOWN if key in record.unit.labels}
-        line = {"time": timestamp(record.time), "stream": record.stream, "text": record.text, **labels}
+        level = severity_of(record.text, record.stream).name
+        told = {"time": timestamp(record.time), "stream": record.stream, "severity": level}
+        line = {**told, "text": record.text, **labels}
         yield json.dumps(line) + "\n"  # ASCII: many a client ends a line at other characters, too, such as U+2028
 
 

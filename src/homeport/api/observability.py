@@ -65,8 +65,8 @@ async def search_logs_route(
         offset=_offset(offset),
         builds=builds,
         programs=programs,
-        severities=_severities(severity),
-        text=_text(search),
+        severities=read_severities(severity),
+        text=read_text("search", search),
         execution=_execution(kind, execution_id),
         task=_task(kind, task_id),
         trace=trace_id,
@@ -124,7 +124,7 @@ def _offset(offset: int) -> int:
     return offset
 
 
-def _severities(text: str) -> frozenset[Severity] | None:
+def read_severities(text: str) -> frozenset[Severity] | None:
     asked = {level.strip().upper() for level in text.split(",")} - {""}
     if unknown := sorted(asked - {"ALL", *Severity.__members__}):
         levels = ", ".join(["all", *Severity.__members__])
@@ -132,10 +132,10 @@ def _severities(text: str) -> frozenset[Severity] | None:
     return None if not asked or "ALL" in asked else frozenset(Severity[level] for level in asked)
 
 
-def _text(search: str) -> str:
-    if len(search) > SEARCH_MOST:
-        raise Invalid("search", f"must have at most {SEARCH_MOST} characters")
-    return search
+def read_text(field: str, text: str) -> str:
+    if len(text) > SEARCH_MOST:
+        raise Invalid(field, f"must have at most {SEARCH_MOST} characters")
+    return text
 
 
 def _execution(kind: Kind, text: str) -> str:

@@ -4,28 +4,24 @@ Works backwards through the units that may have lines of the wanted time, and lo
 `homeport.app.logs` is the other reader, oldest first and live.
 """
 
-import heapq
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from homeport.app.context import Context
+from homeport.app.log_units import Source, newest_first
 from homeport.app.logs import readable_owners
 from homeport.app.placed import units_of
 from homeport.app.severity import Severity, severity_of
 from homeport.core.ids import ExecutionId, Kind
-from homeport.core.units import LogLine, UnitKind, UnitStatus
+from homeport.core.units import UnitKind, UnitStatus
 from homeport.drivers.contract import Driver
 from homeport.identity.principals import Principal
 
 LINES_EXAMINED = 20_000  # of one workload in one search: about a second of work
-BATCH_LINES = 250  # lines a read
-LATE_S = 5.0  # the last lines of a unit may be stamped this much after its end
 # A client that watches a build asks from the moment at which it first saw it, which is some seconds after its
 # beginning and, for a short one, after its end. So the newest build is shown whole if it ended no longer ago.
 BUILD_LINGER_S = 30.0
-
-_EVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,30 +75,19 @@ async def search_logs(context: Context, principal: Principal, kind: Kind, name: 
     return await _collect(sources, search)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Source:
-    """A unit with the time from which its lines are wanted, and the latest time that one of them may have."""
-
-    driver: Driver
-    unit: UnitStatus
-    start: datetime
-    latest: datetime
-
-
 def _sources(
     driver: Driver, mine: Sequence[UnitStatus], search: LogSearch, execution: ExecutionId | None
-) -> list[_Source]:
+) -> list[Source]:
     newest_build = max((unit for unit in mine if unit.kind is UnitKind.BUILD), key=_started, default=None)
     found = []
     for unit in mine:
         if not _wanted(unit, search, execution):
             continue
-        latest = _EVER if unit.ended_at is None else unit.ended_at + timedelta(seconds=LATE_S)
-        start = search.start
-        if unit is newest_build and start - timedelta(seconds=BUILD_LINGER_S) <= latest:
-            start = _started(unit)
-        if start <= latest and _started(unit) < search.end:
-            found.append(_Source(driver=driver, unit=unit, start=start, latest=min(latest, search.end)))
+        source = Source(driver=driver, unit=unit, start=search.start, end=search.end)
+        if unit is newest_build and search.start - timedelta(seconds=BUILD_LINGER_S) <= source.last:
+            source = replace(source, start=_started(unit))
+        if source.start <= source.last and _started(unit) < search.end:
+            found.append(source)
     return found
 
 
@@ -120,10 +105,10 @@ def _started(unit: UnitStatus) -> datetime:
     return unit.started_at or datetime.min.replace(tzinfo=UTC)
 
 
-async def _collect(sources: Sequence[_Source], search: LogSearch) -> FoundLines:
+async def _collect(sources: Sequence[Source], search: LogSearch) -> FoundLines:
     kept: list[FoundLine] = []
     matches = examined = 0
-    async for line in _newest_first(sources, search):
+    async for _, line in newest_first(sources):
         examined += 1
         severity = severity_of(line.text, line.stream)
         if search.text in line.text and (search.severities is None or severity in search.severities):
@@ -133,34 +118,3 @@ async def _collect(sources: Sequence[_Source], search: LogSearch) -> FoundLines:
         if examined >= LINES_EXAMINED:
             break
     return FoundLines(lines=kept, total=matches)
-
-
-async def _newest_first(sources: Sequence[_Source], search: LogSearch) -> AsyncIterator[LogLine]:
-    """The lines of all sources, newest first. A unit is read only once nothing newer than its end is left, so the
-    many that ended before what is asked for cost nothing."""
-    unread = sorted(sources, key=lambda source: source.latest)
-    heads: list[tuple[float, int, LogLine, AsyncIterator[LogLine]]] = []
-    opened = 0
-    while heads or unread:
-        while unread and (not heads or unread[-1].latest.timestamp() >= -heads[0][0]):
-            reader = _backwards(unread.pop(), search.end)
-            opened += 1
-            if (first := await anext(reader, None)) is not None:
-                heapq.heappush(heads, (-first.time.timestamp(), opened, first, reader))
-        if not heads:
-            return
-        _, place, line, reader = heads[0]
-        yield line
-        if (following := await anext(reader, None)) is None:
-            heapq.heappop(heads)
-        else:
-            heapq.heapreplace(heads, (-following.time.timestamp(), place, following, reader))
-
-
-async def _backwards(source: _Source, end: datetime) -> AsyncIterator[LogLine]:
-    while lines := await source.driver.log_before(source.unit.id, end, BATCH_LINES):
-        for line in reversed(lines):
-            if line.time < source.start:
-                return
-            yield line
-        end = lines[0].time

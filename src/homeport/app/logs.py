@@ -1,43 +1,53 @@
 """The output of a workload's programs and builds, read from the units that wrote it, oldest first, live on request."""
 
 import asyncio
-import heapq
-from collections import deque
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from functools import partial
 
 from homeport.app.context import Context
+from homeport.app.log_units import LATE_S, Source, end_of, newest_first, oldest_first
 from homeport.app.placed import units_of
 from homeport.app.resources import fetch
+from homeport.app.severity import Severity, severity_of
 from homeport.core.errors import Denied, DriverUnavailable, NotFound
 from homeport.core.ids import ExecutionId, Kind, UnitId
-from homeport.core.units import UnitKind, UnitState, UnitStatus
-from homeport.drivers.contract import Driver
+from homeport.core.units import LogLine, UnitKind, UnitState, UnitStatus
 from homeport.identity.principals import Principal, Role
 from homeport.identity.roles import require
 from homeport.store.contract import Transaction
 from homeport.store.records import Resource
 from homeport.workloads.states import RevisionState
 
-BATCH_LINES = 500  # lines a read: keeps one answer of the driver small
 FOLLOW_INTERVAL_S = 0.2  # how soon a new line is seen
 SILENT_DRIVER_S = 3.0  # a follower sits out a driver that is away, and is told of it unless that is back by then
+TAIL_BYTES = 32 * 1024 * 1024  # of text: the last lines are held until the first of them is found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogQuery:
-    """`build` reads the builds, else the programs. `execution` and `task` narrow a job's, `revision` either. `tail`
-    keeps the last lines of what exists now, 0 for all. `follow` goes on until nothing that could write is left, or
-    the caller leaves."""
+    """`build` reads the builds, else the programs. `execution` and `task` narrow a job's, `replica` an agent's,
+    `revision` either. Lines stamped from `since` on and before `until`, of these `severities` (None: all), that hold
+    `text`. `tail` keeps the last such lines of what exists now, 0 for all. `follow` goes on until nothing that could
+    write is left, or the caller leaves."""
 
     build: bool = False
     follow: bool = False
     execution: str | None = None
     task: int | None = None
     revision: str | None = None
+    replica: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    severities: frozenset[Severity] | None = None
+    text: str = ""
     tail: int = 0
+
+    def selects(self, line: LogLine) -> bool:
+        """Whether the line itself is wanted, of a unit that is."""
+        wanted = self.text in line.text
+        return wanted and (self.severities is None or severity_of(line.text, line.stream) in self.severities)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,26 +107,28 @@ async def readable_workload(context: Context, principal: Principal, kind: Kind, 
 
 
 async def _lines(context: Context, resource_uid: str, query: LogQuery) -> AsyncIterator[Record]:
-    offsets: dict[UnitId, int] = {}
+    places = _Places()
     heard, told = context.clock.monotonic(), False
-    tail = query.tail
     while True:
         # Asked before the lines are read: what was written until then is in them.
         more = query.follow and await context.store.read(partial(_may_write, resource_uid, query))
         try:
-            records = _merged(await _sources(context, resource_uid, query, offsets))
-            if tail:
-                for record in await _last(records, tail, offsets):
+            sources = await _sources(context, resource_uid, query, places)
+            if query.tail and not places.begun:
+                lines, places.offsets = await _last(sources, query)
+                for record in lines:
                     yield record
-                tail = 0
-            async for record in records:
-                offsets[record.unit.id] = record.offset
-                yield record
+            places.begun = True
+            async for source, line in oldest_first(sources, places.offsets):
+                places.offsets[source.unit.id] = line.offset
+                if query.selects(line):
+                    yield _record(source, line)
+            places.finish(sources, context.clock.now())
             heard = context.clock.monotonic()
             told = False
         except DriverUnavailable as error:
             if not query.follow:
-                if not offsets:
+                if not places.offsets:
                     raise
                 yield _notice(context, f"{error.message} There may be more.")
                 return
@@ -127,6 +139,25 @@ async def _lines(context: Context, resource_uid: str, query: LogQuery) -> AsyncI
         if not more:
             return
         await asyncio.sleep(FOLLOW_INTERVAL_S)
+
+
+@dataclass(slots=True)
+class _Places:
+    """Up to where each unit was read. `finished` are those that write no more and were read to their end: of the many
+    that ended a follower asks no more. `begun`: what was there at first was read."""
+
+    offsets: dict[UnitId, int] = field(default_factory=dict)
+    finished: set[UnitId] = field(default_factory=set)
+    begun: bool = False
+
+    def finish(self, read: Sequence[Source], now: datetime) -> None:
+        """These were read to their end, as they were when they were listed."""
+        over = now - timedelta(seconds=LATE_S)
+        self.finished |= {one.unit.id for one in read if one.unit.ended_at is not None and one.unit.ended_at < over}
+
+
+def _record(source: Source, line: LogLine) -> Record:
+    return Record(time=line.time, stream=line.stream, text=line.text, unit=source.unit, offset=line.offset)
 
 
 def _notice(context: Context, text: str) -> Record:
@@ -154,58 +185,35 @@ def _may_write(resource_uid: str, query: LogQuery, tx: Transaction) -> bool:
     return task is None or not task.status.terminal
 
 
-async def _sources(
-    context: Context, resource_uid: str, query: LogQuery, offsets: dict[UnitId, int]
-) -> list[AsyncIterator[Record]]:
+async def _sources(context: Context, resource_uid: str, query: LogQuery, places: _Places) -> list[Source]:
+    window = {"start": query.since, "end": query.until}
+    given = {side: moment for side, moment in window.items() if moment is not None}
     return [
-        _new_lines(driver, unit, offsets.get(unit.id, 0))
+        Source(driver=driver, unit=unit, **given)
         for driver, units in await units_of(context, resource_uid)
-        for unit in _wanted(units, query)
+        for unit in units
+        if _wanted(unit, query) and unit.id not in places.finished
     ]
 
 
-async def _merged(sources: Sequence[AsyncIterator[Record]]) -> AsyncIterator[Record]:
-    """The lines of all sources, oldest first. It holds one of each, however long they are."""
-    heads: list[tuple[datetime, int, Record]] = []
-    for place, source in enumerate(sources):
-        if (record := await anext(source, None)) is not None:
-            heads.append((record.time, place, record))
-    heapq.heapify(heads)
-    while heads:
-        _, place, record = heads[0]
-        yield record
-        if (following := await anext(sources[place], None)) is None:
-            heapq.heappop(heads)
-        else:
-            heapq.heapreplace(heads, (following.time, place, following))
+async def _last(sources: Sequence[Source], query: LogQuery) -> tuple[list[Record], dict[UnitId, int]]:
+    """The last lines that are wanted, oldest first, and the offsets behind all that there is now, from which a follower
+    goes on."""
+    offsets = {source.unit.id: await end_of(source) for source in sources if not source.empty}
+    kept: list[Record] = []
+    size = 0
+    async for source, line in newest_first(sources):
+        if line.offset > offsets[source.unit.id] or not query.selects(line):
+            continue  # what was written since then comes later
+        kept.append(_record(source, line))
+        size += len(line.text)
+        if len(kept) == query.tail or size > TAIL_BYTES:
+            break
+    return kept[::-1], offsets
 
 
-async def _last(records: AsyncIterator[Record], count: int, offsets: dict[UnitId, int]) -> list[Record]:
-    """The last `count` records. `offsets` goes past all of them, so that a follower does not get the others later."""
-    kept: deque[Record] = deque(maxlen=count)
-    reached: dict[UnitId, int] = {}
-    async for record in records:
-        reached[record.unit.id] = record.offset
-        kept.append(record)
-    offsets.update(reached)
-    return [*kept]
-
-
-def _wanted(units: Sequence[UnitStatus], query: LogQuery) -> list[UnitStatus]:
-    def wanted(unit: UnitStatus) -> bool:
-        labels = unit.labels
-        return (
-            (unit.kind is UnitKind.BUILD) == query.build
-            and (query.execution is None or labels.get("execution") == query.execution)
-            and (query.revision is None or labels.get("revision") == query.revision)
-            and (query.task is None or labels.get("task") == str(query.task))
-        )
-
-    return [unit for unit in units if wanted(unit)]
-
-
-async def _new_lines(driver: Driver, unit: UnitStatus, offset: int) -> AsyncIterator[Record]:
-    while lines := await driver.log(unit.id, offset, BATCH_LINES):
-        for line in lines:
-            yield Record(time=line.time, stream=line.stream, text=line.text, unit=unit, offset=line.offset)
-        offset = lines[-1].offset
+def _wanted(unit: UnitStatus, query: LogQuery) -> bool:
+    asked = {"execution": query.execution, "revision": query.revision, "replica": query.replica}
+    asked["task"] = None if query.task is None else str(query.task)
+    mine = all(value is None or unit.labels.get(label) == value for label, value in asked.items())
+    return mine and (unit.kind is UnitKind.BUILD) == query.build

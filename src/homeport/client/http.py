@@ -5,7 +5,7 @@ Resources are the contract's JSON as dictionaries; errors are those of `homeport
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -15,7 +15,6 @@ from homeport.client.accounts import AccountOperations
 from homeport.client.archive import Archive
 from homeport.client.installation import API_PREFIX
 from homeport.client.transport import ANSWER_S, CONNECT_S, Page, Resource, check, parsed_object, part
-from homeport.core.clock import parse_timestamp
 from homeport.core.errors import NotFound
 from homeport.core.fields import IGNORED_HEADER, Ignored
 from homeport.core.ids import Kind
@@ -66,8 +65,8 @@ class ListQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogQuery:
-    """Which lines of a workload to read. source: "run" or "build". tail: only the last so many lines. since: RFC 3339,
-    only lines from then on."""
+    """Which lines of a workload to read. source: "run" or "build". tail: only the last so many lines. since, until: RFC
+    3339, only lines from then on, and before. severity: levels with commas between them. text: what lines hold."""
 
     source: str = "run"
     follow: bool = False
@@ -75,6 +74,31 @@ class LogQuery:
     task: str | None = None
     tail: int | None = None
     since: str | None = None
+    until: str | None = None
+    revision: str | None = None
+    replica: str | None = None
+    severity: str | None = None
+    text: str | None = None
+
+    @property
+    def narrowed(self) -> bool:
+        """Whether it selects some of the lines only, other than by their age."""
+        return bool(self.until or self.revision or self.replica or self.severity or self.text)
+
+    def parameters(self) -> dict[str, str]:
+        given = {
+            "execution": self.execution,
+            "task": self.task,
+            "tail": None if self.tail is None else str(self.tail),
+            "since": self.since,
+            "until": self.until,
+            "revision": self.revision,
+            "replica": self.replica,
+            "severity": self.severity,
+            "text": self.text,
+        }
+        always = {"source": self.source, "follow": "true" if self.follow else "false"}
+        return always | {name: value for name, value in given.items() if value}
 
 
 class Homeport(AccountOperations):
@@ -156,16 +180,33 @@ class Homeport(AccountOperations):
         return self._json("GET", "/homeport/status")
 
     def logs(self, kind: Kind, name: str, query: LogQuery) -> Iterator[Resource]:
-        """Lines `{time, stream, text, replica | task}`, oldest first; with `follow`, until the program or the caller
-        ends it."""
-        asked: dict[str, str] = {"source": query.source, "follow": "true" if query.follow else "false"}
-        asked |= {"execution": query.execution} if query.execution else {}
-        asked |= {"task": query.task} if query.task else {}
-        asked |= {"tail": str(query.tail)} if query.tail is not None else {}
+        """Lines `{time, stream, severity, text, revision, replica | task}`, oldest first; with `follow`, until the
+        program or the caller ends it."""
+        address = f"/homeport/logs/{kind.plural}/{part(name)}"
+        yield from self._streamed(address, query.parameters(), endless=query.follow)
+
+    def events(self, narrowed: Mapping[str, str], limit: int) -> list[Resource]:
+        """The newest `limit` events, oldest first."""
+        found: list[Resource] = []
+        query = dict(narrowed)
+        while len(found) < limit:
+            page = self._json("GET", "/homeport/events", query={**query, "limit": str(limit - len(found))})
+            found += page.get("data") or ()
+            if page.get("next") is None:
+                break
+            query["before"] = str(page["next"])
+        return found[::-1]
+
+    def watch_events(self, narrowed: Mapping[str, str], *, after: int) -> Iterator[Resource]:
+        """Each event past the number `after` as it happens, until the caller ends it."""
+        asked = {**narrowed, "follow": "true", "after": str(after)}
+        yield from self._streamed("/homeport/events", asked, endless=True)
+
+    def _streamed(self, address: str, asked: Mapping[str, str], *, endless: bool) -> Iterator[Resource]:
+        """The objects of an answer of one a line."""
         # A program may be silent for days, so following waits for each line without a bound; Ctrl-C ends it.
-        timeout = httpx.Timeout(None if query.follow else ANSWER_S, connect=CONNECT_S)
-        url = f"{self.url}{API_PREFIX}/homeport/logs/{kind.plural}/{part(name)}"
-        since = parse_timestamp(query.since) if query.since else None
+        timeout = httpx.Timeout(None if endless else ANSWER_S, connect=CONNECT_S)
+        url = f"{self.url}{API_PREFIX}{address}"
         with (
             self._translated(),
             self._http.stream("GET", url, params=asked, headers=self._headers, timeout=timeout) as answer,
@@ -173,9 +214,7 @@ class Homeport(AccountOperations):
             check(answer)
             for text in answer.iter_lines():
                 if text.strip():
-                    line = parsed_object(text)
-                    if since is None or parse_timestamp(str(line.get("time"))) >= since:
-                        yield line
+                    yield parsed_object(text)
 
     # Stored secrets.
 

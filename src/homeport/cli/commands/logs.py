@@ -1,24 +1,21 @@
 """`homeport logs`: what programs and builds wrote."""
 
 import json
-import re
-from datetime import timedelta
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from homeport.cli.completing import complete_execution, complete_name, complete_workload_kind
+from homeport.cli.moments import read_moment
 from homeport.cli.options import Data, Lines, Output, Workspace, connect, parse_kind
 from homeport.cli.output import note
-from homeport.core.clock import SystemClock, parse_timestamp, timestamp
 from homeport.core.errors import Invalid
 from homeport.core.ids import WORKLOADS, Kind
 
 if TYPE_CHECKING:
     from homeport.client.http import LogQuery
-
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 def logs(
@@ -35,18 +32,27 @@ def logs(
     task: Annotated[str | None, typer.Option(help="The same as TASK.")] = None,
     tail: Annotated[int | None, typer.Option(min=1, help="Only the last so many lines.")] = None,
     since: Annotated[str | None, typer.Option(help="Such as 10m, 2h or 2026-01-31T08:00:00Z.")] = None,
+    until: Annotated[str | None, typer.Option(help="The same; only lines before.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Only what this revision wrote.")] = None,
+    replica: Annotated[str | None, typer.Option(help="Only what this replica wrote.")] = None,
+    severity: Annotated[
+        str | None, typer.Option(metavar="LEVELS", help="Such as ERROR or WARNING,ERROR,FATAL.")
+    ] = None,
+    grep: Annotated[str | None, typer.Option(metavar="TEXT", help="Only lines that hold this text.")] = None,
     data: Data = None,
     workspace: Workspace = None,
     output: Lines = Output.TEXT,
 ) -> None:
-    """Print the output of an agent, a job or a build.
+    """Print the output of an agent, a function, a job or a build.
 
-    Of a job, all or one execution, all or one task; oldest lines first.
+    Oldest lines first, each with who wrote it: its revision and replica, or its task. What ended replicas and tasks
+    wrote is there for as long as it is kept. With --follow across restarts and new revisions.
 
     \b
     Examples:
       homeport logs agent hello-agent -f --tail 20
       homeport logs agent hello-agent --build
+      homeport logs agent hello-agent --severity ERROR,FATAL --since 1d
       homeport logs job word-count exec-abc 7
       homeport logs job word-count --since 10m
     """
@@ -56,8 +62,18 @@ def logs(
         raise Invalid("EXECUTION", "is a job's; agents have none", value=execution or task)
     if task and not execution:
         raise Invalid("--task", "needs the execution, too", value=task)
+    if follow and until:
+        raise Invalid("--until", "does not go with --follow", value=until)
     query = query_of(build=build, execution=execution, task=task, follow=follow, tail=tail, since=since)
-    print_logs(chosen, name, query, data=data, workspace=workspace, output=output)
+    narrowed = replace(
+        query,
+        until=read_moment("--until", until) if until else None,
+        revision=revision,
+        replica=replica,
+        severity=severity,
+        text=grep,
+    )
+    print_logs(chosen, name, narrowed, data=data, workspace=workspace, output=output)
 
 
 def query_of(
@@ -81,7 +97,7 @@ def query_of(
         execution=execution,
         task=number,
         tail=tail,
-        since=_moment(since) if since else None,
+        since=read_moment("--since", since) if since else None,
     )
 
 
@@ -98,6 +114,8 @@ def print_logs(
 
 
 def _nothing(kind: Kind, name: str, query: "LogQuery") -> str:
+    if query.narrowed:
+        return f"{kind} {name} has written nothing that these options select."
     if query.since:
         return f"{kind} {name} has written nothing since then."
     if query.source == "build":
@@ -114,18 +132,7 @@ def _print(line: dict[str, Any], output: Output) -> None:
         # JSON is YAML; one document a line can be read while more come.
         print(f"--- {json.dumps(line, ensure_ascii=False)}", flush=True)
         return
-    who = line.get("replica") or line.get("task")
+    replica = line.get("replica")
+    who = f"{line.get('revision')} {replica}" if replica else line.get("task")
     clock = str(line.get("time", ""))[11:23]
     print(f"{clock} {f'[{who}] ' if who is not None else ''}{line.get('text', '')}", flush=True)
-
-
-def _moment(text: str) -> str:
-    """A duration before now, or a moment, as RFC 3339."""
-    found = re.fullmatch(r"(\d{1,9})([smhdw])", text.strip())
-    try:
-        if found is not None:
-            return timestamp(SystemClock().now() - timedelta(seconds=int(found[1]) * _SECONDS[found[2]]))
-        return timestamp(parse_timestamp(text.strip()))
-    except (ValueError, OverflowError) as exc:
-        rule = "must be a duration such as 10m, 2h or 1d, or a time with its zone such as 2026-01-31T08:00:00Z"
-        raise Invalid("--since", rule, value=text) from exc
