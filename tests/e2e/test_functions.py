@@ -195,6 +195,10 @@ def test_a_session_stays_with_its_revision_while_two_share_the_requests(system: 
         assert {(answer.status_code, answer.text) for answer in answers} == {(200, first.text)}
         answered.add(first.text)
     assert answered == {"first", "other"}
+    for order, serving in (("promote", "other"), ("undo", "first")):
+        done = system.command("rollout", order, "function/shared")
+        assert done.returncode == 0, done.stderr
+        assert {call().text for _ in range(8)} == {serving}
     system.remove("functions", "shared")
 
 
@@ -320,9 +324,12 @@ async def test_the_sdks_websocket_transport_carries_a_session(system: System) ->
 
 def test_only_a_public_function_answers_without_a_key(system: System) -> None:
     address = f"{system.url}/default/functions/plain"
-    for public, status in ((False, 401), (True, 200)):
-        spec = {"public": public, "runtime": {"memory": 128, "envs": [{"name": "WORD", "value": "from the spec"}]}}
-        assert system.deploy("functions", "plain", {"main.py": PLAIN}, spec)["status"] == "DEPLOYED"
+    runtime = {"memory": 128, "envs": [{"name": "WORD", "value": "from the spec"}]}
+    by_trigger = [{"id": "open", "type": "http", "configuration": {"authenticationType": "public"}}]
+    assert system.deploy("functions", "plain", {"main.py": PLAIN}, {"runtime": runtime})["status"] == "DEPLOYED"
+    for opened, status in (({}, 401), ({"public": True}, 200), ({}, 401), ({"triggers": by_trigger}, 200)):
+        body = {"metadata": {"name": "plain"}, "spec": {"runtime": runtime, **opened}}
+        assert system.api.put("/functions/plain", json=body).status_code == 200
         answer = eventually(
             lambda expected=status: (one := httpx.post(f"{address}/mcp")).status_code == expected and one,
             f"it answers {status}",
