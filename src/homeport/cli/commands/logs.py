@@ -59,7 +59,7 @@ def logs(
     chosen = parse_kind(kind, WORKLOADS)
     execution, task = execution or execution_, task or task_
     if chosen.serves and (execution or task):
-        raise Invalid("EXECUTION", "is a job's; agents have none", value=execution or task)
+        raise Invalid("EXECUTION", "is a job's; other workloads have none", value=execution or task)
     if task and not execution:
         raise Invalid("--task", "needs the execution, too", value=task)
     if follow and until:
