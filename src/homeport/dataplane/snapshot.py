@@ -74,7 +74,7 @@ class Snapshots:
             if key in known:
                 raise Internal(detail=f"two routes claim {key}")
             before = self._known.get(key)
-            if before is not None and before[0] == route:
+            if before is not None and (before[0] is route or before[0] == route):
                 known[key] = before
             else:
                 known[key] = (route, workload_resources(route, self.authority.serving))
