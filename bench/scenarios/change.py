@@ -36,6 +36,7 @@ CHANGES = 100  # a round
 BETWEEN_S = 0.1  # changes: one is over before the next
 LOOK_S = 0.001
 WAIT_S = 20.0
+IDLE_S = 20.0
 SMALL = {
     "main.pl": (PROGRAM.parent / "small.pl").read_text(),
     "blaxel.toml": '[entrypoint]\nprod = "perl main.pl"\n',
@@ -60,7 +61,7 @@ def run(rounds: int, scale: float) -> Outcome:
         brought_back_s = time.monotonic() - began
         split = _canary(system, name)
         outcome = asyncio.run(_measure(system, name, split, rounds, max(5, int(CHANGES * scale))))
-        idle = _idle_share(system)
+        idle = _idle_share(system, max(1.0, IDLE_S * scale))
     note = f"{count} agents, brought back in {brought_back_s:.0f} s; at rest the server uses {idle:.1%} of a core"
     return replace(outcome, notes=[*outcome.notes, note])
 
@@ -79,11 +80,11 @@ def _all_run(system: System) -> bool:
     return all(one.state is ReplicaState.READY for one in replicas)
 
 
-def _idle_share(system: System) -> float:
+def _idle_share(system: System, watch_s: float) -> float:
     server = pids(system)["server"]
     before = cpu_s(server)
-    time.sleep(10)
-    return (cpu_s(server) - before) / 10
+    time.sleep(watch_s)
+    return (cpu_s(server) - before) / watch_s
 
 
 async def _measure(system: System, name: str, split: dict[str, str], rounds: int, changes: int) -> Outcome:
