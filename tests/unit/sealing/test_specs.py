@@ -65,7 +65,8 @@ def test_secrets_are_sealed_masked_and_opened_wherever_they_stand() -> None:
 def test_an_admin_who_asks_sees_all_but_what_the_contract_never_returns() -> None:
     shown = reveal_spec(KEYS, sealed(EVERYWHERE), ONE)
     assert shown["network"]["proxy"]["routing"][0]["secrets"] == {"k": MASK}
-    assert {**shown, "network": EVERYWHERE["network"]} == EVERYWHERE
+    assert shown["triggers"][0]["configuration"]["callbackSecret"] == MASK
+    assert {**shown, "network": EVERYWHERE["network"], "triggers": EVERYWHERE["triggers"]} == EVERYWHERE
 
 
 def test_what_was_read_and_sent_back_keeps_its_secrets_wherever_they_stand() -> None:
