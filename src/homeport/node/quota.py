@@ -68,7 +68,8 @@ class Quota:
     def __init__(self, units: Callable[[], Iterable[Counted]], data: Callable[[], Path | None]) -> None:
         self._units = units
         self._data = data
-        self._full: dict[tuple[str, str], int] = {}  # bytes in a volume when it was first counted for a unit
+        self._last: dict[str, int] = {}  # bytes in the directory of a volume when it was last counted
+        self._found: dict[tuple[str, str], int] = {}  # what a unit found there, by the last count before it
 
     async def run(self) -> None:
         clock = SystemClock()
@@ -94,7 +95,7 @@ class Quota:
     async def _count(self) -> None:
         units = [unit for unit in self._units() if unit.lives]
         if not units:
-            self._full.clear()
+            self._found.clear()
             return
         tree = processes.children_by_parent()
         found = {str(n): each for n, each in enumerate((unit, one) for unit in units for one in unit.writes(tree))}
@@ -105,20 +106,22 @@ class Quota:
         _, answer = await run_script(measure.__file__, given=json.dumps(asked).encode())
         for key, (size, files) in json.loads(answer).items():
             unit, one = found[key]
-            if size > self._most_bytes(unit, one, size):
+            if size > self._most_bytes(unit, one):
                 unit.end(one.excess, 0)
             elif files > measure.FILES_MOST:
                 unit.end(Intent(reason=f"disk: more than {measure.FILES_MOST} files written or in use"), 0)
+        sizes = {one.folders[0]: size for key, (size, _) in json.loads(answer).items() if (one := found[key][1]).volume}
+        self._last = {path: size for path, size in {**self._last, **sizes}.items() if Path(path).is_dir()}
         living = {unit.spec.id for unit in units}
-        self._full = {key: size for key, size in self._full.items() if key[0] in living}
+        self._found = {key: size for key, size in self._found.items() if key[0] in living}
 
-    def _most_bytes(self, unit: Counted, one: Written, size: int) -> int:
-        """A volume may be full already when a unit starts with it: then the unit may read and remove, and write nothing
-        more. Not without end: each start may add a little unseen."""
+    def _most_bytes(self, unit: Counted, one: Written) -> int:
+        """A volume may be full already when a unit starts with it, as the one before left it: then the unit may read
+        and remove, and write nothing more. Not without end: each start may add a little unseen."""
         most = one.most_mb * MIB
         if not one.volume:
             return most
-        at_first = self._full.setdefault((unit.spec.id, one.volume), size)
+        at_first = self._found.setdefault((unit.spec.id, one.volume), self._last.get(one.folders[0], 0))
         return max(most, min(at_first, most + most // 4 + NEWS_BYTES))
 
 
