@@ -95,7 +95,7 @@ def bootstrap(
                 "grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}],
             }
         },
-        **_statistics(),
+        **statistics(),
         "overload_manager": _overload_manager(connections(files)),
         "layered_runtime": {
             "layers": [
@@ -309,7 +309,7 @@ def _http_cluster(name: str, socket: Path, connections: int) -> dict[str, Any]:
     }
 
 
-def _statistics() -> dict[str, Any]:
+def statistics() -> dict[str, Any]:
     """Few statistics, made when first used: at 10 000 workloads this is a third of Envoy's memory."""
     patterns: list[dict[str, Any]] = [{"safe_regex": {"regex": OF_CLUSTERS}}]
     patterns += [{"prefix": prefix} for prefix in OF_ENVOY]
