@@ -102,7 +102,7 @@ def _told(resource: Resource, before: Split, split: Split) -> str:
 
 def _goes_on(resource: Resource, served: Split) -> str:
     if served.active is None:
-        return "Nothing serves"
+        return "Nothing serves."
     canary = f", and {share_of(resource, served.percent)} its canary {served.canary}" if served.canary else ""
     what = "is what executions run" if resource.kind is Kind.JOB else "serves on"
-    return f"Revision {served.active} {what}{canary}"
+    return f"Revision {served.active} {what}{canary}."
