@@ -154,6 +154,30 @@ async def test_each_agent_has_its_slots_and_none_keeps_another_out(plane: Contro
     assert few == ()
 
 
+async def test_agents_that_cannot_be_reached_keep_nobody_waiting_and_are_asked_with_one_call(
+    plane: ControlPlane,
+) -> None:
+    for name in ("off", "broken", "well"):
+        await deploy(plane, {}, name)
+    edge = Edge(plane)
+    await edge.accept(*["off"] * 60, *["broken"] * 60, *["well"] * 5)
+    await deploy(plane, {"enabled": False}, "off")
+    works = (await edge.claim(room=30)).works
+    assert {work.agent for work in works} == {"broken", "well"}
+    away = [Report(id=work.id, attempt=1, end=AttemptEnd.UNREACHED) for work in works if work.agent == "broken"]
+    await edge.ask("report", {"lease": edge._lease, "reports": [report.to_json() for report in away]})
+    for work in works:
+        if work.agent == "well":
+            await edge.report(work.id, 1, 200)
+    portion = await edge.claim(room=30)
+    assert portion.works == () and portion.next_in_s == 1.0  # nothing to do for now, though much is due
+    plane.clock.move(6)
+    (probe,) = (await edge.claim(room=30)).works
+    assert (probe.agent, probe.attempt) == ("broken", 1)
+    await edge.report(probe.id, 1, 200)
+    assert [work.agent for work in (await edge.claim(room=30)).works] == ["broken"] * 20
+
+
 async def test_what_cannot_be_accepted_says_why_and_the_rest_is(plane: ControlPlane) -> None:
     await deploy(plane, {})
     await deploy(plane, {"enabled": False}, "off")

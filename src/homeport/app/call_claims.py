@@ -9,7 +9,7 @@ import json
 from dataclasses import replace
 from datetime import datetime
 
-from homeport.app.call_ends import apply_reports
+from homeport.app.call_ends import HELD_BACK, apply_reports
 from homeport.app.calls import SECRET, opened
 from homeport.app.context import Context
 from homeport.core.limits import MIB
@@ -21,11 +21,12 @@ from homeport.invocations.handover import (
     Terms,
     Work,
 )
-from homeport.invocations.shares import shares
+from homeport.invocations.shares import Waiting, shares
 from homeport.invocations.states import AttemptEnd, CallbackStatus, InvocationStatus
 from homeport.sealing.keys import Place
 from homeport.store.contract import Transaction
 from homeport.store.invocation_records import Callback, Invocation, InvocationAttempt
+from homeport.store.records import Resource
 
 LOOK_S = 1.0  # so late, at the most, the edge hears of what it did not accept itself: replays, schedules, cancellations
 NO_ANSWER = {AttemptEnd.TIMED_OUT: 504, AttemptEnd.UNREACHED: 503}  # the status that a callback tells; else 502
@@ -41,6 +42,8 @@ async def claim_calls(context: Context, claim: Claim) -> Portion:
         calls, errands = await context.store.write(lambda tx: _claimed(context, tx, claim, now))
     cancelled, next_at = await context.store.read(lambda tx: _outlook(tx, claim))
     wait_s = LOOK_S if next_at is None else (next_at - now).total_seconds()
+    if wait_s <= 0 and not calls and not errands:
+        wait_s = LOOK_S  # what is due has no slot: the edge asks again when one is free
     return Portion(
         works=tuple(_work(context, call, request) for call, request in calls),
         errands=tuple(errands),
@@ -74,7 +77,33 @@ def _is_work(context: Context, tx: Transaction, claim: Claim, now: datetime) -> 
 
 def _dealt(context: Context, tx: Transaction, claim: Claim, now: datetime) -> dict[str, int]:
     per_agent = context.configuration.invocations.parallel_per_agent
-    return shares(tx.invocations.queues(now, per_agent), claim.room, per_agent) if claim.room else {}
+    if not claim.room:
+        return {}
+    waiting = [_held_back(context, one, now) for one in tx.invocations.queues(now, per_agent)]
+    return shares(waiting, claim.room, per_agent)
+
+
+def _held_back(context: Context, waiting: Waiting, now: datetime) -> Waiting:
+    """An agent that cannot be reached is left alone for a while, and then asked with one call, however many wait."""
+    until = context.held_back.get(waiting.agent_uid)
+    if until is None:
+        return waiting
+    most = 0 if until > now else max(0, 1 - waiting.running)
+    return replace(waiting, due=min(waiting.due, most))
+
+
+def _dealt_to_serving(context: Context, tx: Transaction, claim: Claim, now: datetime) -> dict[str, int]:
+    """As `_dealt`, nothing to agents that are disabled or on their way out: they must not keep the others waiting."""
+    while True:
+        dealt = _dealt(context, tx, claim, now)
+        away = [uid for uid in dealt if not _serves(tx.resources.by_uid(uid))]
+        if not away:
+            return dealt
+        context.held_back.update(dict.fromkeys(away, now + HELD_BACK))
+
+
+def _serves(agent: Resource | None) -> bool:
+    return agent is not None and not agent.deleting and agent.spec.get("enabled") is not False
 
 
 def _claimed(
@@ -83,10 +112,8 @@ def _claimed(
     _release(context, tx, claim, now)
     if context.signals.paused or context.space.full:
         return [], []
-    due = []
-    for uid, count in _dealt(context, tx, claim, now).items():
-        if (agent := tx.resources.by_uid(uid)) is not None and not agent.deleting:
-            due += [] if agent.spec.get("enabled") is False else tx.invocations.due(uid, count, now)
+    dealt = _dealt_to_serving(context, tx, claim, now)
+    due = [call for uid, count in dealt.items() for call in tx.invocations.due(uid, count, now)]
     begun = [_begun(call, claim.lease, now) for call in due]
     tx.invocations.change(begun)
     tx.invocations.add_attempts(

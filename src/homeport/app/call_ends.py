@@ -19,6 +19,7 @@ from homeport.store.invocation_records import Callback, Invocation, InvocationAt
 from homeport.store.records import Event
 from homeport.workloads.states import WorkloadStatus
 
+HELD_BACK = timedelta(seconds=5)  # an agent that no call reaches is not asked by all of its calls all the time
 EVENT_PAUSE = timedelta(minutes=1)  # an agent that fails all the time must not push everything else out of its history
 
 
@@ -26,13 +27,18 @@ async def report_calls(context: Context, lease: str, reports: Sequence[Report]) 
     """Write down how attempts ended. One that is not under way in the name of this lease any more changes nothing."""
     now = context.clock.now()
 
-    def write(tx: Transaction) -> None:
+    def write(tx: Transaction) -> dict[str, AttemptEnd]:
         known = tx.invocations.by_ids([report.id for report in reports])
         held = {(call.id, call.attempts): call for call in known if _is_held(call, lease)}
         mine = [(call, report) for report in reports if (call := held.get((report.id, report.attempt))) is not None]
         apply_reports(context, tx, mine, now)
+        return {call.agent_uid: report.end for call, report in mine}
 
-    await context.store.write(write)
+    for uid, end in (await context.store.write(write)).items():
+        if end is AttemptEnd.UNREACHED:
+            context.held_back[uid] = now + HELD_BACK
+        else:
+            context.held_back.pop(uid, None)
 
 
 def _is_held(call: Invocation, lease: str) -> bool:

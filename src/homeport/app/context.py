@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from homeport.app.tallies import Scrapes, Tallies
@@ -47,6 +48,7 @@ class Context:
     configuration: Configuration = field(default_factory=Configuration)
     verifying: asyncio.Lock = field(default_factory=asyncio.Lock)
     space: Space = field(default_factory=Space.unwatched)
+    held_back: dict[str, datetime] = field(default_factory=dict)
     tell_gateway: Callable[[], Awaitable[bool]] = _no_gateway
     rotating: asyncio.Lock = field(default_factory=asyncio.Lock)
     tallies: Tallies = field(default_factory=Tallies)

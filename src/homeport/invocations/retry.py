@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from homeport.invocations.states import AttemptEnd, CallbackStatus, InvocationStatus
-from homeport.jobs.retry import BACKOFF_CAP_S, backoff_s
+from homeport.jobs.retry import backoff_s
 
+UNREACHED_S = 2.0
 _AGAIN = frozenset({408, 429})
 # Receivers are deployed, and break, like everything else: the waits grow to an hour, and twelve attempts take about
 # two hours and a half.
@@ -101,8 +102,8 @@ def _unreached(message: str, rule: CallRule, accepted_at: datetime, now: datetim
     waited_s = (now - accepted_at).total_seconds()
     if waited_s >= rule.wait_s:
         return _ended(InvocationStatus.FAILED, f"{message}, for {rule.wait_s} s", counts=False)
-    # As long as it has waited already: a cold start is soon over, an agent that is broken is not asked all the time.
-    pause_s = (0.5 + jitter / 2) * min(BACKOFF_CAP_S, max(1.0, waited_s))
+    # A cold start is soon over; of an agent that stays away one call at a time is tried.
+    pause_s = (0.5 + jitter / 2) * UNREACHED_S
     return NextCall(
         status=InvocationStatus.QUEUED, counts=False, not_before=now + timedelta(seconds=pause_s), message=message
     )
