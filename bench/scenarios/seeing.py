@@ -15,13 +15,15 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from bench.figures import Figure, Outcome, Refused
 from bench.load import burst, require_h2load
 from bench.machine import cpu_s, pin
 from bench.trivial import answers, trivial_server
 from homeport.dataplane.admin import envoy_counts
 from homeport.dataplane.bootstrap import envoy_command, statistics
-from homeport.dataplane.statistics import admin_query, relabelled
+from homeport.dataplane.statistics import DURATION, admin_query, relabelled
 from homeport.dataplane.tracing import SETTINGS, Collector, collector_cluster, tracing
 from homeport.testing.collector import running_collector
 from homeport.testing.system import eventually, free_port
@@ -83,23 +85,31 @@ def _scrapes(rounds: int, workloads: int) -> list[Figure]:
     envoy_ms, server_ms, size = [], [], []
     with trivial_server() as program, _envoy(int(program.rsplit(":", 1)[1].strip("/")), True, None, workloads) as envoy:
         url, pid, admin = envoy
-        for number in range(workloads):
-            burst(f"{url}w{number}/", {}, requests=2, connections=1, cores=os.sched_getaffinity(0))
+        with httpx.Client() as client:
+            for number in range(workloads):
+                client.get(f"{url}w{number}/").raise_for_status()
+        timed = f"{DURATION[1:]}_count{{"
+        eventually(lambda: _shown(admin).count(timed) >= workloads, "Envoy has merged the times of all")
         for _ in range(rounds):
             before = cpu_s(pid)
-            shown = asyncio.run(envoy_counts(admin, admin_query(None)))
+            shown = _shown(admin)
             envoy_ms.append((cpu_s(pid) - before) * 1000)
             began = time.process_time()
-            text = relabelled(shown or "", gateway=True)
+            text = relabelled(shown, gateway=True)
             server_ms.append((time.process_time() - began) * 1000)
             size.append(len(text) / 1024)
-    if size[-1] < workloads / 10:
-        raise Refused("Envoy told of fewer workloads than had requests")
     return [
         Figure(name=f"scrape of {workloads} workloads, Envoy's CPU", unit="ms", rounds=envoy_ms),
         Figure(name=f"scrape of {workloads} workloads, the server's", unit="ms", rounds=server_ms),
         Figure(name=f"scrape of {workloads} workloads, size", unit="kB", rounds=size),
     ]
+
+
+def _shown(admin: Path) -> str:
+    shown = asyncio.run(envoy_counts(admin, admin_query(None)))
+    if shown is None:
+        raise Refused("Envoy does not tell what it has counted")
+    return shown
 
 
 @contextmanager
