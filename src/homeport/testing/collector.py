@@ -13,11 +13,11 @@ from typing import Any
 import grpc
 from aiohttp import web
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as service
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as service_grpc
 
 from homeport.testing.system import free_port
 
 _BOUND_S = 30.0
+_SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
 _EXPORT_BYTES = 64 * 1024 * 1024
 
 
@@ -51,7 +51,7 @@ def running_collector() -> Iterator["SpanCollector"]:
 
 
 @dataclass
-class SpanCollector(service_grpc.TraceServiceServicer):
+class SpanCollector:
     """`spans` in the order in which they came; `credentials`: what each export brought as `authorization`."""
 
     spans: list[Span] = field(default_factory=list)
@@ -61,7 +61,13 @@ class SpanCollector(service_grpc.TraceServiceServicer):
 
     async def start(self) -> None:
         self._server: Any = grpc.aio.server()
-        service_grpc.add_TraceServiceServicer_to_server(self, self._server)
+        export = grpc.unary_unary_rpc_method_handler(
+            self._export,
+            request_deserializer=service.ExportTraceServiceRequest.FromString,
+            response_serializer=service.ExportTraceServiceResponse.SerializeToString,
+        )
+        handlers = grpc.method_handlers_generic_handler(_SERVICE, {"Export": export})
+        self._server.add_generic_rpc_handlers((handlers,))
         self.grpc_port = self._server.add_insecure_port("127.0.0.1:0")
         await self._server.start()
         app = web.Application(client_max_size=_EXPORT_BYTES)
@@ -75,7 +81,7 @@ class SpanCollector(service_grpc.TraceServiceServicer):
         await self._runner.cleanup()
         await self._server.stop(0)
 
-    async def Export(self, request: Any, context: Any) -> Any:
+    async def _export(self, request: Any, context: Any) -> Any:
         sent = {key: value for key, value in context.invocation_metadata()}
         self._keep(request, sent.get("authorization", ""))
         return service.ExportTraceServiceResponse()
@@ -91,7 +97,8 @@ class SpanCollector(service_grpc.TraceServiceServicer):
         self.credentials.append(credential)
         for resource in request.resource_spans:
             names = _attributes(resource.resource.attributes)
-            for scope in resource.scope_spans:
+            # The protocol's `scope_spans` (field 2), by the older name that these messages have for it.
+            for scope in resource.instrumentation_library_spans:
                 self.spans += [_span(one, names.get("service.name", "")) for one in scope.spans]
 
 
