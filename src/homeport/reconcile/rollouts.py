@@ -274,7 +274,7 @@ class Rollouts:
             told = _told(workload.resource)
             if workload.resource.kind is Kind.JOB:
                 await self._roll_out_job(uid)
-            elif self._heard_of([workload]):
+            elif workload.resource.kind.serves and self._heard_of([workload]):  # of an image, its build has told all
                 await self._roll_out_workload(workload, version if version != before else None)
         except Unavailable as error:
             log.warning("the rollout of %s waits: %s", told, error.message)
