@@ -58,6 +58,7 @@ async def test_a_volume_that_does_not_exist_is_named(plane: ControlPlane) -> Non
 
 async def test_an_agent_must_be_where_its_volumes_are(tmp_path: Any) -> None:
     async with running_control_plane(tmp_path / "data", TWO_REGIONS) as plane:
+        plane.context.drivers["docker.engines"] = ScriptedDriver()  # type: ignore[index]
         await volume(plane, region="engines")
         none = await deploy(plane, "one", "data", region=None)
         assert none.status_code == 400 and none.json()["message"].startswith("spec.region: must be given with volumes")
