@@ -119,6 +119,12 @@ def test_what_somebody_deployed_is_never_replaced_and_a_job_is_run_by_hand(syste
     try:
         refused = system.command("dev", str(folder))
         assert refused.returncode == 1 and "did not make it" in refused.stderr and "--name" in refused.stderr
+        labels = {"homeport-dev": "1.1.another-machine"}
+        body = {"metadata": {"name": "sums-dev", "labels": labels}, "spec": {}}
+        assert system.api.put("/agents/sums-dev", params={"upload": "true"}, json=body).status_code == 200
+        refused = system.command("dev", str(folder))
+        assert refused.returncode == 1 and "another machine: another-machine" in refused.stderr, "it may live there"
+        assert system.api.get("/agents/sums-dev").json()["metadata"]["labels"] == labels
     finally:
         system.remove("agents", "sums-dev")
 

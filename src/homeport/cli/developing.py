@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from socket import gethostname
 from typing import TYPE_CHECKING, Any
 
 from homeport.cli.manifest import Flags, Order, read_order
@@ -26,7 +27,7 @@ from homeport.workloads.states import WorkloadStatus
 if TYPE_CHECKING:
     from homeport.client import Homeport
 
-_MARK = "homeport-dev"  # the label of what is ours: the process that serves it
+_MARK = "homeport-dev"  # the label of what is ours: the process that serves it, and its machine
 _OWN_NAME = "-dev"
 _DEPENDENCIES = ("requirements.txt", "pyproject.toml", "uv.lock", "package.json", "package-lock.json", "pnpm-lock.yaml")
 # What the deployed one owns: a path, a schedule and a volume have one owner, and data are not to be tried things on.
@@ -186,11 +187,12 @@ def _process() -> str:
     from homeport.supervise.processes import identify
 
     own = identify(os.getpid())
-    return f"{own.pid}.{own.started}" if own else ""
+    return f"{own.pid}.{own.started}.{gethostname()}" if own else ""
 
 
 def _claim(client: "Homeport", order: Order) -> None:
-    """Raises `Conflict` where the name belongs to somebody else. What a session that was killed has left is taken."""
+    """Raises `Conflict` where the name belongs to somebody else. What a session that was killed has left is taken, but
+    for one of another machine: nobody can tell here whether it lives."""
     from homeport.supervise.processes import identify
 
     try:
@@ -201,7 +203,11 @@ def _claim(client: "Homeport", order: Order) -> None:
     if not mark:
         message = f"{order.kind} {order.name} is there, and `homeport dev` did not make it."
         raise Conflict(message, hint="Choose another name with --name; `-dev` is added to it.")
-    pid, _, started = str(mark).partition(".")
+    pid, started, machine = (*str(mark).split(".", 2), "", "")[:3]
+    if machine != gethostname():
+        message = f"`homeport dev` serves {order.name} from another machine: {machine or 'its name is not known'}."
+        hint = f"Use --name. If nothing serves it there any more: `homeport delete {order.kind} {order.name}`."
+        raise Conflict(message, hint=hint)
     holder = identify(int(pid)) if pid.isdigit() else None
     if holder is not None and str(holder.started) == started and mark != _process():
         raise Conflict(f"`homeport dev` serves {order.name} already: process {pid}.", hint="Stop it, or use --name.")

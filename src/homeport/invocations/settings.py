@@ -75,6 +75,8 @@ def check_callback_url(url: str | None, field: str) -> None:
 
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_GIVEN_OUT = ipaddress.ip_network("2000::/3")  # of IPv6; all else is special, obsolete, or a network's own
+_PROTOCOLS = ipaddress.ip_network("192.0.0.0/24")  # some clouds have their metadata there
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -87,4 +89,6 @@ def is_public(address: _Address) -> bool:
             inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(inner)
-    return address.is_global and not address.is_multicast
+        if address not in _GIVEN_OUT:
+            return False
+    return address.is_global and not address.is_multicast and address not in _PROTOCOLS

@@ -38,6 +38,7 @@ def test_without_a_trigger_there_is_no_retry_and_the_longest_time() -> None:
         *("127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "0.0.0.0", "100.64.0.1"),
         *("224.0.0.1", "255.255.255.255", "::1", "::", "fe80::1", "fc00::1", "ff02::1", "::ffff:127.0.0.1"),
         *("64:ff9b::a00:1", "2002:7f00:1::", "::ffff:169.254.169.254", "198.18.0.1"),
+        *("192.0.0.192", "::127.0.0.1", "::ffff:0:127.0.0.1", "64:ff9b:1::7f00:1", "fec0::1"),
     ],
 )
 def test_no_callback_goes_where_only_this_machine_or_its_network_reaches(address: str) -> None:
