@@ -15,6 +15,7 @@ from homeport.load.run import Run
 from homeport.load.tally import Report
 from homeport.supervise.state import read_state
 from homeport.testing.system import System, eventually
+from homeport.workloads.addresses import AFFINITY_LABEL, REPLICA
 
 PROGRAM = """
 import os, time
@@ -188,6 +189,18 @@ def test_the_administrator_sees_the_installation_and_a_member_its_workspace(seen
     member = scrape(seen, made.json()["apiKey"])
     assert value(member, "homeport_requests_total", name="seen") > 0
     assert {dict(labels).get("workspace") for _, labels in member} == {"default"}
+
+
+def test_requests_that_stay_with_a_replica_count_like_others(seen: System) -> None:
+    stored = seen.api.get("/agents/seen").json()
+    labelled = {"metadata": {"name": "seen", "labels": {AFFINITY_LABEL: REPLICA}}, "spec": stored["spec"]}
+    assert seen.api.put("/agents/seen", json=labelled).status_code == 200
+    assert seen.settled("agents", "seen")["status"] == "DEPLOYED"
+    before = scrape(seen)
+    assert load(seen, "200", 20) == {200: 20}
+    for name in ("homeport_requests_total", "homeport_request_duration_seconds_count"):
+        counted = lambda name=name: value(scrape(seen), name, name="seen") - value(before, name, name="seen") == 20  # noqa: E731
+        eventually(counted, f"{name} counts them")
 
 
 def test_a_component_that_dies_sets_its_own_counters_back_and_no_others(seen: System) -> None:

@@ -195,6 +195,7 @@ def _cluster(name: str, revision: str, in_containers: bool) -> Any:
         common_lb_config=cluster_pb2.Cluster.CommonLbConfig(healthy_panic_threshold=percent_pb2.Percent(value=0)),
         typed_extension_protocol_options={_OPTIONS: any_of(options)},
         outlier_detection=_left_alone(by_hash=name != revision) if in_containers or name != revision else None,
+        alt_stat_name="" if name == revision else revision,  # both count as one
         metadata=_whose(revision),
     )
 
