@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from homeport.core.ids import Kind
-from homeport.core.limits import REVISIONS_MOST
+from homeport.core.limits import REVISIONS_KEPT
 from homeport.jobs.states import ExecutionStatus
 from homeport.reconcile.observation import place_of, view_resource, with_status
 from homeport.reconcile.replicas import remove_workload
@@ -21,7 +21,7 @@ from homeport.workloads.traffic import Split
 def unsettled_jobs(tx: Transaction) -> list[str]:
     """The uids of jobs for which `roll_out_job` may have something to do: so that those at rest, ordinarily all of
     them, cost a read."""
-    jobs = tx.resources.unsettled(Kind.JOB, [RevisionState.BUILT], [], REVISIONS_MOST)
+    jobs = tx.resources.unsettled(Kind.JOB, [RevisionState.BUILT], [], REVISIONS_KEPT)
     revisions = tx.revisions.of_each([job.uid for job in jobs])
     return [job.uid for job in jobs if _unsettled(job, revisions[job.uid])]
 
