@@ -56,6 +56,18 @@ async def test_a_file_of_the_future_ages_from_now_on(still: Loops) -> None:
     assert not path.exists()
 
 
+async def test_what_is_being_made_is_young_however_quickly_time_passes_for_the_loops(fast: Loops) -> None:
+    """A bundle is there a moment before its revision says so."""
+
+    async def aged() -> bool:
+        return fast.clock.monotonic() > 2 * YOUNG_S
+
+    await fast.until(aged)
+    write_bundle(fast.context.data, "unnamed", "one")
+    await fast.garbage().collect()
+    assert (fast.context.data.bundles / "unnamed" / "bundle.json").exists()
+
+
 async def test_a_revoked_key_stays_refused_when_the_clock_jumps_past_its_end_and_back(still: Loops) -> None:
     expires = still.clock.now() + timedelta(hours=1)
     revoked = make_key("gone", workspace="home", expires_at=expires, revoked_at=still.clock.now())

@@ -87,6 +87,24 @@ class FastClock:
     def step(self, seconds: float) -> None:
         self._stepped += timedelta(seconds=seconds)
 
+    def for_files(self) -> "_FilesClock":
+        return _FilesClock(self)
+
+
+class _FilesClock:
+    """The same, moved and stepped alike, at the machine's own speed: by its clock files are dated, and a quicker one
+    would find old what is being made."""
+
+    def __init__(self, clock: FastClock) -> None:
+        self._of = clock
+        self._real = SystemClock()
+
+    def now(self) -> datetime:
+        return self._real.now() + self._of._moved + self._of._stepped
+
+    def monotonic(self) -> float:
+        return self._real.monotonic() + self._of._moved.total_seconds()
+
 
 class ScriptedGateway(XdsServer):
     """Makes real snapshots of what is published, and answers for Envoy: it acknowledges when `takes` is true, and a
@@ -196,7 +214,7 @@ class Loops:
 
     def garbage(self) -> Garbage:
         context, wakeup = self.context, self.context.signals.garbage
-        parts = (self.store, self.clock, self.driver, self.builder, context.data, wakeup)
+        parts = (self.store, self.clock.for_files(), self.driver, self.builder, context.data, wakeup)
         retention = Retention(self.store, self.clock, context.configuration.images, {})
         return Garbage(*parts, staging=context.staging, retention=retention)
 
