@@ -14,6 +14,7 @@ from homeport.testing import (
     store_suite_history,
     store_suite_images,
     store_suite_loops,
+    store_suite_placed,
     store_suite_secrets,
 )
 from homeport.testing.simulation.store import MemoryStore
@@ -75,4 +76,8 @@ class TestHistories(store_suite_history.HistorySuite):
 
 
 class TestUnsettled(store_suite_loops.UnsettledSuite):
+    pass
+
+
+class TestPlaced(store_suite_placed.PlacedSuite):
     pass

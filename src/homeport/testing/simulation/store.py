@@ -104,7 +104,7 @@ class MemoryStore:
 
 
 _NOUNS = frozenset(name for name, _ in inspect.getmembers(SqlTransaction) if not name.startswith("_"))
-_OF_RESOURCES = {"revisions", "replicas", "events", "images"}
+_OF_RESOURCES = {"revisions", "replicas", "events", "images", "volumes", "schedules"}
 
 
 class _Noting(SqlTransaction):
