@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from homeport.app.context import Intent
+from homeport.app.deployments import update_workload
 from homeport.core.errors import StoreUnavailable
 from homeport.core.ids import Kind, ReplicaId, RevisionId, UnitId, new_id
 from homeport.dataplane.routes import Gateway, WorkloadRoute
@@ -17,8 +19,9 @@ from homeport.reconcile.routes import Routes
 from homeport.store.contract import Transaction
 from homeport.store.records import Resource
 from homeport.testing.factories import make_key, make_replica, make_resource, make_revision
-from homeport.testing.loops import HOME, Loops, installation
-from homeport.workloads.states import ReplicaState, RevisionState
+from homeport.testing.loops import ADMIN, HOME, Loops, installation
+from homeport.testing.scripted_driver import Behaviour
+from homeport.workloads.states import ReplicaState, RevisionState, WorkloadStatus
 from homeport.workloads.traffic import Split, Traffic
 
 NAMES = ("a", "b", "c")
@@ -181,3 +184,35 @@ async def test_the_name_of_one_that_is_gone_belongs_to_the_next_whoever_is_told_
     for uid in (new.uid, old.uid, new.uid):
         await published.publish_one(uid)
         assert [route.public for route in loops.gateway.gateways[-1].routes] == [True]
+
+
+@pytest.mark.parametrize("since_the_start", [True, False], ids=["since the start", "later"])
+@pytest.mark.parametrize("named", [True, False], ids=["named", "found"])
+async def test_what_is_ordered_reaches_the_gateway_though_the_region_is_silent(
+    loops: Loops, since_the_start: bool, named: bool
+) -> None:
+    """An agent that is closed, or disabled, is so at once, whatever its engine does."""
+    loops.driver.decide = lambda spec: Behaviour(ports=frozenset({int(spec.env["PORT"])}))
+    async with loops.running():
+        await loops.deploy(Kind.AGENT, "echo")
+        await loops.has_status(Kind.AGENT, "echo", WorkloadStatus.DEPLOYED)
+    silent = {"local"} if since_the_start else set[str]()
+    rollouts = loops.rollouts(silent=silent)
+    before = len(loops.gateway.gateways)
+    async with loops.running(rollouts):
+
+        async def told_of() -> bool:
+            return len(loops.gateway.gateways) > before and loops.gateway.ports_of("echo") != {}
+
+        await loops.until(told_of)
+        silent.add("local")
+        intent = Intent(name="echo", spec={"enabled": False})
+        await update_workload(loops.context, ADMIN, Kind.AGENT, intent, upload=False)
+        if not named:
+            loops.context.signals.rollouts.wake()
+
+        async def closed() -> bool:
+            return loops.gateway.ports_of("echo") == {}
+
+        await loops.until(closed)
+        assert [one.state for one in await loops.replicas()] == [ReplicaState.READY], "nothing is known of it"

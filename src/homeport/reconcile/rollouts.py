@@ -162,7 +162,10 @@ class Rollouts:
             self._again.add(uid)
 
     def _attend(self, uid: str, *, urgent: bool = False) -> None:
-        if uid not in self._unrestored and not self._signals.rollouts.paused:
+        """Of one whose region is silent since the start only the gateway is told, as of any other."""
+        if uid in self._unrestored:
+            self._background.spawn(f"rollout.routes.{uid}", self._publish(uid))
+        elif not self._signals.rollouts.paused:
             self._attention.attend(uid, urgent=urgent)
 
     async def _roll_out_job(self, uid: str) -> None:
@@ -185,9 +188,11 @@ class Rollouts:
     async def _look_at(self, workloads: Iterable[Workload], units: Mapping[UnitId, UnitStatus]) -> None:
         """Work at those of these at which something is to be done."""
         await self._silence.tell(self._silent(), workloads)
-        for workload in self._heard_of(workloads):
+        heard_of = {one.resource.uid for one in self._heard_of(workloads)}
+        for workload in workloads:
             uid = workload.resource.uid
-            if not self._attention.has(uid) and self._unsettled(workload, units):
+            settled = self._routes.tells(workload) if uid not in heard_of else not self._unsettled(workload, units)
+            if not settled and not self._attention.has(uid):
                 self._attend(uid)
 
     async def _sweep_always(self) -> None:

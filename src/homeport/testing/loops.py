@@ -6,7 +6,7 @@ is; the driver lives on meanwhile, as the node does.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -190,17 +190,19 @@ class Loops:
         )
         return Runner(known, self.clock, [chosen], launcher, slots=self.slots, wakeup=self.context.signals.runner)
 
-    def rollouts(self, store: Store | None = None, driver: Driver | None = None) -> Rollouts:
+    def rollouts(
+        self, store: Store | None = None, driver: Driver | None = None, silent: Collection[str] = ()
+    ) -> Rollouts:
+        """On others than this installation's store or driver if they are given. `silent` are the regions that are
+        so at the moment."""
         known, chosen = store or self.store, driver or self.driver
         performer = Performer(
             known, self.clock, chosen, ReplicaLauncher(known, self.context.data.bundles, self.platform())
         )
         routes = Routes(known, self.clock, self.context.keys, self.gateway)
-        signals = self.context.signals
-        timeout_s = self.ack_timeout_s
-        bundles = self.context.data.bundles
+        parts = (performer, routes, self.gateway, self.context.signals, self.context.data.bundles)
         return Rollouts(
-            known, self.clock, chosen, performer, routes, self.gateway, signals, bundles, ack_timeout_s=timeout_s
+            known, self.clock, chosen, *parts, silent=lambda: frozenset(silent), ack_timeout_s=self.ack_timeout_s
         )
 
     def builds(self) -> Builds:
