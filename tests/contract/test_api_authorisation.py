@@ -361,6 +361,19 @@ async def test_a_workspace_in_the_address_counts_more_than_one_in_the_header(pla
     assert (await plane.api.get(f"/{AWAY}/jobs/sums/executions")).status_code == 403
 
 
+async def test_an_admin_of_another_workspace_has_no_hand_in_the_keys_of_the_installation(plane: ControlPlane) -> None:
+    stranger, ring = await plane.key(Role.ADMIN, workspace=AWAY), plane.context.keys.held
+    for method, path in (
+        ("GET", "/v0/homeport/signing-keys"),
+        ("POST", "/v0/homeport/signing-keys"),
+        ("POST", "/v0/homeport/sealing-keys"),
+        ("DELETE", f"/v0/homeport/signing-keys/{ring[0].kid}"),
+    ):
+        refused = await plane.send(stranger, method, path, json={"only": True} if method == "POST" else None)
+        assert refused.status_code == 403 and "all workspaces" in refused.json()["message"], (method, path)
+        assert (await plane.api.request(method, path)).status_code != 403, "an admin of the first workspace"
+
+
 async def test_what_is_in_another_workspace_is_not_found(plane: ControlPlane) -> None:
     await plane.make_job("sums")
     execution = (await plane.api.post("/v0/jobs/sums/executions", json={})).json()["executionId"]

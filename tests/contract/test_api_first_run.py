@@ -2,7 +2,8 @@
 
 import stat
 
-from homeport.app.first_run import DEFAULT_WORKSPACE, ensure_first_run
+from homeport.app.first_run import ensure_first_run
+from homeport.core.ids import DEFAULT_WORKSPACE
 from homeport.testing.control_plane import ControlPlane
 
 

@@ -2,7 +2,6 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from homeport.app.first_run import DEFAULT_WORKSPACE, ensure_first_run
 from homeport.core.ids import Kind
 from homeport.identity.principals import Role
 from homeport.testing.control_plane import AWAY, HOME, ControlPlane
@@ -20,8 +19,6 @@ async def samples(plane: ControlPlane, key: str | None = None) -> dict[str, list
 
 
 async def test_a_workspace_sees_itself_and_the_administrator_everything(plane: ControlPlane) -> None:
-    await ensure_first_run(plane.context)
-    administrator = plane.context.data.admin_key.read_text().strip()
     await plane.make_job("sums")
     started = await plane.api.post("/v0/jobs/sums/executions", json={"tasks": [{}, {}]})
     assert started.status_code == 200, started.text
@@ -34,9 +31,9 @@ async def test_a_workspace_sees_itself_and_the_administrator_everything(plane: C
     assert {labels.get("workspace") for one in home.values() for labels, _ in one} == {HOME}
     away = await samples(plane, await plane.key(Role.ADMIN, workspace=AWAY))
     assert {labels.get("workspace") for one in away.values() for labels, _ in one} == {AWAY}
-    everything = await samples(plane, administrator)
+    everything = await samples(plane)
     assert everything["homeport_tasks"] == home["homeport_tasks"]
-    assert {labels["workspace"] for labels, _ in everything["homeport_resources"]} == {HOME, AWAY, DEFAULT_WORKSPACE}
+    assert {labels["workspace"] for labels, _ in everything["homeport_resources"]} == {HOME, AWAY}
     up = {labels["component"]: value for labels, value in everything["homeport_component_up"]}
     assert (up["server"], up["envoy"], up["edge"]) == (1, 0, 0)
     assert everything["homeport_store_commits_total"][0][1] > 0

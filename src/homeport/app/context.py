@@ -9,7 +9,7 @@ from typing import Any
 from homeport.app.tallies import Scrapes, Tallies
 from homeport.configuration import Configuration
 from homeport.core.clock import Clock
-from homeport.core.ids import ExecutionId
+from homeport.core.ids import DEFAULT_WORKSPACE, ExecutionId
 from homeport.core.service import Signals
 from homeport.core.space import Space
 from homeport.drivers.contract import Driver
@@ -33,7 +33,7 @@ class Context:
     execution's history. `staging` are the executions that are being accepted now: any other that is invisible was
     abandoned. `space` tells when the disk is full. `tell_gateway` hands the gateway the present signing keys, and is
     True once it has them; `rotating` is held by whoever changes them. `tallies` and `scrapes`
-    are of whoever asks for metrics."""
+    are of whoever asks for metrics. The admins of `first_workspace` administer the installation."""
 
     store: Store
     clock: Clock
@@ -44,6 +44,7 @@ class Context:
     drivers: Mapping[str, Driver]
     signals: Signals
     base_url: str
+    first_workspace: str = DEFAULT_WORKSPACE
     staging: set[ExecutionId] = field(default_factory=set)
     configuration: Configuration = field(default_factory=Configuration)
     verifying: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -4,7 +4,7 @@ completes what is missing."""
 from homeport.app.authentication import ALL_SCOPES
 from homeport.app.context import Context
 from homeport.core.errors import StoreUnavailable
-from homeport.core.ids import new_id, new_key_id
+from homeport.core.ids import DEFAULT_WORKSPACE, new_id, new_key_id
 from homeport.core.private import remove_drafts, write_once
 from homeport.identity.keys import GATEWAY_AUDIENCE, Claims
 from homeport.identity.principals import Role
@@ -12,8 +12,6 @@ from homeport.reconcile.signing import renew_admin_key
 from homeport.settings import DataDir
 from homeport.store.contract import Transaction
 from homeport.store.records import ApiKey, ServiceAccount, Workspace
-
-DEFAULT_WORKSPACE = "default"
 
 
 def refuse_lost_parts(data: DataDir) -> None:

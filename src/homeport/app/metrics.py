@@ -18,8 +18,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from homeport.app.administration import administers
 from homeport.app.context import Context
-from homeport.app.first_run import DEFAULT_WORKSPACE
 from homeport.app.tallies import DURATIONS_S, Tallies
 from homeport.core.errors import HomeportError
 from homeport.core.ids import WORKLOADS, Kind
@@ -27,7 +27,7 @@ from homeport.core.measures import REGISTRY
 from homeport.dataplane.admin import edge_counts, envoy_counts
 from homeport.dataplane.statistics import admin_query, relabelled
 from homeport.identity.principals import Principal
-from homeport.identity.roles import allows, require
+from homeport.identity.roles import require
 from homeport.store.contract import Transaction
 from homeport.workloads.states import RevisionState
 
@@ -38,8 +38,7 @@ async def read_metrics(context: Context, principal: Principal) -> bytes:
     """In Prometheus' text form. Raises `Denied` without the right to see the workspace's workloads."""
     for kind in WORKLOADS:
         require(principal, f"{kind.plural}:list")
-    everything = principal.workspace == DEFAULT_WORKSPACE and allows(principal, "admin")
-    workspace = None if everything else principal.workspace
+    workspace = None if administers(context, principal) else principal.workspace
     scrapes = context.scrapes
     async with scrapes.turn:  # one at a time, however many ask
         now = context.clock.monotonic()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from homeport.app.administration import require_administrator
 from homeport.app.calls import SECRET as CALLBACK_SECRET
 from homeport.app.calls import body_place
 from homeport.app.context import Context
@@ -20,7 +21,6 @@ from homeport.build.registries import reseal_logins
 from homeport.core.errors import Internal, StoreUnavailable
 from homeport.core.ids import Kind
 from homeport.identity.principals import Principal
-from homeport.identity.roles import require
 from homeport.sealing.keys import Place, SealingKeys, mark_of
 from homeport.sealing.specs import Owner, open_spec, reseal_spec, reveal_spec, seal_env, seal_plain_spec, seal_spec
 from homeport.store.contract import Transaction
@@ -105,7 +105,7 @@ async def rotate_sealing_key(context: Context, principal: Principal) -> Rotated:
     The older key stays until the next start: somebody may be about to write what they read before. Killed anywhere,
     that start does the rest.
     """
-    require(principal, "admin")
+    require_administrator(context, principal)
     async with context.rotating:
         keys, path = context.sealing, context.data.sealing_key
         after = keys.rotate(path)

@@ -17,6 +17,7 @@ ReplicaId = NewType("ReplicaId", str)
 ExecutionId = NewType("ExecutionId", str)
 UnitId = NewType("UnitId", str)
 
+DEFAULT_WORKSPACE = "default"  # the first, which the first start makes
 TASK_PREFIX = "task-"  # public contract: tasks are named task-0, task-1, …
 
 _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"

@@ -135,6 +135,7 @@ async def running_control_plane(
         drivers={driver.name: driver},
         signals=Signals(),
         base_url=base_url,
+        first_workspace=HOME,
         configuration=configuration,
     )
     await context.store.start()
