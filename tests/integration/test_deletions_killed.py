@@ -8,19 +8,14 @@ import pytest
 
 from homeport.app.deployments import delete_workload
 from homeport.core.ids import Kind
-from homeport.core.units import UnitSpec
 from homeport.reconcile.routes import SKEW_S
 from homeport.testing.factories import make_key
 from homeport.testing.loops import ADMIN, HOME, Killer, Loops
-from homeport.testing.scripted_driver import Behaviour
+from homeport.testing.scripted_driver import listens
 from homeport.workloads.states import ReplicaState, WorkloadStatus
 
 KILLS_AT_LEAST = 5  # a deletion takes more calls than this; fewer would mean that the killer does not work
 KILLS_AT_MOST = 200
-
-
-def listens(spec: UnitSpec) -> Behaviour:
-    return Behaviour(ports=frozenset({int(spec.env["PORT"])}))
 
 
 async def _is_gone(loops: Loops) -> bool:

@@ -20,7 +20,7 @@ from homeport.store.contract import Transaction
 from homeport.store.records import Resource
 from homeport.testing.factories import make_key, make_replica, make_resource, make_revision
 from homeport.testing.loops import ADMIN, HOME, Loops, installation
-from homeport.testing.scripted_driver import Behaviour
+from homeport.testing.scripted_driver import listens
 from homeport.workloads.states import ReplicaState, RevisionState, WorkloadStatus
 from homeport.workloads.traffic import Split, Traffic
 
@@ -192,7 +192,7 @@ async def test_what_is_ordered_reaches_the_gateway_though_the_region_is_silent(
     loops: Loops, since_the_start: bool, named: bool
 ) -> None:
     """An agent that is closed, or disabled, is so at once, whatever its engine does."""
-    loops.driver.decide = lambda spec: Behaviour(ports=frozenset({int(spec.env["PORT"])}))
+    loops.driver.decide = listens
     async with loops.running():
         await loops.deploy(Kind.AGENT, "echo")
         await loops.has_status(Kind.AGENT, "echo", WorkloadStatus.DEPLOYED)

@@ -16,17 +16,12 @@ from homeport.dataplane.routes import Gateway
 from homeport.store.records import Replica, Resource, Revision
 from homeport.testing.factories import make_key
 from homeport.testing.loops import ADMIN, Loops
-from homeport.testing.scripted_driver import Behaviour, ScriptedDriver
+from homeport.testing.scripted_driver import Behaviour, ScriptedDriver, listens
 from homeport.workloads.states import ReplicaState, RevisionState, WorkloadStatus
 
 DEPLOYED = WorkloadStatus.DEPLOYED
 FAILED = WorkloadStatus.FAILED
 CRASH = Outcome(exit_code=1)
-
-
-def listens(spec: UnitSpec) -> Behaviour:
-    """A program that listens at once where it was told to."""
-    return Behaviour(ports=frozenset({int(spec.env["PORT"])}))
 
 
 @pytest.fixture(autouse=True)

@@ -5,19 +5,14 @@ from functools import partial
 
 from homeport.app.rollouts import Order, Verb, order_rollout
 from homeport.core.ids import Kind
-from homeport.core.units import UnitSpec
 from homeport.store.records import Revision
 from homeport.testing.loops import ADMIN, Killer, Loops
-from homeport.testing.scripted_driver import Behaviour
+from homeport.testing.scripted_driver import listens
 from homeport.workloads.states import ReplicaState, RevisionState, WorkloadStatus
 from homeport.workloads.traffic import Split
 
 KILLS_AT_LEAST = 20  # an update takes more calls than this; fewer would mean that the killer does not work
 KILLS_AT_MOST = 400
-
-
-def listens(spec: UnitSpec) -> Behaviour:
-    return Behaviour(ports=frozenset({int(spec.env["PORT"])}))
 
 
 async def _serves(loops: Loops, revision: Revision) -> bool:

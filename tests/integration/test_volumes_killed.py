@@ -13,16 +13,12 @@ from homeport.reconcile.volumes import Volumes, holder_of
 from homeport.store.contract import Transaction
 from homeport.store.records import Revision
 from homeport.testing.loops import ADMIN, HOME, Killer, Loops
-from homeport.testing.scripted_driver import Behaviour
+from homeport.testing.scripted_driver import Behaviour, listens
 from homeport.workloads.states import ReplicaState, WorkloadStatus
 
 KILLS_AT_LEAST = 15  # a replacement takes more calls than this; fewer would mean that the killer does not work
 KILLS_AT_MOST = 400
 MOUNT = {"region": "local", "volumes": [{"name": "data", "mountPath": "/data"}]}
-
-
-def listens(spec: UnitSpec) -> Behaviour:
-    return Behaviour(ports=frozenset({int(spec.env["PORT"])}))
 
 
 class Watched:
