@@ -33,7 +33,7 @@ from homeport.build.builder import Builder
 from homeport.build.fetch import Fetcher
 from homeport.build.program import Platform
 from homeport.build.toolchain import toolchain
-from homeport.configuration import LOCAL, read_configuration
+from homeport.configuration import LOCAL, Configuration, read_configuration
 from homeport.core import log as logs
 from homeport.core.clock import SystemClock
 from homeport.core.errors import DiskFull, HomeportError, StoreUnavailable
@@ -90,15 +90,7 @@ class Server:
         store = SqliteStore(data.database)
         keys = KeyRing.load_or_create(data.signing_key)
         configuration = read_configuration(data.config)
-        authority = Authority(
-            edge_socket=data.socket("edge"),
-            issuer=ISSUER,
-            audience=GATEWAY_AUDIENCE,
-            collector=collector_of(configuration),
-            limits=configuration.limits.calls,
-            domain=configuration.gateway.domain,
-        )
-        xds = XdsServer(data.socket("xds"), authority, clock, served=signals.runner.wake)
+        xds = XdsServer(data.socket("xds"), _authority(data, configuration), clock, served=signals.runner.wake)
         routes = Routes(store, clock, keys, xds)
         engines = Engines(
             configuration,
@@ -139,6 +131,7 @@ class Server:
             """A task begins by asking the gateway for its arguments: none starts while there is no gateway."""
             return slots if xds.serves and not space.full else 0
 
+        retention = Retention(store, clock, configuration.images, engines.images)
         self._driver = driver
         self._engines = engines
         self._parts: Sequence[Service] = (
@@ -151,14 +144,7 @@ class Server:
             Upkeep(self.context),
             Volumes(store, clock, by_region, signals.volumes),
             Garbage(
-                store,
-                clock,
-                driver,
-                builder,
-                data,
-                signals.garbage,
-                staging=self.context.staging,
-                retention=Retention(store, clock, configuration.images, engines.images),
+                store, clock, driver, builder, data, signals.garbage, staging=self.context.staging, retention=retention
             ),
         )
 
@@ -203,6 +189,17 @@ class Server:
 async def _tell(routes: Routes, xds: XdsServer) -> bool:
     """Have the gateway know the present signing keys."""
     return await xds.acknowledged(await routes.publish(), GATEWAY_ANSWER_S)
+
+
+def _authority(data: DataDir, configuration: Configuration) -> Authority:
+    return Authority(
+        edge_socket=data.socket("edge"),
+        issuer=ISSUER,
+        audience=GATEWAY_AUDIENCE,
+        collector=collector_of(configuration),
+        limits=configuration.limits.calls,
+        domain=configuration.gateway.domain,
+    )
 
 
 def _platform(context: Context) -> Platform:

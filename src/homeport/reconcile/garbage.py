@@ -36,7 +36,7 @@ YOUNG_S = 600  # a file younger than this may belong to something that is not in
 STEP_S = 5.0  # between two passes the clocks part by milliseconds, unless one of them was set
 UPLOAD_WAIT_S = 2 * 3600  # longer than an upload address lives
 TASK_UNITS_KEPT = 2000  # ended attempts whose output is kept, newest first; some 100 MB of small logs
-REPLICA_UNITS_KEPT = 5  # ended replicas of one agent whose output is kept
+REPLICA_UNITS_KEPT = 5  # ended replicas of one workload whose output is kept
 STOP_GRACE_S = 10.0
 
 

@@ -243,6 +243,23 @@ def view_replicas(
     return views
 
 
+def without_unit(workload: Workload, units: Mapping[UnitId, UnitStatus]) -> list[Replica]:
+    """The replicas that shall run and whose units were stopped with the system or are unknown. The others that have
+    none are on their way out, or wait for their next start."""
+    view = view_resource(workload.resource)
+    if view.deleting or not view.enabled:
+        return []
+    to_run = {revision.id for revision in workload.revisions if revision.state in _LIVE}
+    found = []
+    for replica in workload.replicas:
+        status = units.get(replica.unit)
+        stopped = status is not None and status.outcome is not None and status.outcome.stopped
+        wanted = replica.state in (ReplicaState.STARTING, ReplicaState.READY) and replica.revision_id in to_run
+        if wanted and (status is None or stopped):
+            found.append(replica)
+    return found
+
+
 async def listening_ports(driver: Driver, replicas: Iterable[Replica]) -> dict[ReplicaId, Ports]:
     """Where the starting ones listen now. Only those are asked for: it is work for the node."""
     starting = [replica for replica in replicas if replica.state is ReplicaState.STARTING]

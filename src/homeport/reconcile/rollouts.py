@@ -37,6 +37,7 @@ from homeport.reconcile.observation import (
     view_resource,
     view_revision,
     with_status,
+    without_unit,
 )
 from homeport.reconcile.replicas import Performer
 from homeport.reconcile.routes import Routes
@@ -45,7 +46,7 @@ from homeport.store.contract import Store, Transaction
 from homeport.store.records import Replica, Resource
 from homeport.workloads.actions import Action, MarkReady, Serve
 from homeport.workloads.rollout import status_of, step
-from homeport.workloads.states import ReplicaState, RevisionState, WorkloadStatus
+from homeport.workloads.states import ReplicaState, WorkloadStatus
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,6 @@ ACK_TIMEOUT_S = 10.0  # for Envoy to take new routes; it takes milliseconds
 
 # What the status tells: it does so once the gateway knows it too.
 _TOLD = (Serve, MarkReady)
-_TO_RUN = (RevisionState.BUILT, RevisionState.STARTING, RevisionState.SERVING)
 
 
 class Rollouts:
@@ -246,7 +246,7 @@ class Rollouts:
             self._unrestored -= {one.resource.uid for one in mine}
 
     async def _restore_all(self, workloads: Iterable[Workload], units: Mapping[UnitId, UnitStatus]) -> None:
-        lost = [one for workload in workloads for one in _without_unit(workload, units)]
+        lost = [one for workload in workloads for one in without_unit(workload, units)]
         await _together(self._performer.restore(replica) for replica in lost)
 
     def _heard_of(self, workloads: Iterable[Workload]) -> list[Workload]:
@@ -316,7 +316,7 @@ class Rollouts:
     async def _next_actions(self, workload: Workload, version: int | None) -> tuple[Action, ...]:
         """What to do now. Starts of units that were interrupted are completed first."""
         units = await self._units_of(workload.replicas)
-        for replica in _without_unit(workload, units):
+        for replica in without_unit(workload, units):
             # With a unit it has started, with a message it could not: the step sees to both.
             if replica.state is ReplicaState.STARTING and replica.unit not in units and not replica.message:
                 await self._performer.start_again(workload, replica)
@@ -380,23 +380,6 @@ def _told(found: Resource) -> str:
 def _read(uid: str, tx: Transaction) -> Workload | None:
     resource = tx.resources.by_uid(uid)
     return None if resource is None else read_workload(resource, tx)
-
-
-def _without_unit(workload: Workload, units: Mapping[UnitId, UnitStatus]) -> list[Replica]:
-    """The replicas that shall run and whose units were stopped with the system or are unknown. The others that have
-    none are on their way out, or wait for their next start."""
-    view = view_resource(workload.resource)
-    if view.deleting or not view.enabled:
-        return []
-    to_run = {revision.id for revision in workload.revisions if revision.state in _TO_RUN}
-    found = []
-    for replica in workload.replicas:
-        status = units.get(replica.unit)
-        stopped = status is not None and status.outcome is not None and status.outcome.stopped
-        wanted = replica.state in (ReplicaState.STARTING, ReplicaState.READY) and replica.revision_id in to_run
-        if wanted and (status is None or stopped):
-            found.append(replica)
-    return found
 
 
 async def _together(work: Iterable[Any]) -> None:

@@ -1,5 +1,5 @@
-"""Tells agents that their region is silent: its engine does not answer, so nothing is known of their programs there.
-Part of the rollouts, which pass such agents by."""
+"""Tells workloads that their region is silent: its engine does not answer, so nothing is known of their programs there.
+Part of the rollouts, which pass those by."""
 
 from collections.abc import Iterable
 from functools import partial
@@ -23,7 +23,7 @@ class Silence:
         self._told: set[tuple[str, str]] = set()
 
     async def tell(self, silent: frozenset[str], workloads: Iterable[Workload]) -> None:
-        """One event for each agent and each time that a region of its is silent for long."""
+        """One event for each workload and each time that a region of its is silent for long."""
         now = self._clock.monotonic()
         self._since = {region: self._since.get(region, now) for region in silent}
         self._told = {(region, uid) for region, uid in self._told if region in silent}
