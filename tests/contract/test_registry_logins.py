@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from homeport.app.sealing import seal_at_rest
+from homeport.core.fields import MASK
 from homeport.core.ids import Kind
 from homeport.core.logins import Logins
 from homeport.reconcile.logins import RevisionLogins
 from homeport.sealing.keys import SealingKeys
-from homeport.sealing.specs import MASK
 from homeport.store.records import Revision
 from homeport.testing.control_plane import HOME, ControlPlane
 

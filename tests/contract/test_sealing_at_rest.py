@@ -14,9 +14,10 @@ import pytest
 from homeport.app.sealing import reveal_workload, seal_at_rest
 from homeport.build.credentials import open_secret
 from homeport.core.errors import StoreUnavailable
+from homeport.core.fields import MASK
 from homeport.core.ids import ExecutionId, Kind
 from homeport.sealing.keys import SealingKeys
-from homeport.sealing.specs import MASK, Owner, open_env, open_spec
+from homeport.sealing.specs import Owner, open_env, open_spec
 from homeport.store.contract import Transaction
 from homeport.testing.control_plane import HOME, ControlPlane
 from homeport.testing.factories import make_execution, make_resource, make_revision

@@ -12,9 +12,8 @@ import pytest
 from httpx import Response
 
 from homeport.app.fields import FIELDS
-from homeport.core.fields import IGNORED_HEADER, Fate
+from homeport.core.fields import IGNORED_HEADER, MASK, Fate
 from homeport.core.ids import WORKLOADS, WRITTEN, Kind
-from homeport.sealing.specs import MASK
 from homeport.testing.control_plane import PLACE, ControlPlane, running_control_plane
 
 ROOT = Path(__file__).parents[2]

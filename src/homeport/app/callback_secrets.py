@@ -11,11 +11,12 @@ from urllib.parse import urlsplit
 from homeport.app.context import Context
 from homeport.app.resources import fetch
 from homeport.core.errors import Conflict, Invalid, NotFound
+from homeport.core.fields import MASK
 from homeport.core.ids import Kind
 from homeport.identity.principals import Principal
 from homeport.identity.roles import require
 from homeport.invocations.settings import is_public, triggers
-from homeport.sealing.specs import MASK, Owner, open_callback_secret, seal_spec
+from homeport.sealing.specs import Owner, open_callback_secret, seal_spec
 from homeport.store.contract import Transaction
 from homeport.store.records import Resource
 
@@ -120,10 +121,14 @@ def _chosen(stored: Resource, trigger: str | None) -> str:
         return having[0]
     if trigger in having:
         return str(trigger)
-    named = ", ".join(having) or "none"
-    if trigger is None and having:
-        raise Invalid("trigger", f"must name one of the triggers with a callback URL: {named}")
-    raise NotFound(f"{stored.name!r} has no such trigger with a callback URL; there are: {named}.")
+    if not having:
+        raise NotFound(f"The {stored.kind} {stored.name!r} has no trigger with a callbackUrl.")
+    named = ", ".join(having)
+    if trigger is None:
+        raise Invalid("trigger", f"must name one of the triggers with a callbackUrl: {named}")
+    raise NotFound(
+        f"The {stored.kind} {stored.name!r} has no trigger {trigger!r} with a callbackUrl; there are: {named}."
+    )
 
 
 def _owner(resource: Resource) -> Owner:

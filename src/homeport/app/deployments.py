@@ -32,7 +32,7 @@ from homeport.app.sealing import seal_intent
 from homeport.app.sources import Source, source_of_new, source_of_update
 from homeport.configuration import LOCAL
 from homeport.core.errors import Conflict, DriverUnavailable, Invalid
-from homeport.core.fields import Ignored
+from homeport.core.fields import MASK, Ignored
 from homeport.core.ids import Kind, RevisionId, new_id
 from homeport.core.images import FIELD, names_image, read_image
 from homeport.core.logins import read_docker_config
@@ -45,7 +45,6 @@ from homeport.jobs.settings import JobSettings
 from homeport.placement.plan import Plan
 from homeport.reconcile.deletion import begin_deletion
 from homeport.reconcile.observation import place_of
-from homeport.sealing.specs import MASK
 from homeport.store.contract import Transaction
 from homeport.store.records import Event, Resource, Revision, ServiceAccount
 from homeport.workloads.settings import ServingSettings

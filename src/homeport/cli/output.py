@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TextIO
 
@@ -54,6 +54,12 @@ def tell_all(
         note(none)
     else:
         table(columns, [row(item) for item in found])
+
+
+def note_secrets(secrets: Mapping[str, str]) -> None:
+    """Tell secrets of callbacks, by the trigger's id, which only the answer to an order has."""
+    for trigger, secret in secrets.items():
+        note(f"The secret that signs callbacks of the trigger {trigger}; nothing shows it again: {secret}")
 
 
 def note(text: str) -> None:

@@ -16,7 +16,7 @@ from homeport.client.archive import Archive
 from homeport.client.installation import API_PREFIX
 from homeport.client.transport import ANSWER_S, CONNECT_S, Page, Resource, check, parsed_object, part
 from homeport.core.errors import NotFound
-from homeport.core.fields import IGNORED_HEADER, Ignored
+from homeport.core.fields import IGNORED_HEADER, MASK, Ignored
 from homeport.core.ids import Kind
 from homeport.core.limits import EXECUTION_PAGE_LIMIT_MAX, HISTORY_PAGE_LIMIT_MAX, PAGE_LIMIT_MAX, REQUEST_TIMEOUT_S
 
@@ -46,6 +46,13 @@ class Applied:
             if event.get("reason") in ("NotServed", "NoGateway") and event.get("revision") == newest
         ]
         return [*map(str, self.ignored), *kept]
+
+    @property
+    def callback_secrets(self) -> dict[str, str]:
+        """Secrets of callbacks, by the trigger's id, that this answer shows, and no later one."""
+        triggers = (self.resource.get("spec") or {}).get("triggers") or ()
+        found = {str(one.get("id")): (one.get("configuration") or {}).get("callbackSecret") for one in triggers}
+        return {ident: str(secret) for ident, secret in found.items() if secret and secret != MASK}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

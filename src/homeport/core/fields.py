@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 IGNORED_HEADER = "X-Homeport-Ignored-Fields"  # of an accepted order: a JSON list of {field, why}
+MASK = "********"  # stands for a secret in what is read, and in an update for the one that is stored
 IGNORED_MOST = 20  # named in one answer and one history; the next is only counted, since each is a caller's own text
 _NAME_LENGTH = 100
 _UNKNOWN = "this version knows no such field"

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from homeport.core.errors import Invalid
+from homeport.core.fields import MASK
 from homeport.sealing.keys import PLAIN_BYTES, Place, SealingKeys
 
-MASK = "********"
 _ALWAYS = frozenset({"dockerConfig", "callbackSecret"})
 _ONCE = frozenset({"callbackSecret"})  # of `_ALWAYS`, shown by whoever made it and never again (public contract)
 _FREE_FORM = frozenset({"tasks"})  # a program's arguments: objects of the caller's own, whatever their keys say

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from homeport.cli.options import Data, Format, Output, Workspace
-from homeport.cli.output import emit, note, warn
+from homeport.cli.output import emit, note, note_secrets, warn
 from homeport.core.errors import HomeportError, NotFound, Unauthenticated, Unavailable
 
 if TYPE_CHECKING:
@@ -82,7 +82,8 @@ class Results:
         except HomeportError as error:
             self._done.append({**entry, "action": "failed", "error": error.for_caller()})
             self._codes.add(exit_code(error))
-            note(f"{kind} {document.name} failed ({document.where}): {error.for_caller()}")
+            where = f" ({document.where})" if document.where else ""
+            note(f"{kind} {document.name} failed{where}: {error.for_caller()}")
             if isinstance(error, Unauthenticated | Unavailable):
                 note("The rest was not sent.")
                 self.finish()
@@ -106,11 +107,12 @@ def _apply(client: "Homeport", document: "Document") -> str:
         stored = client.get(document.kind, document.name)
     except NotFound:
         stored = None
-    if stored is not None and _says_nothing_new(document.resource, stored):
+    if stored is not None and says_nothing_new(document.resource, stored):
         return "unchanged"
     applied = client.apply(document.kind, document.resource)
     for warning in applied.warnings:
         warn(f"{document.kind} {document.name}: {warning}")
+    note_secrets(applied.callback_secrets)
     return "created" if applied.created else "configured"
 
 
@@ -118,7 +120,7 @@ def not_served(document: "Document") -> NotFound:
     return NotFound(f"Kind {document.written} is not served by this version.")
 
 
-def _says_nothing_new(wanted: dict[str, Any], stored: dict[str, Any]) -> bool:
+def says_nothing_new(wanted: dict[str, Any], stored: dict[str, Any]) -> bool:
     """Whether an update would store what is stored. A workload that does not serve is deployed again all the same. A
     secret is masked in what is read, so a manifest with its value always counts as new."""
     if stored.get("status", "DEPLOYED") != "DEPLOYED":
@@ -127,7 +129,16 @@ def _says_nothing_new(wanted: dict[str, Any], stored: dict[str, Any]) -> bool:
     same_labels = (new.get("labels") or {}) == (old.get("labels") or {})
     same_names = all(new.get(key) in (None, old.get(key)) for key in ("externalId",))
     same_display = (new.get("displayName") or None) == (old.get("displayName") or None)
-    return same_labels and same_names and same_display and _without_nulls(wanted["spec"]) == stored.get("spec")
+    return same_labels and same_names and same_display and _asked(wanted["spec"]) == _asked(stored.get("spec") or {})
+
+
+def _asked(spec: dict[str, Any]) -> Any:
+    """What a manifest can ask for: the server alone makes secrets of callbacks, and keeps them whatever is sent."""
+    said = _without_nulls(spec)
+    for trigger in said.get("triggers") or ():
+        if isinstance(trigger, dict) and isinstance(trigger.get("configuration"), dict):
+            trigger["configuration"].pop("callbackSecret", None)
+    return said
 
 
 def _without_nulls(value: Any) -> Any:

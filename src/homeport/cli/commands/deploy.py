@@ -8,7 +8,8 @@ import typer
 
 from homeport.cli.completing import complete_policy
 from homeport.cli.options import Data, Format, Output, Workspace
-from homeport.cli.output import emit, note, warn
+from homeport.cli.output import emit, note, note_secrets, warn
+from homeport.core.fields import MASK
 from homeport.core.ids import Kind
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from homeport.client.http import Applied
 
 _TRIED = {Kind.AGENT: "-d '{}'", Kind.FUNCTION: ""}
-_MASK = "********"
 _NAMES_SHOWN = 20
 
 
@@ -115,6 +115,7 @@ def _deploy(client: "Homeport", order: "Order", archive: "Archive | None", *, wa
     applied = client.apply(order.kind, order.resource, upload=archive is not None)
     for warning in applied.warnings:
         warn(warning)
+    note_secrets(applied.callback_secrets)
     _upload(client, applied, archive)
     if wait:
         return _follow(client, order, applied)
@@ -193,9 +194,9 @@ def _celebrate(client: "Homeport", order: "Order", deployed: dict[str, Any]) -> 
 def _show(order: "Order", archive: "Archive | None", output: Output) -> None:
     """What would be sent; values of secrets are masked."""
     runtime = order.resource["spec"]["runtime"]
-    shown = {**runtime, "envs": [{**env, "value": _MASK} if env.get("secret") else env for env in runtime["envs"]]}
+    shown = {**runtime, "envs": [{**env, "value": MASK} if env.get("secret") else env for env in runtime["envs"]]}
     if runtime.get("dockerConfig"):
-        shown["dockerConfig"] = _MASK
+        shown["dockerConfig"] = MASK
     spec = {**order.resource["spec"], "runtime": shown}
     resource = {**order.resource, "spec": spec}
     if output is not Output.TEXT:

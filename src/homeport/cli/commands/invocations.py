@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from homeport.cli.completing import complete_agent, complete_invocation
+from homeport.cli.moments import read_moment
 from homeport.cli.options import Data, Format, Output, Workspace, connect
 from homeport.cli.output import emit, note, table, tell, tell_all
 
@@ -25,8 +26,8 @@ def list_invocations(
     status: Annotated[
         str, typer.Option(help="Only these: queued, running, succeeded, failed, cancelled; commas between.")
     ] = "",
-    since: Annotated[str, typer.Option(help="Accepted at this time or later, such as 2026-01-31T08:00:00Z.")] = "",
-    until: Annotated[str, typer.Option(help="Accepted before this time.")] = "",
+    since: Annotated[str, typer.Option(help="Accepted then or later: 10m, 2h or 1d ago, or a time.")] = "",
+    until: Annotated[str, typer.Option(help="Accepted before that: the same.")] = "",
     limit: Annotated[int, typer.Option(min=1, help="So many at most.")] = LIMIT,
     data: Data = None,
     workspace: Workspace = None,
@@ -37,9 +38,14 @@ def list_invocations(
     \b
     Examples:
       homeport invocations list --agent my-agent
-      homeport invocations list --status failed --since 2026-01-31T08:00:00Z
+      homeport invocations list --status failed --since 1d
     """
-    asked = {"agent": agent or "", "status": status, "since": since, "until": until}
+    asked = {
+        "agent": agent or "",
+        "status": status,
+        "since": read_moment("--since", since) if since else "",
+        "until": read_moment("--until", until) if until else "",
+    }
     query = {key: value for key, value in asked.items() if value} | {"limit": str(min(limit, 1000))}
     with connect(data, workspace) as client:
         found = [*islice(client.list_invocations(query), limit)]
