@@ -45,6 +45,30 @@ def complete_agent(ctx: typer.Context, incomplete: str) -> list[str]:
     return _asked(ctx, lambda client: _names(client, Kind.AGENT, incomplete), incomplete)
 
 
+def complete_rollout(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of agents, or of --kind; with a slash, KIND/NAME."""
+    if "/" in incomplete:
+        return _asked(ctx, _workloads, incomplete)
+    kind = SPELLINGS.get(str(ctx.params.get("kind") or Kind.AGENT).lower())
+    return [] if kind is None else _asked(ctx, lambda client: _names(client, kind, incomplete), incomplete)
+
+
+def complete_revision(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Revisions of the workload that stands before."""
+    # An option that still lacks its value ends the parsing: what stands before it is not a parameter then.
+    said = ctx.params.get("name") or next(iter(ctx.args), "")
+    before, slash, after = str(said).partition("/")
+    kind = SPELLINGS.get((before if slash else str(ctx.params.get("kind") or Kind.AGENT)).lower())
+    name = after if slash else before
+    if kind is None or not name:
+        return []
+    return _asked(ctx, lambda client: [str(one.get("id")) for one in client.revisions(kind, name)], incomplete)
+
+
+def complete_signing_key(ctx: typer.Context, incomplete: str) -> list[str]:
+    return _asked(ctx, lambda client: [str(one.get("id")) for one in client.list_signing_keys()], incomplete)
+
+
 def complete_function(ctx: typer.Context, incomplete: str) -> list[str]:
     return _asked(ctx, lambda client: _names(client, Kind.FUNCTION, incomplete), incomplete)
 

@@ -23,7 +23,8 @@ _FILE_BYTES = 16 * 1024 * 1024  # the most that one request may carry
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
     """One resource of a file. kind: None for a kind of the contract that this version does not serve; `written` is
-    its name in the file. where: file and number, for messages."""
+    its name in the file. where: file and number, for messages;
+    empty where it was named on the command line."""
 
     kind: Kind | None
     written: str

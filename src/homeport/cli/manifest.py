@@ -61,7 +61,7 @@ class Order:
 def read_order(folder: Path, flags: Flags) -> Order:
     """The kind and the resource that `folder` describes; flags win over its `blaxel.toml`. Raises `Invalid`."""
     if not folder.is_dir():
-        raise Invalid("--directory", "must be a folder", value=str(folder))
+        raise Invalid("directory", "must be a folder", value=str(folder))
     written, unknown = _toml(folder / FILE)
     warnings = [f"{FILE}: {key} is no key of the contract and has no effect." for key in unknown]
     warnings += [f"{FILE}: {key} has no effect here." for key in _IDLE if key in written]

@@ -60,7 +60,7 @@ def pack(folder: Path, *, mark: bool = False) -> Archive:
     """Pack `folder`; `mark`: as a source of `homeport dev`. Raises `Invalid` when it is not a folder, is empty, or is
     larger than any upload may be. What this installation takes is the server's to say."""
     if not folder.is_dir():
-        raise Invalid("--directory", "must be a folder", value=str(folder))
+        raise Invalid("directory", "must be a folder", value=str(folder))
     # Closed by the caller, who uploads it; here only when there is nothing to give.
     spool = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115
     try:
@@ -105,7 +105,7 @@ def _packed(folder: Path, root: Path, spool: "tempfile.SpooledTemporaryFile[byte
         if mark is not None:
             packed.writestr(zipfile.ZipInfo(mark), b"")
     if not names:
-        raise Invalid("--directory", "holds no file to deploy", value=str(folder))
+        raise Invalid("directory", "holds no file to deploy", value=str(folder))
     size = spool.tell()
     if size > UPLOAD_MB_MOST * MIB:
         raise _too_large(folder, f"more than {UPLOAD_MB_MOST} MB packed")
@@ -172,4 +172,4 @@ def _refusal(link: Path, root: Path, ignores: tuple[str, ...]) -> str:
 
 def _too_large(folder: Path, what: str) -> Invalid:
     hint = f"List what is not needed in {IGNORE_FILE}."
-    return Invalid("--directory", f"holds {what}, the most that can be deployed", value=str(folder), hint=hint)
+    return Invalid("directory", f"holds {what}, the most that can be deployed", value=str(folder), hint=hint)

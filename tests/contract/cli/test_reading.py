@@ -184,6 +184,15 @@ class TestCompletion:
         for line in ("executions get nightly ", "get executions nightly ", "logs job nightly "):
             assert complete(f"homeport {line}") == [started["executionId"]]
 
+    def test_rollouts_know_workloads_their_revisions_and_signing_keys(self, complete: Any, served: Served) -> None:
+        served.run(served.plane.make_job("nightly"))
+        (revision,) = served.run(served.plane.api.get("/v0/jobs/nightly/revisions")).json()
+        assert complete("homeport rollout status job/n") == ["job/nightly"]
+        assert complete("homeport rollout status --kind job n") == ["nightly"]
+        assert complete("homeport rollout undo job/nightly --to ") == [revision["id"]]
+        assert complete("homeport rollout promote nightly --kind job --to ") == [revision["id"]]
+        assert len(complete("homeport keys retire ")) == 1
+
     def test_without_a_server_it_is_silent(self, complete: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("BL_API_URL", "http://127.0.0.1:1/v0")
         assert complete("homeport get agents ") == []

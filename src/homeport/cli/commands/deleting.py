@@ -90,8 +90,7 @@ def _documents(kind: str | None, names: list[str], files: list[Path], recursive:
     else:
         chosen = parse_kind(kind)
     return [
-        Document(kind=chosen, written=chosen.value, name=name, resource={}, where="the command line")
-        for name in dict.fromkeys(names)
+        Document(kind=chosen, written=chosen.value, name=name, resource={}, where="") for name in dict.fromkeys(names)
     ]
 
 

@@ -25,8 +25,8 @@ def get(
     kind: Annotated[
         str,
         typer.Argument(
-            help="agents, functions, jobs, policies, revisions, executions, tasks, images, locations, workspaces, "
-            "accounts, keys or configuration.",
+            help="agents, functions, jobs, policies, volumes, revisions, executions, tasks, images, locations, "
+            "workspaces, accounts, keys or configuration.",
             autocompletion=complete_get_kind,
         ),
     ],

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from homeport.cli.commands.accounts import Account
-from homeport.cli.completing import complete_account
+from homeport.cli.completing import complete_account, complete_signing_key
 from homeport.cli.options import Data, Format, Output, Workspace, connect
 from homeport.cli.output import age, emit, note, tell, tell_all, warn
 from homeport.core.errors import NotFound
@@ -166,7 +166,13 @@ def _say_what_ends(found: list[dict[str, Any]]) -> None:
 
 @app.command("retire")
 def retire_signing_key(
-    key: Annotated[str, typer.Argument(help="The signing key's id, or its beginning, from `homeport keys show`.")],
+    key: Annotated[
+        str,
+        typer.Argument(
+            help="The signing key's id, or its beginning, from `homeport keys show`.",
+            autocompletion=complete_signing_key,
+        ),
+    ],
     force: Annotated[bool, typer.Option("--force", help="Although something needs it; that is void then.")] = False,
     data: Data = None,
     workspace: Workspace = None,

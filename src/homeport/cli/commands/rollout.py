@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from homeport.cli.completing import complete_agent
+from homeport.cli.completing import complete_revision, complete_rollout, complete_workload_kind
 from homeport.cli.options import Data, Format, Output, Workspace, connect, parse_kind
 from homeport.cli.output import age, emit, note, state, table
 from homeport.core.errors import Invalid
@@ -25,9 +25,15 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Name = Annotated[str, typer.Argument(help="NAME, or KIND/NAME.", autocompletion=complete_agent)]
-OfKind = Annotated[str | None, typer.Option("--kind", help="agent, function or job. Default: agent.")]
-To = Annotated[str | None, typer.Option("--to", metavar="REVISION", help="Another one of `history`.")]
+Name = Annotated[str, typer.Argument(help="NAME, or KIND/NAME.", autocompletion=complete_rollout)]
+OfKind = Annotated[
+    str | None,
+    typer.Option("--kind", help="agent, function or job. Default: agent.", autocompletion=complete_workload_kind),
+]
+To = Annotated[
+    str | None,
+    typer.Option("--to", metavar="REVISION", help="Another one of `history`.", autocompletion=complete_revision),
+]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Until it holds, or return at once.")]
 
 
