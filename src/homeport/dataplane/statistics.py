@@ -23,7 +23,6 @@ OF_ENVOY = (
     *("server.live", "server.uptime", "server.memory_", "control_plane.connected_state"),
 )
 BUCKETS_MS = (1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 100_000, 900_000)
-WORKLOAD_LABELS = ("workspace", "kind", "name", "revision")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,35 +1,27 @@
 """Replicas that must be alone with a volume, in a world that misbehaves: never do two of them live, and what serves
 comes back where its successor cannot start."""
 
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from homeport.core.ids import ReplicaId, RevisionId
+from homeport.testing import rollout_world
+from homeport.testing.rollout_world import BEGIN
 from homeport.workloads.actions import (
     Action,
-    BackOff,
-    BeginStart,
-    DeleteRevision,
     DrainReplica,
-    Fail,
-    MarkReady,
-    RestartReplica,
-    Serve,
     StartReplica,
-    StopReplica,
-    Supersede,
 )
 from homeport.workloads.exclusive import blocked, gives_way, rivals
 from homeport.workloads.rollout import step
 from homeport.workloads.states import ReplicaState, RevisionState
 from homeport.workloads.traffic import Split
-from homeport.workloads.views import ReplicaView, ResourceView, RevisionView
+from homeport.workloads.views import ReplicaView, RevisionView
 
-BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 WRITES, READS, WITHOUT = ({"data"}, {"data"}), ({"data"}, set()), (set(), set())
 
 
@@ -45,16 +37,8 @@ def rep(name: str, revision: str, state: ReplicaState, *, alive: bool = True) ->
     )
 
 
-@dataclass
-class World:
-    """Carries out what a step asks for, one action at a time, and looks who lives after each. A replica that is asked
-    to end, ends at once, as the loop waits for it."""
-
-    now: datetime = BEGIN
-    resource: ResourceView = field(default_factory=lambda: ResourceView(generation=0))
-    revisions: dict[RevisionId, RevisionView] = field(default_factory=dict)
-    replicas: dict[ReplicaId, ReplicaView] = field(default_factory=dict)
-    good: set[RevisionId] = field(default_factory=set)
+class World(rollout_world.World):
+    """Looks after each action who lives. For what must be alone with a volume nothing may serve for a moment."""
 
     def deploy(self, volumes: tuple[set[str], set[str]], *, good: bool = True, canary: bool = False) -> RevisionId:
         number = self.resource.generation + 1
@@ -68,18 +52,12 @@ class World:
         self.order(Split(active=served, canary=made.id, percent=10) if both else Split(active=made.id))
         return made.id
 
-    def order(self, wanted: Split) -> None:
-        self.resource = replace(self.resource, traffic=self.resource.traffic.asked(wanted))
-        for one in [self.revisions[name] for name in wanted.revisions if name in self.revisions]:
-            if one.state in (RevisionState.SUPERSEDED, RevisionState.FAILED):
-                self.revisions[one.id] = replace(one, state=RevisionState.BUILT)
+    def check_before(self, action: Action) -> None:
+        pass
 
-    def step(self) -> bool:
-        found = step(self.resource, [*self.revisions.values()], [*self.replicas.values()], self.now)
-        for action in found.actions:
-            self._apply(action)
-            self.check()
-        return bool(found.actions)
+    def apply(self, action: Action) -> None:
+        super().apply(action)
+        self.check()
 
     def check(self) -> None:
         living = [one for one in self.replicas.values() if one.alive]
@@ -88,65 +66,6 @@ class World:
                 if one.id != other.id:
                     pair = self.revisions[one.revision_id], self.revisions[other.revision_id]
                     assert not rivals(*pair), f"{one.id} lives beside {other.id}"
-
-    def settle(self, passes: int = 400) -> None:
-        for _ in range(passes):
-            while self.step():
-                pass
-            found = step(self.resource, [*self.revisions.values()], [*self.replicas.values()], self.now)
-            if found.settled and not any(one.state is ReplicaState.STARTING for one in self.replicas.values()):
-                return
-            self.now += timedelta(seconds=5)
-            for name, replica in self.replicas.items():
-                if replica.state is ReplicaState.STARTING and replica.alive:
-                    works = replica.revision_id in self.good
-                    self.replicas[name] = replace(replica, listening=works, alive=works)
-        raise AssertionError("the rollout did not converge")
-
-    def _apply(self, action: Action) -> None:
-        match action:
-            case BeginStart():
-                self._revision(action.revision_id, RevisionState.STARTING)
-            case Supersede():
-                self._revision(action.revision_id, RevisionState.SUPERSEDED)
-            case Serve():
-                for name in action.split.revisions:
-                    self._revision(name, RevisionState.SERVING)
-                for old in action.superseded:
-                    self._revision(old, RevisionState.SUPERSEDED)
-                self.resource = replace(self.resource, traffic=self.resource.traffic.switched())
-            case Fail():
-                traffic = self.resource.traffic.given_up(action.revision_id)
-                self.resource = replace(self.resource, traffic=traffic)
-                if action.revision_id not in traffic.served.revisions:
-                    self._revision(action.revision_id, RevisionState.FAILED)
-            case DeleteRevision():
-                del self.revisions[action.revision_id]
-            case StartReplica():
-                name = ReplicaId(f"p{len(self.replicas)}-{self.now.timestamp()}-{action.revision_id}")
-                self.replicas[name] = replace(
-                    rep(name, action.revision_id, ReplicaState.STARTING), ordinal=action.ordinal, changed_at=self.now
-                )
-            case StopReplica():
-                del self.replicas[action.replica_id]
-            case MarkReady() | BackOff() | RestartReplica() | DrainReplica():
-                self._replica(action)
-
-    def _replica(self, action: MarkReady | BackOff | RestartReplica | DrainReplica) -> None:
-        old = self.replicas[action.replica_id]
-        match action:
-            case MarkReady():
-                new = replace(old, state=ReplicaState.READY, ready_at=self.now)
-            case BackOff():
-                new = replace(old, state=ReplicaState.BACKOFF, restarts=action.restarts, listening=False, alive=False)
-            case RestartReplica():
-                new = replace(old, state=ReplicaState.STARTING, alive=True, listening=False)
-            case DrainReplica():
-                new = replace(old, state=ReplicaState.DRAINING)
-        self.replicas[action.replica_id] = replace(new, changed_at=self.now)
-
-    def _revision(self, name: RevisionId, state: RevisionState) -> None:
-        self.revisions[name] = replace(self.revisions[name], state=state)
 
 
 KINDS = st.sampled_from([WRITES, WRITES, READS, WITHOUT])
