@@ -17,6 +17,23 @@ def _other_type(value: object) -> str:
     return "" if value == "mcp" else "every function is an MCP server"
 
 
+def _settings(spec: Mapping[str, Any], *types: str) -> list[Mapping[str, Any]]:
+    """The configurations of triggers of these types; an absent type is http, or cron with a schedule."""
+    items = [item for item in spec.get("triggers") or () if isinstance(item, Mapping)]
+    found = [(item.get("type"), item.get("configuration") or {}) for item in items]
+    return [known for type_, known in found if (type_ or "http") in types and isinstance(known, Mapping)]
+
+
+def _never_fires(spec: Mapping[str, Any]) -> str:
+    idle = any(not known.get("schedule") for known in _settings(spec, "cron"))
+    return "a trigger of type cron without a schedule calls nobody" if idle else ""
+
+
+def _never_called_back(spec: Mapping[str, Any]) -> str:
+    idle = any(known.get("callbackUrl") and not known.get("schedule") for known in _settings(spec, "http"))
+    return "a trigger of type http answers its caller; http-async and schedules call back" if idle else ""
+
+
 _SCHEDULES = "this version has no schedules: nothing starts by itself"
 
 # Of everything that serves requests.
@@ -49,7 +66,6 @@ ADDRESSES = (
         "so many further attempts at a call that failed",
     ),
     acts("spec.triggers[].configuration.timeout", "seconds that a call may take, at most 900; or text such as 15m"),
-    acts("spec.triggers[].configuration.callbackUrl", "where the answer to an asynchronous call is posted"),
     read_only("spec.triggers[].configuration.callbackSecret", "made with the first `callbackUrl`, and shown once"),
     no_effect("spec.triggers[].configuration.schedule", _SCHEDULES),
     no_effect("spec.triggers[].configuration.tasks", "tasks are for jobs"),
@@ -70,6 +86,12 @@ AGENT_FIELDS = registry(
         acts(
             "spec.triggers[].type",
             "`http` answers the caller, `http-async` later in the background, `cron` calls the agent by its schedule",
+            _never_fires,
+        ),
+        acts(
+            "spec.triggers[].configuration.callbackUrl",
+            "where the answer to an asynchronous call is posted",
+            _never_called_back,
         ),
         acts("spec.triggers[].configuration.schedule", "when the agent is called by itself, in UTC"),
         acts("spec.triggers[].configuration.tasks", "what these calls send, one call for each"),

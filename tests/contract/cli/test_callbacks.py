@@ -62,3 +62,22 @@ def test_times_of_calls_are_written_as_everywhere(cli: Cli) -> None:
     assert cli("invocations", "list", "--since", "10m", "--until", "1m").code == 0
     wrong = cli("invocations", "list", "--since", "yesterday")
     assert wrong.code == 2 and "--since: must be a duration such as 10m" in wrong.err
+
+
+@pytest.mark.parametrize(
+    ("trigger", "why"),
+    [
+        ({"type": "cron"}, "a trigger of type cron without a schedule calls nobody"),
+        ({"type": "http", "configuration": {"path": "now", "callbackUrl": URL}}, "a trigger of type http answers its"),
+        ({"type": "cron", "configuration": {"schedule": "0 3 * * *", "callbackUrl": URL}}, ""),
+        ({"configuration": {"schedule": "0 3 * * *", "callbackUrl": URL}}, ""),
+        ({"type": "http-async", "configuration": {"callbackUrl": URL}}, ""),
+    ],
+)
+def test_a_trigger_that_can_do_nothing_is_told(cli: Cli, folder: Path, trigger: dict[str, Any], why: str) -> None:
+    (folder / "blaxel.toml").unlink()
+    assert cli("deploy", "-d", str(folder), "--no-wait").code == 0
+    manifest = {"kind": "Agent", "metadata": {"name": "hello"}, "spec": {"triggers": [trigger]}}
+    done = cli("apply", "-f", "-", input=json.dumps(manifest))
+    assert done.code == 0
+    assert ("has no effect" in done.err, why in done.err) == (bool(why), True), done.err
