@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test test-engine test-rest check contract bench peers fuzz simulate kill chaos lock clean
+.PHONY: help setup demo test test-engine test-rest check check-unit check-contract contract bench peers fuzz simulate kill chaos lock clean
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -27,20 +27,30 @@ check: setup ## format, lint, types, import layers, unit and contract tests
 	$(BIN)/ruff check src tests examples bench
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python -m pytest -q tests/unit tests/contract
+	@echo "Two runs at the same time, some minutes; each is shown when it has ended."
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target check-unit check-contract
+
+check-unit: setup
+	$(BIN)/python -m pytest -q tests/unit
+
+check-contract: setup
+	$(BIN)/python -m pytest -q tests/contract
 
 # Of container engines a machine bears one at a time; one of these tests looks at all that listens here.
 ENGINE_TESTS = $(shell grep -lE "running_engine|engine_for_registries" tests/e2e/test_*.py) tests/e2e/test_wrong_port.py
+# So that both runs take about as long.
+LONG_TESTS = $(addprefix tests/e2e/,test_dev.py test_functions.py test_volume_rollouts.py test_volumes.py)
+FIRST_RUN = $(ENGINE_TESTS) $(LONG_TESTS)
 
 test: check ## everything: make check, then integration and end-to-end tests
 	@echo "Two runs at the same time, a quarter of an hour; each is shown when it has ended."
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-engine test-rest
 
 test-engine: setup
-	$(BIN)/python -m pytest -q --durations=10 tests/integration $(ENGINE_TESTS)
+	$(BIN)/python -m pytest -q --durations=10 tests/integration $(FIRST_RUN)
 
 test-rest: setup
-	$(BIN)/python -m pytest -q --durations=10 tests/e2e $(addprefix --ignore=,$(ENGINE_TESTS))
+	$(BIN)/python -m pytest -q --durations=10 tests/e2e $(addprefix --ignore=,$(FIRST_RUN))
 
 contract: setup ## compare our OpenAPI document with another: SPEC=path/to/openapi.yml
 	@test -n "$(SPEC)" || { echo "Say which document: make contract SPEC=path/to/openapi.yml"; exit 2; }
