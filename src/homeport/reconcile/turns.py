@@ -53,7 +53,8 @@ def give_up(tx: Transaction, uid: str, revision_id: RevisionId, now: datetime, r
         text = f"Revision {revision_id} failed: {reason}. {goes_on}"
         tx.events.add(event_of(resource, now, text, "StartFailed", concerned, WorkloadStatus.FAILED))
     elif traffic.served.active is not None:  # else all is told: its build failed
-        text = f"Revision {revision_id} does not serve, {reason}. {goes_on}"
+        why = f": {revision.message.removesuffix('.')}" if revision is not None and revision.message else ""
+        text = f"Revision {revision_id} does not serve, {reason}{why}. {goes_on}"
         tx.events.add(event_of(resource, now, text, "GivenUp", concerned))
 
 

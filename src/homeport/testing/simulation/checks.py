@@ -189,7 +189,7 @@ class Checks:
     def published(self, gateway: Gateway) -> None:
         """A new picture never takes requests from the last replica that answers, while the agent is to answer."""
         before = self.picture
-        self.acts += before is None or before.routes != gateway.routes
+        self.acts += before is None or set(before.routes) != set(gateway.routes)  # their order means nothing
         ready = {port for (port,) in self.store.query("SELECT port FROM replicas WHERE state = 'ready'")}
         for route in before.routes if before else ():
             answered = [port for port in self._routed(route.name) if port in ready and self.node.listens(port)]
