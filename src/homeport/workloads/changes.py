@@ -37,11 +37,8 @@ def revision_needed(
 
 def changed_fields(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """The fields of what runs in which they differ, sorted. What is absent, null or empty is the same."""
-    return sorted(
-        f"spec.{name}"
-        for name in {*_running(before), *_running(after)}
-        if _running(before).get(name) != _running(after).get(name)
-    )
+    old, new = _running(before), _running(after)
+    return sorted(f"spec.{name}" for name in {*old, *new} if old.get(name) != new.get(name))
 
 
 def _running(spec: Mapping[str, Any]) -> dict[str, Any]:
