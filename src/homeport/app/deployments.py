@@ -173,7 +173,7 @@ def apply_update(
     tx.resources.direct(resource.uid, resource.traffic)
     if resource.kind is Kind.AGENT:
         keep_schedules(tx, resource, update.now)
-    redirect(tx, stored, resource, revisions)
+    redirect(tx, resource, revisions)
     if revision is not None:
         _record(context, tx, resource, revision, steer, why)
     else:

@@ -82,7 +82,7 @@ def status_after(
     return stored.status if unchanged and not resource.traffic.under_way else WorkloadStatus.DEPLOYING
 
 
-def redirect(tx: Transaction, stored: Resource, resource: Resource, revisions: Sequence[Revision]) -> None:
+def redirect(tx: Transaction, resource: Resource, revisions: Sequence[Revision]) -> None:
     """Let kept revisions that are wanted start."""
     to_start = {one.id for one in startable(resource.traffic, [place_of(known) for known in revisions])}
     for known in revisions:
