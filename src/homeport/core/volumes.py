@@ -59,9 +59,12 @@ def read_attachments(spec: Mapping[str, Any]) -> tuple[Attachment, ...]:
     return tuple(found)
 
 
-def persistent_names(spec: Mapping[str, Any]) -> tuple[str, ...]:
-    """The persistent volumes that a stored specification names."""
-    return tuple(one.name for one in read_attachments(spec) if one.persistent)
+def stored_persistent(spec: Mapping[str, Any]) -> tuple[Attachment, ...]:
+    """The persistent ones of a specification that was accepted; none of one that would not be any more."""
+    try:
+        return tuple(one for one in read_attachments(spec) if one.persistent)
+    except Invalid:  # of an older version: its program cannot start, and says so
+        return ()
 
 
 def with_volumes(unit: UnitSpec, attachments: Iterable[Attachment], kept: Mapping[str, VolumeMount]) -> UnitSpec:

@@ -12,7 +12,7 @@ from homeport.core.errors import Invalid
 from homeport.core.ids import SERVING, Kind, ReplicaId, UnitId
 from homeport.core.limits import REVISIONS_MOST
 from homeport.core.units import UnitStatus
-from homeport.core.volumes import Attachment, is_shared, read_attachments
+from homeport.core.volumes import is_shared, stored_persistent
 from homeport.drivers.contract import Driver
 from homeport.store.contract import Transaction
 from homeport.store.records import Replica, Resource, Revision
@@ -44,7 +44,7 @@ class Workload:
 
     def revision_mounts(self, revision_id: str) -> bool:
         """Whether it has volumes that outlive it."""
-        return any(known.id == revision_id and _persistent(known) for known in self.revisions)
+        return any(known.id == revision_id and stored_persistent(known.spec) for known in self.revisions)
 
     def replica(self, replica_id: str) -> Replica:
         return next(known for known in self.replicas if known.id == replica_id)
@@ -98,16 +98,9 @@ def read_each(found: Sequence[Resource], tx: Transaction) -> list[Workload]:
 
 def _shared(tx: Transaction, workspace: str, revisions: Iterable[Revision]) -> frozenset[str]:
     """Few workloads have volumes: what others have is not asked for."""
-    names = {one.name for revision in revisions for one in _persistent(revision)}
+    names = {one.name for revision in revisions for one in stored_persistent(revision.spec)}
     found = {name: tx.resources.get(workspace, Kind.VOLUME, name) for name in names}
     return frozenset(name for name, volume in found.items() if volume is not None and is_shared(volume.labels))
-
-
-def _persistent(revision: Revision) -> list[Attachment]:
-    try:
-        return [one for one in read_attachments(revision.spec) if one.persistent]
-    except Invalid:  # of an older version: its program cannot start, and says so
-        return []
 
 
 _SETTLED = (WorkloadStatus.DEPLOYED, WorkloadStatus.BUILT, WorkloadStatus.FAILED, WorkloadStatus.DEACTIVATED)
@@ -202,7 +195,7 @@ def view_revision(
         settings = ServingSettings.from_spec(resource.spec, runtime)
     except Invalid:
         settings = ServingSettings.from_spec(resource.spec)
-    mounted = _persistent(revision)
+    mounted = stored_persistent(revision.spec)
     return replace(
         place_of(revision),
         min_scale=settings.min_scale,

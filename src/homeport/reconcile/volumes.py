@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from homeport.core.clock import Clock
-from homeport.core.errors import Conflict, HomeportError, Invalid, Unavailable
+from homeport.core.errors import Conflict, HomeportError, Unavailable
 from homeport.core.ids import Kind
 from homeport.core.service import Background, Wakeup
 from homeport.core.units import VolumeMount
-from homeport.core.volumes import Attachment, is_shared, persistent_names, read_size
+from homeport.core.volumes import Attachment, is_shared, read_size, stored_persistent
 from homeport.drivers.contract import Driver
 from homeport.store.contract import Store, Transaction
 from homeport.store.records import Event, Resource, Revision, VolumePlace
@@ -35,11 +35,11 @@ def holder_of(tx: Transaction, volume: str, place: VolumePlace | None) -> Resour
     """The workload that has the volume of this name, if one does: its specification names it, or a revision that is to
     run, or one of which replicas are left."""
     holder = tx.resources.by_uid(place.attached_to) if place is not None and place.attached_to else None
-    if holder is None or volume in _named(holder.spec):
+    if holder is None or _names(holder.spec, volume):
         return holder
     running = {replica.revision_id for replica in tx.replicas.of(holder.uid)}
     for revision in tx.revisions.of(holder.uid):
-        if (revision.state in _USES or revision.id in running) and volume in _named(revision.spec):
+        if (revision.state in _USES or revision.id in running) and _names(revision.spec, volume):
             return holder
     return None
 
@@ -142,9 +142,5 @@ def _free_unused(tx: Transaction, now: datetime) -> None:
         tx.events.add(volume_event(volume, now, f"Free again: {former.kind} {former.name} does not use it", "Freed"))
 
 
-def _named(spec: Mapping[str, object]) -> tuple[str, ...]:
-    """Of a specification that was accepted; one of an older version that would not be any more uses none."""
-    try:
-        return persistent_names(spec)
-    except Invalid:
-        return ()
+def _names(spec: Mapping[str, object], volume: str) -> bool:
+    return any(one.name == volume for one in stored_persistent(spec))

@@ -8,7 +8,7 @@ import pytest
 from homeport.core.errors import Invalid
 from homeport.core.ids import UnitId
 from homeport.core.units import UnitKind, UnitSpec, VolumeMount
-from homeport.core.volumes import is_shared, persistent_names, read_attachments, read_size, with_volumes
+from homeport.core.volumes import is_shared, read_attachments, read_size, stored_persistent, with_volumes
 
 EPHEMERAL = {"name": "scratch", "mountPath": "/scratch", "type": "ephemeral", "sizeMb": 10}
 
@@ -26,7 +26,7 @@ def test_attachments_are_read_and_their_paths_are_normal() -> None:
     first, second = read_attachments(spec(data, EPHEMERAL))
     assert (first.name, first.path, first.read_only, first.size_mb) == ("data", "/mnt/data", True, None)
     assert (second.path, second.size_mb, first.persistent, second.persistent) == ("/scratch", 10, True, False)
-    assert persistent_names(spec(data, EPHEMERAL)) == ("data",)
+    assert [one.name for one in stored_persistent(spec(data, EPHEMERAL))] == ["data"]
     assert read_attachments({}) == read_attachments({"volumes": None}) == read_attachments({"volumes": []}) == ()
 
 
