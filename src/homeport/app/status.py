@@ -15,7 +15,7 @@ from homeport.identity.principals import Principal
 from homeport.identity.roles import require
 from homeport.store.contract import Transaction
 from homeport.store.records import Execution, Replica, Resource
-from homeport.workloads.states import ReplicaState, RevisionState
+from homeport.workloads.states import RevisionState
 
 _NOTE_LOOPBACK = (
     "Workloads share the machine's loopback interface: a program can connect to other programs' ports there. "
@@ -61,7 +61,7 @@ async def read_work(context: Context) -> Work:
     """What a stop of the system would interrupt."""
 
     def read(tx: Transaction) -> Work:
-        replicas = [replica for replica in tx.replicas.every() if replica.state in _RUNNING]
+        replicas = [replica for replica in tx.replicas.every() if replica.state.runs]
         owners = (tx.resources.by_uid(uid) for uid in {one.resource_uid for one in replicas})
         serving = Counter(owner.kind for owner in owners if owner)
         executions = tx.executions.unfinished()
@@ -78,9 +78,6 @@ async def read_work(context: Context) -> Work:
         )
 
     return await context.store.read(read)
-
-
-_RUNNING = (ReplicaState.STARTING, ReplicaState.READY, ReplicaState.DRAINING)
 
 
 async def read_status(context: Context, principal: Principal) -> Status:

@@ -21,13 +21,11 @@ from homeport.identity.rotation import Given, needs, reigns
 from homeport.settings import DataDir
 from homeport.store.contract import Store, Transaction
 from homeport.store.records import Replica
-from homeport.workloads.states import ReplicaState
 
 log = logging.getLogger(__name__)
 
 LOOK_S = 3600.0  # how late an old key may go; nothing waits for it
 _START_MOST = timedelta(minutes=15)  # from the start of a program to its readiness; longer ones are given up
-_RUNNING = (ReplicaState.STARTING, ReplicaState.READY, ReplicaState.DRAINING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +158,7 @@ def _given(tx: Transaction, now: datetime) -> Given:
     return Given(
         keys=[(key.created_at, key.expires_at) for key in keys],
         accounts=[account.created_at for account in owned],
-        programs=[_started(replica) for replica in tx.replicas.every() if replica.state in _RUNNING],
+        programs=[_started(replica) for replica in tx.replicas.every() if replica.state.runs],
         tasks=[attempt.created_at for attempt, _ in tx.executions.open_attempts()],
     )
 

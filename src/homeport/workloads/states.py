@@ -39,3 +39,8 @@ class ReplicaState(StrEnum):
     READY = "ready"  # listens and is routed to
     BACKOFF = "backoff"  # ended by itself; restarts after a growing wait
     DRAINING = "draining"  # no longer routed to; may finish its requests
+
+    @property
+    def runs(self) -> bool:
+        """Whether there is a process of it, or is to be one now."""
+        return self is not ReplicaState.BACKOFF
