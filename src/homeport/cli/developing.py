@@ -22,7 +22,7 @@ from homeport.cli.watched import ENV_FILE, Watched
 from homeport.core.clock import SystemClock, parse_timestamp, timestamp
 from homeport.core.errors import Conflict, HomeportError, NotFound
 from homeport.core.ids import Kind, check_name
-from homeport.workloads.states import WorkloadStatus
+from homeport.workloads.states import SETTLED, WorkloadStatus
 
 if TYPE_CHECKING:
     from homeport.client import Homeport
@@ -35,7 +35,6 @@ _LEFT_OUT = ("triggers", "volumes", "revision")
 _LOOK_S = 0.05  # between two looks at a deployment that takes some tenths of a second
 _AGAIN_S = 0.5  # before the output is asked for again: none yet, or nobody writes any more
 _GONE_S = 30.0  # a program's grace at its end, and some
-_ENDED = (WorkloadStatus.DEPLOYED, WorkloadStatus.BUILT, WorkloadStatus.FAILED, WorkloadStatus.DEACTIVATED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +129,7 @@ class Session:
         def ended() -> bool:
             nonlocal resource
             resource = self._client.get(order.kind, order.name)
-            return resource.get("status") in _ENDED
+            return resource.get("status") in SETTLED
 
         later: list[str] = []
         while not ended() and not later:

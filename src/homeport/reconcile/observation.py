@@ -17,7 +17,7 @@ from homeport.drivers.contract import Driver
 from homeport.store.contract import Transaction
 from homeport.store.records import Replica, Resource, Revision
 from homeport.workloads.settings import ServingSettings
-from homeport.workloads.states import ReplicaState, RevisionState, WorkloadStatus
+from homeport.workloads.states import SETTLED, ReplicaState, RevisionState, WorkloadStatus
 from homeport.workloads.views import ReplicaView, ResourceView, RevisionView
 
 
@@ -103,12 +103,9 @@ def _shared(tx: Transaction, workspace: str, revisions: Iterable[Revision]) -> f
     return frozenset(name for name, volume in found.items() if volume is not None and is_shared(volume.labels))
 
 
-_SETTLED = (WorkloadStatus.DEPLOYED, WorkloadStatus.BUILT, WorkloadStatus.FAILED, WorkloadStatus.DEACTIVATED)
-
-
 def with_status(resource: Resource, status: WorkloadStatus) -> Resource:
     """The resource with the status that was found. A status that settles its generation says that this was seen."""
-    observed = resource.generation if status in _SETTLED else resource.observed_generation
+    observed = resource.generation if status in SETTLED else resource.observed_generation
     return replace(resource, status=status, observed_generation=observed)
 
 

@@ -17,6 +17,10 @@ class WorkloadStatus(StrEnum):
     DELETING = "DELETING"  # going away
 
 
+# Nothing is under way for the newest generation: it serves, is kept, could not be made to serve, or is switched off.
+SETTLED = (WorkloadStatus.DEPLOYED, WorkloadStatus.BUILT, WorkloadStatus.FAILED, WorkloadStatus.DEACTIVATED)
+
+
 class RevisionState(StrEnum):
     """UPLOADING → BUILDING → BUILT → STARTING → SERVING → SUPERSEDED; FAILED from any but the last two. A job's
     revision goes from BUILT straight to SERVING: it has no replicas. A revision that is not to serve goes from BUILDING

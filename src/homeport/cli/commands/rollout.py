@@ -10,13 +10,12 @@ from homeport.cli.options import Data, Format, Output, Workspace, connect, parse
 from homeport.cli.output import age, emit, note, state, table
 from homeport.core.errors import Invalid
 from homeport.core.ids import WORKLOADS, Kind
+from homeport.workloads.states import SETTLED, WorkloadStatus
 
 if TYPE_CHECKING:
     from homeport.client import Homeport
 
 _INTERVAL_S = 0.3  # between two looks: soon enough for people, little work for the server
-_SETTLED = ("DEPLOYED", "BUILT", "FAILED", "DEACTIVATED")
-_UNHAPPY = ("FAILED", "DEACTIVATED")
 app = typer.Typer(
     help="Share requests between two revisions, promote one, or go back.\n\n"
     "A change of what runs makes a revision; the last five are kept. `homeport deploy --traffic 10` gives the new one "
@@ -60,7 +59,7 @@ def status(
     with connect(data, workspace) as client:
         found = _settled(client, chosen, name) if wait else client.rollout(chosen, name)
     _print(found, output)
-    if found.get("status") in _UNHAPPY or found.get("failed"):
+    if _came_to_nothing(found):
         raise typer.Exit(1)
 
 
@@ -186,7 +185,7 @@ def _order(
         note(f"\nNot watched any more; it goes on. See `homeport rollout status {kind}/{name}`.")
         raise
     _print(found, output)
-    if wait and (found.get("failed") or found.get("status") in _UNHAPPY):
+    if wait and _came_to_nothing(found):
         note(f"Error: {verb} of {kind} {name} came to nothing: {found.get('failure') or found.get('status')}")
         raise typer.Exit(1)
 
@@ -195,9 +194,13 @@ def _settled(client: "Homeport", kind: Kind, name: str) -> dict[str, Any]:
     """How it stands once nothing is under way. The server bounds every step of a rollout, so this ends."""
     while True:
         found = client.rollout(kind, name)
-        if found.get("status") in _SETTLED and not found.get("wanted"):
+        if found.get("status") in SETTLED and not found.get("wanted"):
             return found
         time.sleep(_INTERVAL_S)
+
+
+def _came_to_nothing(found: dict[str, Any]) -> bool:
+    return bool(found.get("failed")) or found.get("status") in (WorkloadStatus.FAILED, WorkloadStatus.DEACTIVATED)
 
 
 def _print(found: dict[str, Any], output: Output) -> None:
