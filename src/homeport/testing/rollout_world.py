@@ -22,6 +22,7 @@ from homeport.workloads.actions import (
 )
 from homeport.workloads.rollout import step
 from homeport.workloads.states import ReplicaState, RevisionState
+from homeport.workloads.steering import startable
 from homeport.workloads.traffic import Split
 from homeport.workloads.views import ReplicaView, ResourceView, RevisionView
 
@@ -43,10 +44,8 @@ class World:
     def order(self, wanted: Split) -> None:
         """Ask for this split; what is built and at rest is to start again."""
         self.resource = replace(self.resource, traffic=self.resource.traffic.asked(wanted))
-        at_rest = (RevisionState.SUPERSEDED, RevisionState.FAILED)
-        for one in [self.revisions[name] for name in wanted.revisions if name in self.revisions]:
-            if one.state in at_rest:
-                self.revisions[one.id] = replace(one, state=RevisionState.BUILT)
+        for one in startable(self.resource.traffic, [*self.revisions.values()]):
+            self._revision(one.id, RevisionState.BUILT)
 
     def step(self) -> bool:
         """One pass; whether anything was done. Checks the promise on the way."""
