@@ -137,8 +137,8 @@ class _Plan:
         if not self.traffic.under_way:
             return False
         required = [self.revisions.get(one) for one in self.traffic.required]
-        for lost in unavailable(self.traffic, [*self.revisions.values()]):
-            self.actions.append(Fail(revision_id=lost, reason=NOT_BUILT))
+        if lost := unavailable(self.traffic, [*self.revisions.values()]):
+            self.actions.append(Fail(revision_id=lost[0], reason=NOT_BUILT))  # another in the next step
             return True
         if all(revision is not None and self._answers(revision) for revision in required):
             wanted = self.traffic.wanted
