@@ -2,13 +2,13 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Path, Response
 
 from homeport.api.bodies import JsonRoute
 from homeport.api.dependencies import Caller, Ctx, StatusListing
 from homeport.api.naming import intent_of, same_name
 from homeport.api.patience import WatchesBuilds
-from homeport.api.workloads import deleted, deployed, get_workload, list_workloads, revisions
+from homeport.api.workloads import Upload, deleted, deployed, get_workload, list_workloads, revisions
 from homeport.app.deployments import create_workload, update_workload
 from homeport.core.ids import Kind
 from homeport.wire.deployments import RevisionMetadata
@@ -17,7 +17,6 @@ from homeport.wire.jobs import Job, JobIn, JobList
 router = APIRouter(prefix="/v0/jobs", tags=["jobs"], route_class=JsonRoute)
 Name = Annotated[str, Path(alias="jobId")]
 SHAPE: dict[int | str, dict[str, Any]] = {200: {"model": Job}}
-Upload = Annotated[bool, Query(description="Answer with an address for the source archive.")]
 
 
 @router.get("", operation_id="ListJobs", responses={200: {"model": JobList}})

@@ -1,8 +1,8 @@
 """What the routes of workloads share: the upload slot, the answer, the list, deletion and revisions."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import Response
+from fastapi import Query, Response
 
 from homeport.api.bodies import UPLOADS
 from homeport.api.dependencies import ListParameters
@@ -18,6 +18,8 @@ from homeport.app.revisions import list_revisions
 from homeport.core.ids import Kind
 from homeport.identity.principals import Principal
 from homeport.identity.roles import require
+
+Upload = Annotated[bool, Query(description="Answer with an address for the source archive.")]
 
 
 def deployed(context: Context, response: Response, deployment: Deployment) -> dict[str, Any]:
