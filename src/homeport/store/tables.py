@@ -5,10 +5,13 @@ people may look at them, and small numbers on tasks and attempts, of which there
 PostgreSQL understand everything here; what only tunes SQLite is marked `sqlite_…` and ignored elsewhere.
 """
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     ForeignKey,
     Index,
     Integer,
@@ -18,6 +21,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    TextClause,
     UniqueConstraint,
     bindparam,
     literal_column,
@@ -52,6 +56,11 @@ def _count(name: str) -> Column[int]:
 
 def _of_resource() -> Column[str]:
     return Column("resource_uid", Text, ForeignKey("resources.uid", ondelete="CASCADE"), nullable=False)
+
+
+def _index_of_some(name: str, rows: ColumnElement[bool] | TextClause, *columns: Column[Any]) -> None:
+    """Over these rows of a table only, in either database."""
+    Index(name, *columns, sqlite_where=rows, postgresql_where=rows)
 
 
 notes = Table("notes", metadata, Column("key", Text, primary_key=True), _text("value"))
@@ -125,13 +134,7 @@ resources = Table(
 unsettled_resources = text(
     "(deleting OR observed_generation <> generation OR status NOT IN ('DEPLOYED', 'FAILED', 'DEACTIVATED'))"
 )
-Index(
-    "ix_resources_unsettled",
-    resources.c.kind,
-    resources.c.uid,
-    sqlite_where=unsettled_resources,
-    postgresql_where=unsettled_resources,
-)
+_index_of_some("ix_resources_unsettled", unsettled_resources, resources.c.kind, resources.c.uid)
 
 # Derived from `spec.policies` at every write: the same question on both databases, answered by an index.
 resource_policies = Table(
@@ -421,26 +424,15 @@ invocations = Table(
 queued_invocations = text("status = 'queued'")
 running_invocations = text("status = 'running'")
 ended_invocations = text("completed_at IS NOT NULL")
-Index(
+_index_of_some(
     "ix_invocations_queued",
+    queued_invocations,
     invocations.c.agent_uid,
     invocations.c.not_before,
     invocations.c.number,
-    sqlite_where=queued_invocations,
-    postgresql_where=queued_invocations,
 )
-Index(
-    "ix_invocations_running",
-    invocations.c.agent_uid,
-    sqlite_where=running_invocations,
-    postgresql_where=running_invocations,
-)
-Index(
-    "ix_invocations_ended",
-    invocations.c.completed_at,
-    sqlite_where=ended_invocations,
-    postgresql_where=ended_invocations,
-)
+_index_of_some("ix_invocations_running", running_invocations, invocations.c.agent_uid)
+_index_of_some("ix_invocations_ended", ended_invocations, invocations.c.completed_at)
 
 
 def _of_invocation() -> Column[int]:
@@ -486,12 +478,7 @@ invocation_callbacks = Table(
     PrimaryKeyConstraint("invocation"),
 )
 open_callbacks = text("status IN ('waiting', 'sending')")
-Index(
-    "ix_invocation_callbacks_open",
-    invocation_callbacks.c.not_before,
-    sqlite_where=open_callbacks,
-    postgresql_where=open_callbacks,
-)
+_index_of_some("ix_invocation_callbacks_open", open_callbacks, invocation_callbacks.c.not_before)
 
 # When agents call themselves. Derived from `spec.triggers` at every write; `checked_at`: all before it is decided.
 schedules = Table(
@@ -512,18 +499,5 @@ number_of_execution = select(executions.c.number).where(executions.c.id == bindp
 # statements use these same two expressions, or neither database would use the index.
 pending_tasks = tasks.c.status == literal_column("0")
 open_attempts = attempts.c.state <= literal_column("1")
-Index(
-    "ix_tasks_pending",
-    tasks.c.execution,
-    tasks.c.not_before,
-    tasks.c.index,
-    sqlite_where=pending_tasks,
-    postgresql_where=pending_tasks,
-)
-Index(
-    "ix_attempts_open",
-    attempts.c.execution,
-    attempts.c.index,
-    sqlite_where=open_attempts,
-    postgresql_where=open_attempts,
-)
+_index_of_some("ix_tasks_pending", pending_tasks, tasks.c.execution, tasks.c.not_before, tasks.c.index)
+_index_of_some("ix_attempts_open", open_attempts, attempts.c.execution, attempts.c.index)
