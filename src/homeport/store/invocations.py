@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, delete, func, insert, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, func, insert, or_, select, text, update
 
 from homeport.invocations.retry import FURTHEST
 from homeport.invocations.shares import Waiting
@@ -62,33 +62,33 @@ _CALLBACK = Codec(
 )
 _call, _body = invocations.c, invocation_bodies.c
 _CALLS = select(*_CALL.columns)
-# What changes after acceptance.
+# What changes after acceptance; of an attempt, after its beginning; of a callback.
 _CHANGING = (
     *("status", "attempts", "counted", "not_before", "lease", "message", "updated_at", "started_at", "completed_at"),
     *("cancel_requested_at", "response_status", "response_length"),
 )
-_UPDATE = (
-    update(invocations)
-    .where(_call.number == bindparam("of_number"))
-    .values({name: bindparam(f"new_{name}") for name in _CHANGING})
-)
+_CHANGING_ATTEMPT = ("end", "ended_at", "status", "reason")
+_CHANGING_CALLBACK = ("status", "attempts", "not_before", "lease", "answer", "message", "updated_at")
+
+
+def _anew(names: Sequence[str]) -> dict[str, Any]:
+    """The parameters that `_new` fills."""
+    return {name: bindparam(f"new_{name}") for name in names}
+
+
+_UPDATE = update(invocations).where(_call.number == bindparam("of_number")).values(_anew(_CHANGING))
 _UPDATE_ATTEMPT = (
     update(invocation_attempts)
     .where(
         invocation_attempts.c.invocation == bindparam("of_invocation"),
         invocation_attempts.c.number == bindparam("of_number"),
     )
-    .values({name: bindparam(f"new_{name}") for name in ("end", "ended_at", "status", "reason")})
+    .values(_anew(_CHANGING_ATTEMPT))
 )
 _UPDATE_CALLBACK = (
     update(invocation_callbacks)
     .where(invocation_callbacks.c.invocation == bindparam("of_invocation"))
-    .values(
-        {
-            name: bindparam(f"new_{name}")
-            for name in ("status", "attempts", "not_before", "lease", "answer", "message", "updated_at")
-        }
-    )
+    .values(_anew(_CHANGING_CALLBACK))
 )
 _UNDER_WAY = (
     select(_call.number, _call.id, _call.lease, _call.cancel_requested_at.is_not(None))
@@ -118,7 +118,7 @@ class SqlInvocations:
         self._connection = connection
 
     def add(self, calls: Sequence[Invocation], requests: Sequence[bytes]) -> list[Invocation]:
-        known = {call.id for call in self._those(call.id for call in calls)}
+        known = {call.id for call in self.by_ids([call.id for call in calls])}
         new = [(call, request) for call, request in zip(calls, requests, strict=True) if call.id not in known]
         if not new:
             return []
@@ -126,7 +126,6 @@ class SqlInvocations:
         # Given here: there is one writer, and reading them back would cost a statement for each call.
         rows = [_CALL.values(call) | {"number": number} for number, (call, _) in enumerate(new, top + 1)]
         self._connection.execute(insert(invocations), rows)
-        bodies: list[dict[str, Any]] = []
         bodies = [
             {"invocation": row["number"], "request": request} for row, (_, request) in zip(rows, new, strict=True)
         ]
@@ -134,7 +133,7 @@ class SqlInvocations:
         return [call for call, _ in new]
 
     def get(self, ident: str) -> Invocation | None:
-        return next(iter(self._those([ident])), None)
+        return next(iter(self.by_ids([ident])), None)
 
     def numbered(self, numbers: Collection[int]) -> dict[int, Invocation]:
         found: dict[int, Invocation] = {}
@@ -192,8 +191,7 @@ class SqlInvocations:
         return min((moment(one) for one in (queued, callback) if one is not None), default=None)
 
     def due(self, agent_uid: str, limit: int, now: datetime) -> list[Invocation]:
-        come = or_(_call.not_before <= micros(now), _call.not_before > micros(now + FURTHEST))
-        mine = _CALLS.where(queued_invocations, _call.agent_uid == agent_uid, come)
+        mine = _CALLS.where(queued_invocations, _call.agent_uid == agent_uid, _come(_call.not_before, now))
         return self._all(mine.order_by(_call.not_before, _call.number).limit(limit))
 
     def queued(self, agent_uid: str, limit: int) -> list[Invocation]:
@@ -209,7 +207,10 @@ class SqlInvocations:
         return queued, self._connection.scalar(counted.where(running_invocations)) or 0
 
     def by_ids(self, idents: Sequence[str]) -> list[Invocation]:
-        return self._those(idents)
+        found: list[Invocation] = []
+        for some in _portions(idents):
+            found += self._all(_CALLS.where(_call.id.in_(some)))
+        return found
 
     def under_way(self) -> list[UnderWay]:
         return [UnderWay(*row) for row in self._connection.execute(_UNDER_WAY)]
@@ -226,7 +227,7 @@ class SqlInvocations:
     def end_attempts(self, attempts: Sequence[InvocationAttempt]) -> None:
         if attempts:
             rows = [
-                _new(_ATTEMPT.values(one), ("end", "ended_at", "status", "reason"))
+                _new(_ATTEMPT.values(one), _CHANGING_ATTEMPT)
                 | {"of_invocation": one.invocation, "of_number": one.number}
                 for one in attempts
             ]
@@ -251,8 +252,7 @@ class SqlInvocations:
 
     def due_callbacks(self, limit: int, now: datetime) -> list[Callback]:
         table = invocation_callbacks.c
-        come = or_(table.not_before <= micros(now), table.not_before > micros(now + FURTHEST))
-        waiting = (open_callbacks, table.status == CallbackStatus.WAITING.value, come)
+        waiting = (open_callbacks, table.status == CallbackStatus.WAITING.value, _come(table.not_before, now))
         return self._callbacks(*waiting, limit=limit)
 
     def sending(self) -> list[Callback]:
@@ -260,8 +260,9 @@ class SqlInvocations:
 
     def change_callbacks(self, callbacks: Sequence[Callback]) -> None:
         if callbacks:
-            names = ("status", "attempts", "not_before", "lease", "answer", "message", "updated_at")
-            rows = [_new(_CALLBACK.values(one), names) | {"of_invocation": one.invocation} for one in callbacks]
+            rows = [
+                _new(_CALLBACK.values(one), _CHANGING_CALLBACK) | {"of_invocation": one.invocation} for one in callbacks
+            ]
             self._connection.execute(_UPDATE_CALLBACK, rows)
 
     def sweepable(self, before: datetime, keep: int, limit: int) -> list[int]:
@@ -312,18 +313,16 @@ class SqlInvocations:
             here = (row.workspace, row.agent)
             yield here
 
-    def _those(self, idents: Any) -> list[Invocation]:
-        found: list[Invocation] = []
-        for some in _portions([*idents]):
-            found += self._all(_CALLS.where(_call.id.in_(some)))
-        return found
-
     def _callbacks(self, *where: Any, limit: int | None = None) -> list[Callback]:
         chosen = select(*_CALLBACK.columns).where(*where).order_by(invocation_callbacks.c.not_before).limit(limit)
         return [_CALLBACK.record(row) for row in self._connection.execute(chosen).mappings()]
 
     def _all(self, chosen: Select[Any]) -> list[Invocation]:
         return [_CALL.record(row) for row in self._connection.execute(chosen).mappings()]
+
+
+def _come(not_before: ColumnElement[int], now: datetime) -> ColumnElement[bool]:
+    return or_(not_before <= micros(now), not_before > micros(now + FURTHEST))
 
 
 def _new(values: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
