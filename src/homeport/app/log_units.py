@@ -5,7 +5,7 @@ when its time has come, and of each open one a portion is held: what is in memor
 """
 
 import heapq
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -47,45 +47,41 @@ class Source:
         return self.first > self.last
 
 
-async def oldest_first(
-    sources: Iterable[Source], offsets: Mapping[UnitId, int]
-) -> AsyncIterator[tuple[Source, LogLine]]:
+def oldest_first(sources: Iterable[Source], offsets: Mapping[UnitId, int]) -> AsyncIterator[tuple[Source, LogLine]]:
     """Every line from the unit's offset on, where it has one."""
-    unread = sorted((one for one in sources if not one.empty), key=lambda source: source.first, reverse=True)
-    portion = _portion(len(unread))
-    heads: list[tuple[datetime, int, LogLine, Source, AsyncIterator[LogLine]]] = []
-    opened = 0
-    while heads or unread:
-        while unread and (not heads or unread[-1].first <= heads[0][0]):
-            source = unread.pop()
-            reader = _forwards(source, offsets.get(source.unit.id), portion)
-            opened += 1
-            if (line := await anext(reader, None)) is not None:
-                heapq.heappush(heads, (line.time, opened, line, source, reader))
-        if not heads:
-            return
-        _, place, line, source, reader = heads[0]
-        yield source, line
-        if (following := await anext(reader, None)) is None:
-            heapq.heappop(heads)
-        else:
-            heapq.heapreplace(heads, (following.time, place, following, source, reader))
+    return _merged(
+        sources,
+        lambda source, portion: _forwards(source, offsets.get(source.unit.id), portion),
+        begins=lambda source: source.first,
+        rank=datetime.timestamp,
+    )
 
 
-async def newest_first(sources: Iterable[Source]) -> AsyncIterator[tuple[Source, LogLine]]:
+def newest_first(sources: Iterable[Source]) -> AsyncIterator[tuple[Source, LogLine]]:
     """Every line. A unit is read only once nothing newer than its end is left, so the many that ended before what is
     asked for cost nothing."""
-    unread = sorted((one for one in sources if not one.empty), key=lambda source: source.last)
+    return _merged(sources, _backwards, begins=lambda source: source.last, rank=lambda time: -time.timestamp())
+
+
+async def _merged(
+    sources: Iterable[Source],
+    read: Callable[[Source, int], AsyncIterator[LogLine]],
+    *,
+    begins: Callable[[Source], datetime],
+    rank: Callable[[datetime], float],
+) -> AsyncIterator[tuple[Source, LogLine]]:
+    """The line of the lowest rank first. `read` gives a unit's lines so, from `begins` on."""
+    unread = sorted((one for one in sources if not one.empty), key=lambda source: rank(begins(source)), reverse=True)
     portion = _portion(len(unread))
     heads: list[tuple[float, int, LogLine, Source, AsyncIterator[LogLine]]] = []
     opened = 0
     while heads or unread:
-        while unread and (not heads or unread[-1].last.timestamp() >= -heads[0][0]):
+        while unread and (not heads or rank(begins(unread[-1])) <= heads[0][0]):
             source = unread.pop()
-            reader = _backwards(source, portion)
+            reader = read(source, portion)
             opened += 1
             if (line := await anext(reader, None)) is not None:
-                heapq.heappush(heads, (-line.time.timestamp(), opened, line, source, reader))
+                heapq.heappush(heads, (rank(line.time), opened, line, source, reader))
         if not heads:
             return
         _, place, line, source, reader = heads[0]
@@ -93,7 +89,7 @@ async def newest_first(sources: Iterable[Source]) -> AsyncIterator[tuple[Source,
         if (following := await anext(reader, None)) is None:
             heapq.heappop(heads)
         else:
-            heapq.heapreplace(heads, (-following.time.timestamp(), place, following, source, reader))
+            heapq.heapreplace(heads, (rank(following.time), place, following, source, reader))
 
 
 async def end_of(source: Source) -> int:
