@@ -86,8 +86,7 @@ def _sources(
         source = Source(driver=driver, unit=unit, start=search.start, end=search.end)
         if unit is newest_build and search.start - timedelta(seconds=BUILD_LINGER_S) <= source.last:
             source = replace(source, start=_started(unit))
-        if source.start <= source.last and _started(unit) < search.end:
-            found.append(source)
+        found.append(source)
     return found
 
 
