@@ -31,6 +31,13 @@ def emit(value: Any, output: Output) -> None:
         print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
+def emit_line(value: Any, output: Output) -> None:
+    """Print `value`, one of many that come one by one, as a line of JSON or YAML."""
+    # JSON is YAML; one document a line can be read while more come.
+    beginning = "--- " if output is Output.YAML else ""
+    print(f"{beginning}{json.dumps(value, ensure_ascii=False)}", flush=True)
+
+
 def tell(text: str, value: Any, output: Output) -> None:
     """Print what was done: `text` for people, `value` for programs."""
     if output is Output.TEXT:

@@ -1,6 +1,5 @@
 """`homeport events`: what happened to agents, functions, jobs and whatever else there is."""
 
-import json
 from typing import Annotated, Any
 
 import typer
@@ -8,7 +7,7 @@ import typer
 from homeport.cli.completing import complete_kind, complete_name
 from homeport.cli.moments import read_moment
 from homeport.cli.options import Data, Lines, Output, Workspace, connect, parse_kind
-from homeport.cli.output import note, printable, state
+from homeport.cli.output import emit_line, note, printable, state
 from homeport.core.errors import Invalid
 
 
@@ -66,11 +65,8 @@ def events(
 
 
 def _print(event: dict[str, Any], output: Output) -> None:
-    if output is Output.JSON:
-        print(json.dumps(event, ensure_ascii=False), flush=True)
-        return
-    if output is Output.YAML:
-        print(f"--- {json.dumps(event, ensure_ascii=False)}", flush=True)
+    if output is not Output.TEXT:
+        emit_line(event, output)
         return
     whose = f"{event.get('kind')}/{event.get('name')}"
     what = " ".join(str(event[key]) for key in ("reason", "revision") if event.get(key))

@@ -1,6 +1,5 @@
 """`homeport logs`: what programs and builds wrote."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +9,7 @@ import typer
 from homeport.cli.completing import complete_execution, complete_name, complete_workload_kind
 from homeport.cli.moments import read_moment
 from homeport.cli.options import Data, Lines, Output, Workspace, connect, parse_kind
-from homeport.cli.output import note
+from homeport.cli.output import emit_line, note
 from homeport.core.errors import Invalid
 from homeport.core.ids import WORKLOADS, Kind
 
@@ -125,12 +124,8 @@ def _nothing(kind: Kind, name: str, query: "LogQuery") -> str:
 
 
 def _print(line: dict[str, Any], output: Output) -> None:
-    if output is Output.JSON:
-        print(json.dumps(line, ensure_ascii=False), flush=True)
-        return
-    if output is Output.YAML:
-        # JSON is YAML; one document a line can be read while more come.
-        print(f"--- {json.dumps(line, ensure_ascii=False)}", flush=True)
+    if output is not Output.TEXT:
+        emit_line(line, output)
         return
     replica = line.get("replica")
     who = f"{line.get('revision')} {replica}" if replica else line.get("task")
