@@ -18,7 +18,7 @@ from homeport.store.invocation_records import (
     InvocationQuery,
     UnderWay,
 )
-from homeport.store.rows import MOMENT, Codec, maybe, micros, moment, named
+from homeport.store.rows import MOMENT, Codec, maybe, micros, moment, named, portions
 from homeport.store.sealed import Sealed, beginning, narrowed
 from homeport.store.tables import (
     ended_invocations,
@@ -31,7 +31,6 @@ from homeport.store.tables import (
     running_invocations,
 )
 
-_IN_ONE = 500  # values of one `IN (…)`
 _CALL = Codec(
     Invocation,
     invocations,
@@ -137,7 +136,7 @@ class SqlInvocations:
 
     def numbered(self, numbers: Collection[int]) -> dict[int, Invocation]:
         found: dict[int, Invocation] = {}
-        for some in _portions([*numbers]):
+        for some in portions([*numbers]):
             found |= {call.number: call for call in self._all(_CALLS.where(_call.number.in_(some)))}
         return found
 
@@ -161,7 +160,7 @@ class SqlInvocations:
 
     def requests(self, numbers: Sequence[int]) -> dict[int, bytes]:
         found: dict[int, bytes] = {}
-        for some in _portions(numbers):
+        for some in portions(numbers):
             chosen = select(_body.invocation, _body.request).where(_body.invocation.in_(some))
             found |= {row.invocation: row.request for row in self._connection.execute(chosen)}
         return found
@@ -208,7 +207,7 @@ class SqlInvocations:
 
     def by_ids(self, idents: Sequence[str]) -> list[Invocation]:
         found: list[Invocation] = []
-        for some in _portions(idents):
+        for some in portions(idents):
             found += self._all(_CALLS.where(_call.id.in_(some)))
         return found
 
@@ -280,7 +279,7 @@ class SqlInvocations:
         return sorted(chosen)
 
     def remove(self, numbers: Sequence[int]) -> None:
-        for some in _portions(numbers):
+        for some in portions(numbers):
             self._connection.execute(delete(invocations).where(_call.number.in_(some)))
 
     def rewrite_bodies(self, change: Callable[[Invocation, bytes], bytes], only: Sealed | None = None) -> int:
@@ -327,8 +326,3 @@ def _come(not_before: ColumnElement[int], now: datetime) -> ColumnElement[bool]:
 
 def _new(values: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
     return {f"new_{name}": values[name] for name in names}
-
-
-def _portions(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(values), _IN_ONE):
-        yield values[start : start + _IN_ONE]

@@ -6,7 +6,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from homeport.core.ids import ReplicaId, UnitId
 from homeport.store.records import Replica
-from homeport.store.rows import MOMENT, Codec, conflict, maybe, named
+from homeport.store.rows import MOMENT, Codec, conflict, maybe, named, portions
 from homeport.store.tables import replicas
 from homeport.workloads.states import ReplicaState
 
@@ -25,7 +25,6 @@ _EVERY = select(replicas).order_by(*_OLDEST_FIRST)
 _OF_EACH = (
     select(replicas).where(replicas.c.resource_uid.in_(bindparam("uids", expanding=True))).order_by(*_OLDEST_FIRST)
 )
-_AT_ONCE = 1000  # resources in one statement; SQLite takes at the least some thousand values
 _OF = select(replicas).where(replicas.c.resource_uid == bindparam("uid")).order_by(*_OLDEST_FIRST)
 
 
@@ -57,9 +56,8 @@ class SqlReplicas:
 
     def of_each(self, resource_uids: Sequence[str]) -> dict[str, list[Replica]]:
         found: dict[str, list[Replica]] = {uid: [] for uid in resource_uids}
-        for first in range(0, len(resource_uids), _AT_ONCE):
-            some = {"uids": resource_uids[first : first + _AT_ONCE]}
-            for row in self._connection.execute(_OF_EACH, some).mappings():
+        for some in portions(resource_uids):
+            for row in self._connection.execute(_OF_EACH, {"uids": some}).mappings():
                 found[row["resource_uid"]].append(_REPLICA.record(row))
         return found
 

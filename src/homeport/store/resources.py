@@ -22,7 +22,7 @@ from sqlalchemy import (
 from homeport.core.ids import Kind
 from homeport.store.pages import Keyset
 from homeport.store.records import ListQuery, Resource, ResourcePage
-from homeport.store.rows import MOMENT, OBJECT, Codec, Form, conflict, dump, maybe, named
+from homeport.store.rows import MOMENT, OBJECT, Codec, Form, conflict, dump, maybe, named, portions
 from homeport.store.sealed import Sealed, narrowed
 from homeport.store.tables import replicas, resource_policies, resources, revisions, unsettled_resources
 from homeport.workloads.states import ReplicaState, RevisionState, WorkloadStatus
@@ -72,7 +72,6 @@ _MOVING = union(
 _UNSETTLED = select(*_RESOURCE.columns).where(resources.c.uid.in_(_MOVING))
 # Between the parts of the searched text, so that no query matches the end of one and the start of the next.
 _BETWEEN = "\x1f"
-_NAMES_AT_ONCE = 500  # parameters of one statement; SQLite's default allows 999 in older builds
 
 
 class SqlResources:
@@ -178,8 +177,7 @@ class SqlResources:
         counts: dict[str, dict[Kind, int]] = {}
         link = resource_policies.c
         joined = resource_policies.join(resources, resources.c.uid == link.resource_uid)
-        for first in range(0, len(policies), _NAMES_AT_ONCE):
-            names = policies[first : first + _NAMES_AT_ONCE]
+        for names in portions(policies):
             chosen = select(link.policy, resources.c.kind, func.count()).select_from(joined)
             chosen = chosen.where(link.workspace == workspace, link.policy.in_(names))
             for policy, kind, count in self._connection.execute(chosen.group_by(link.policy, resources.c.kind)):

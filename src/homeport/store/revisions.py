@@ -7,7 +7,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, union, upd
 
 from homeport.core.ids import Kind, RevisionId
 from homeport.store.records import Revision
-from homeport.store.rows import LIST, MOMENT, OBJECT, Codec, conflict, dump, named
+from homeport.store.rows import LIST, MOMENT, OBJECT, Codec, conflict, dump, named, portions
 from homeport.store.sealed import Sealed, narrowed
 from homeport.store.tables import revisions
 from homeport.workloads.states import RevisionState
@@ -34,7 +34,6 @@ _IN_STATES = (
     .where(revisions.c.state.in_(bindparam("states", expanding=True)))
     .order_by(revisions.c.created_at, revisions.c.id)
 )
-_AT_ONCE = 1000  # resources in one statement; SQLite takes at the least some thousand values
 _CHANGING = (
     "state",
     "region",
@@ -71,9 +70,8 @@ class SqlRevisions:
 
     def of_each(self, resource_uids: Sequence[str]) -> dict[str, list[Revision]]:
         found: dict[str, list[Revision]] = {uid: [] for uid in resource_uids}
-        for first in range(0, len(resource_uids), _AT_ONCE):
-            some = {"uids": resource_uids[first : first + _AT_ONCE]}
-            for row in self._connection.execute(_OF_EACH, some).mappings():
+        for some in portions(resource_uids):
+            for row in self._connection.execute(_OF_EACH, {"uids": some}).mappings():
                 found[row["resource_uid"]].append(_REVISION.record(row))
         return found
 

@@ -19,7 +19,9 @@ from homeport.core.errors import Conflict, Internal
 
 R = TypeVar("R")
 E = TypeVar("E", bound=Enum)
+V = TypeVar("V")
 
+_IN_ONE = 500  # parameters of one statement; SQLite's default allows 999 in older builds
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -31,6 +33,12 @@ def micros(moment: datetime) -> int:
 
 def moment(value: int) -> datetime:
     return _EPOCH + timedelta(microseconds=value)
+
+
+def portions(values: Sequence[V]) -> Iterator[Sequence[V]]:
+    """As many at once as one `IN (…)` takes."""
+    for first in range(0, len(values), _IN_ONE):
+        yield values[first : first + _IN_ONE]
 
 
 @dataclass(frozen=True, slots=True)
