@@ -3,14 +3,14 @@
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 
-from bench.figures import Refused
+from bench.figures import Refused, turned
 from bench.installation import installation
 from bench.trivial import PROGRAM
 from homeport.core.ids import UnitId, new_id
@@ -22,7 +22,6 @@ from homeport.drivers.docker.engine import Engine
 from homeport.testing.engines import EngineProcess, engine_obstacle, python_files, running_engine
 from homeport.testing.system import System
 
-T = TypeVar("T")
 IMAGE = "docker.io/library/homeport-bench:1"
 PORT = 8080
 OWNER = Owner(installation="bench", region="docks")
@@ -115,13 +114,6 @@ class ByHand:
 
     def close(self) -> None:
         self.run("network", "rm", self._network)
-
-
-def turned(cases: Iterable[T], number: int) -> list[T]:
-    """The cases of a round, begun with another one each time."""
-    known = [*cases]
-    first = number % len(known)
-    return known[first:] + known[:first]
 
 
 def in_turns(number: int, measures: Mapping[str, Callable[[], float]], into: dict[str, list[float]]) -> None:

@@ -1,15 +1,23 @@
 """What a scenario hands back: figures round by round, and whether they may be believed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 CEILING_MARGIN = 2.0  # what measures must manage at least this many times what is measured
 
 
 class Refused(Exception):
     """The figures would say more about the tools or the machine than about Homeport, so there are none. Says why."""
+
+
+def turned(cases: Iterable[T], number: int) -> list[T]:
+    """The cases of a round, begun with another one each time."""
+    known = [*cases]
+    first = number % len(known)
+    return known[first:] + known[:first]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

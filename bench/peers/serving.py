@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx
 
-from bench.figures import Figure, Outcome, Refused
+from bench.figures import Figure, Outcome, Refused, turned
 from bench.installation import WORKSPACE, installation
 from bench.load import Burst, burst, require_h2load
 from homeport.testing.system import System, eventually, free_port
@@ -47,9 +47,7 @@ def run(rounds: int, scale: float) -> Outcome:
         for name, (command, path) in commands.items():
             urls[name] = stack.enter_context(_served(command, path))
         for number in range(-1, rounds):
-            names = [*urls]
-            turn = number % len(names)
-            for name in names[turn:] + names[:turn]:
+            for name in turned(urls, number):
                 headers = {"Content-Type": "application/json"}
                 if name == HOMEPORT:
                     headers["Authorization"] = f"Bearer {system.key}"

@@ -6,8 +6,8 @@ import time
 from contextlib import ExitStack, closing
 
 from bench import engine as engines
-from bench.engine import ByHand, deploy_image, turned
-from bench.figures import Figure, Outcome, Refused
+from bench.engine import ByHand, deploy_image
+from bench.figures import Figure, Outcome, Refused, turned
 from homeport.testing.system import System
 
 TASKS = 16  # a round, for each

@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 
-from bench.figures import Figure, Outcome, Refused
+from bench.figures import Figure, Outcome, Refused, turned
 from bench.load import burst, require_h2load
 from bench.machine import cpu_s, pin
 from bench.trivial import answers, trivial_server
@@ -56,9 +56,7 @@ def run(rounds: int, scale: float) -> Outcome:
         cpu: dict[str, list[float]] = {name: [] for name in envoys}
         requests = max(500, int(REQUESTS * scale))
         for number in range(-1, rounds):  # the first is not counted: connections, pages, caches
-            names = [*envoys]
-            turn = number % len(names)
-            for name in names[turn:] + names[:turn]:
+            for name in turned(envoys, number):
                 url, pid, _ = envoys[name]
                 pin(pid, {first})
                 before = cpu_s(pid)

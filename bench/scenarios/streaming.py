@@ -9,7 +9,7 @@ from itertools import pairwise
 from statistics import median
 from urllib.parse import urlsplit
 
-from bench.figures import Figure, Outcome
+from bench.figures import Figure, Outcome, turned
 from bench.installation import WORKSPACE, installation
 from bench.load import p99
 from bench.trivial import PROGRAM
@@ -50,9 +50,7 @@ def run(rounds: int, scale: float) -> Outcome:
         for number in range(-1, rounds):
             seen = {name: _Seen() for name in targets}
             for turn in range(streams):
-                names = [*targets]
-                first = turn % len(names)
-                for name in names[first:] + names[:first]:
+                for name in turned(targets, turn):
                     _stream(targets[name], seen[name])
             if number >= 0:
                 for name, one in seen.items():

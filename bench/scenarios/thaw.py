@@ -14,8 +14,8 @@ from pathlib import Path
 from statistics import median
 
 from bench import engine as engines
-from bench.engine import OWNER, PORT, turned
-from bench.figures import Figure, Outcome, Refused
+from bench.engine import OWNER, PORT
+from bench.figures import Figure, Outcome, Refused, turned
 from bench.trivial import PROGRAM
 from homeport.core.ids import UnitId, new_id
 from homeport.core.units import Mount, UnitKind, UnitSpec

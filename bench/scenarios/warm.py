@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.figures import Figure, Outcome, Refused, demand_margin
+from bench.figures import Figure, Outcome, Refused, demand_margin, turned
 from bench.installation import installation, pids
 from bench.load import Burst, burst, require_h2load
 from bench.machine import cpu_s, pin
@@ -70,9 +70,7 @@ class _Rounds:
 
     def measure(self, number: int) -> None:
         """One round: every target, in another order each time, so that none always comes after the same."""
-        names = [*self._urls]
-        turn = number % len(names)
-        for name in names[turn:] + names[:turn]:
+        for name in turned(self._urls, number):
             many, cpu_us = self._burst_with_cpu(name)
             single = self._burst(name, SINGLE_REQUESTS, 1)
             if number < 0:
