@@ -17,7 +17,6 @@ from homeport.dataplane import headers
 from homeport.dataplane.answers import local_reply_config
 from homeport.dataplane.expressions import called, method, selected, text
 from homeport.dataplane.scopes import TYPE, early_headers, scoped_routes
-from homeport.dataplane.sessions import session_filter
 from homeport.dataplane.statistics import BUCKETS_MS, DURATION, OF_CLUSTERS, OF_ENVOY
 from homeport.dataplane.tracing import SETTINGS, Collector, collector_cluster, tracing
 from homeport.workloads.addresses import DOMAIN
@@ -211,12 +210,14 @@ def _connection_manager(domain: str, collector: Collector | None) -> dict[str, A
 def _filters() -> list[dict[str, Any]]:
     tokens = "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication"
     access = "envoy.extensions.filters.http.rbac.v3.RBAC"
+    sessions = "envoy.extensions.filters.http.stateful_session.v3.StatefulSession"
     router = "envoy.extensions.filters.http.router.v3.Router"
     return [
         _discovered(headers.JWT_FILTER, tokens),
         _discovered(headers.DENY_FILTER, access),
         {"name": headers.ACCESS_FILTER, "typed_config": {"@type": TYPE + access, "rules": _default_access()}},
-        session_filter(),
+        # Before what forwards. It does nothing for routes that say nothing of it (see `sessions`).
+        {"name": headers.SESSION_FILTER, "typed_config": {"@type": TYPE + sessions}},
         {
             "name": "envoy.filters.http.router",
             "typed_config": {"@type": TYPE + router, "suppress_envoy_headers": True},

@@ -36,6 +36,7 @@ OF_CALLS = (INVOCATION_ID.lower(), ATTEMPT.lower())
 JWT_FILTER = "homeport.jwt"
 DENY_FILTER = "homeport.deny"
 ACCESS_FILTER = "homeport.access"
+SESSION_FILTER = "envoy.filters.http.stateful_session"
 
 # The metadata that the first filter leaves for the third.
 JWT_METADATA = "envoy.filters.http.jwt_authn"

@@ -18,17 +18,11 @@ from envoy.extensions.http.stateful_session.envelope.v3 import envelope_pb2
 from envoy.type.matcher.v3 import regex_pb2, string_pb2
 
 from homeport.core.ids import Kind
+from homeport.dataplane import headers
 from homeport.dataplane.packing import any_of
 from homeport.dataplane.routes import Endpoint, WorkloadRoute
 
-FILTER = "envoy.filters.http.stateful_session"
 HEADER = "mcp-session-id"
-
-
-def session_filter() -> dict[str, Any]:
-    """For the gateway's chain, before what forwards. It does nothing for routes that say nothing of it."""
-    kind = "envoy.extensions.filters.http.stateful_session.v3.StatefulSession"
-    return {"name": FILTER, "typed_config": {"@type": f"type.googleapis.com/{kind}"}}
 
 
 def session_rules(route: WorkloadRoute) -> dict[str, Any]:
@@ -41,7 +35,7 @@ def session_rules(route: WorkloadRoute) -> dict[str, Any]:
         typed_config=any_of(envelope_pb2.EnvelopeSessionState(header=header)),
     )
     rule = sessions.StatefulSessionPerRoute(stateful_session=sessions.StatefulSession(session_state=state))
-    return {FILTER: any_of(rule)}
+    return {headers.SESSION_FILTER: any_of(rule)}
 
 
 def session_begun_at(endpoints: Iterable[Endpoint]) -> Any:

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +21,13 @@ MANAGER = LISTENER["filter_chains"][0]["filters"][0]["typed_config"]
 
 def test_the_bootstrap_is_plain_json() -> None:
     assert json.loads(json.dumps(CONFIG)) == CONFIG
+
+
+def test_it_is_made_without_envoys_messages_which_take_long_to_load() -> None:
+    program = (
+        "import sys\nimport homeport.dataplane.bootstrap\nassert not {'google.protobuf', 'envoy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 
 
 def test_no_client_header_of_ours_survives_the_listener() -> None:

@@ -9,8 +9,9 @@ from envoy.extensions.http.stateful_session.envelope.v3 import envelope_pb2
 
 from homeport.core.ids import Kind, RevisionId
 from homeport.core.limits import CallLimits
+from homeport.dataplane import headers
 from homeport.dataplane.routes import Endpoint, RevisionRoute, WorkloadRoute
-from homeport.dataplane.sessions import FILTER, HEADER, session_begun_at
+from homeport.dataplane.sessions import HEADER, session_begun_at
 from homeport.dataplane.tables import own_table
 
 
@@ -26,14 +27,14 @@ def table(kind: Kind, *revisions: RevisionRoute):  # type: ignore[no-untyped-def
 
 def test_the_id_of_a_functions_session_names_its_replica() -> None:
     rule = sessions.StatefulSessionPerRoute()
-    assert table(Kind.FUNCTION, revision("a", 100, 1)).typed_per_filter_config[FILTER].Unpack(rule)
+    assert table(Kind.FUNCTION, revision("a", 100, 1)).typed_per_filter_config[headers.SESSION_FILTER].Unpack(rule)
     state = envelope_pb2.EnvelopeSessionState()
     assert rule.stateful_session.session_state.typed_config.Unpack(state)
     assert (state.header.name, rule.stateful_session.strict) == (HEADER, False)
 
 
 def test_agents_have_no_such_rule() -> None:
-    assert FILTER not in table(Kind.AGENT, revision("a", 100, 1)).typed_per_filter_config
+    assert headers.SESSION_FILTER not in table(Kind.AGENT, revision("a", 100, 1)).typed_per_filter_config
 
 
 @pytest.mark.parametrize("kind", [Kind.FUNCTION, Kind.AGENT])
