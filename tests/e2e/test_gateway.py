@@ -34,12 +34,12 @@ from homeport.testing.gateway import (
     Answer,
     agent,
     bearer,
-    free_port,
     reached,
     revision,
     token,
 )
 from homeport.testing.gateway import GatewaySystem as System
+from homeport.testing.system import free_port
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import shutil
-import socket
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
@@ -21,11 +20,13 @@ from yarl import URL
 from homeport.core.clock import SystemClock
 from homeport.core.ids import Kind, RevisionId
 from homeport.core.limits import CallLimits
+from homeport.dataplane.admin import envoy_counts
 from homeport.dataplane.bootstrap import EnvoySockets, bootstrap, envoy_command
 from homeport.dataplane.routes import Endpoint, Gateway, RevisionRoute, WorkloadRoute
 from homeport.dataplane.snapshot import Authority
 from homeport.dataplane.xds import XdsServer
 from homeport.edge import Edge
+from homeport.testing.system import free_port
 
 WAIT_S = 20
 KEY = OKPKey.generate_key("Ed25519", parameters={"kid": "one", "use": "sig", "alg": "EdDSA"})
@@ -48,12 +49,6 @@ def token(*, key: OKPKey = KEY, without: tuple[str, ...] = (), **changed: Any) -
 
 def bearer(text: str, header: str = "X-Blaxel-Authorization") -> dict[str, str]:
     return {header: f"Bearer {text}"}
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 async def reached(state: Callable[[], Any], timeout_s: float = WAIT_S) -> None:
@@ -250,10 +245,9 @@ class GatewaySystem:
 
     async def left_alone(self, cluster: str) -> list[bool]:
         """Of each endpoint, whether Envoy lets it be because connections failed."""
-        connector = aiohttp.UnixConnector(path=str(self.socket("admin")))
-        async with aiohttp.ClientSession(connector=connector) as client:
-            async with client.get("http://admin/clusters?format=json") as answer:
-                found = json.loads(await answer.text())["cluster_statuses"]
+        shown = await envoy_counts(self.socket("admin"), "/clusters?format=json")
+        assert shown is not None, self.log()
+        found = json.loads(shown)["cluster_statuses"]
         (hosts,) = (one["host_statuses"] for one in found if one["name"] == cluster)
         states = [host["health_status"] for host in sorted(hosts, key=lambda host: host.get("priority", 0))]
         return [state.get("failed_outlier_check", False) for state in states]
