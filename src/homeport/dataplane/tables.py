@@ -142,8 +142,9 @@ def _routes(address: Address, limits: CallLimits) -> Iterator[Any]:
             yield _to_edge(address, headers.INVOKED_BY_PARAMETER, match, limits)
     websocket = _client("upgrade", string_pb2.StringMatcher(exact="websocket", ignore_case=True))
     repeater = _client("user-agent", string_pb2.StringMatcher(prefix=REPEATERS, ignore_case=True))
+    ways = choices(address.route)
     for client in (websocket, repeater, None):
-        for choice in choices(address.route):
+        for choice in ways:
             conditions = (client, *choice.conditions) if client else choice.conditions
             for match in _matches(address.root, conditions):
                 entry = _route(address, match, choice, limits, client is websocket)
