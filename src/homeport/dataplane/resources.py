@@ -20,6 +20,7 @@ from envoy.type.v3 import percent_pb2
 from google.protobuf import wrappers_pb2
 
 from homeport.core import limits
+from homeport.core.ids import RevisionId
 from homeport.core.limits import CallLimits
 from homeport.dataplane import headers
 from homeport.dataplane.credentials import rules_of_models, rules_of_platform
@@ -88,9 +89,10 @@ def workload_resources(route: WorkloadRoute, serving: Serving) -> WorkloadResour
     found: list[tuple[str, Packed]] = []
     for revision in route.revisions:
         name = route.revision_key(revision.revision)
+        whose = _whose(route, revision.revision)
         # One by hash stands beside the other: a cluster that is changed forgets which requests are under way.
         for cluster in (name, by_hash(name)) if route.stickiness.replica else (name,):
-            found.append((CLUSTERS, pack(cluster, _cluster(cluster, name, revision.in_containers))))
+            found.append((CLUSTERS, pack(cluster, _cluster(cluster, name, revision.in_containers, whose))))
             found.append((ENDPOINTS, pack(cluster, _endpoints(cluster, revision.endpoints, serving.edge_socket))))
     found.append((ROUTES, pack(route.key, own_table(route, serving.limits))))
     found.append((SCOPES, pack(route.key, _scope(route.key, (route.workspace, route.kind.plural, route.name)))))
@@ -170,8 +172,8 @@ def _task_data(action: Any) -> Any:
     return route_pb2.Route(match=route_pb2.RouteMatch(prefix=f"{TASK_DATA}/"), route=patient)
 
 
-def _cluster(name: str, revision: str, in_containers: bool) -> Any:
-    """Of the replicas of `revision` (its key)."""
+def _cluster(name: str, revision: str, in_containers: bool, whose: Any) -> Any:
+    """Of the replicas of `revision` (its key). `whose`: their metadata."""
     options = http_protocol_options_pb2.HttpProtocolOptions(
         common_http_protocol_options=protocol_pb2.HttpProtocolOptions(idle_timeout=seconds(UPSTREAM_IDLE_S))
     )
@@ -196,14 +198,14 @@ def _cluster(name: str, revision: str, in_containers: bool) -> Any:
         typed_extension_protocol_options={_OPTIONS: any_of(options)},
         outlier_detection=_left_alone(by_hash=name != revision) if in_containers or name != revision else None,
         alt_stat_name="" if name == revision else revision,  # both count as one
-        metadata=_whose(revision),
+        metadata=whose,
     )
 
 
-def _whose(name: str) -> Any:
+def _whose(route: WorkloadRoute, revision: RevisionId) -> Any:
     """For the spans of traces."""
     found = base_pb2.Metadata()
-    found.filter_metadata[METADATA].update(workload_metadata(name))
+    found.filter_metadata[METADATA].update(workload_metadata(route, revision))
     return found
 
 

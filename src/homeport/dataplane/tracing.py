@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from homeport.core.ids import Kind
+from homeport.core.ids import RevisionId
 from homeport.dataplane.expressions import Tree, called, method, selected, text, truth
+from homeport.dataplane.routes import WorkloadRoute
+from homeport.dataplane.scopes import TYPE
 
-TYPE = "type.googleapis.com/"
 CLUSTER = "collector"
 GATEWAY_SERVICE = "homeport-gateway"  # the service's name in the spans of the gateway
 METADATA = "homeport"  # of a cluster: whose it is
@@ -120,11 +121,9 @@ def collector_cluster(collector: Collector) -> dict[str, Any]:
     return found
 
 
-def workload_metadata(cluster: str) -> dict[str, str]:
-    """What the spans of `workspace/kinds/name/revision` are marked with."""
-    workspace, plural, name, revision = cluster.split("/")
-    (kind,) = (kind for kind in Kind if kind.plural == plural)
-    return dict(zip(_WORDS, (workspace, kind.value, name, revision), strict=True))
+def workload_metadata(route: WorkloadRoute, revision: RevisionId) -> dict[str, str]:
+    """What the spans of requests to the revision are marked with."""
+    return dict(zip(_WORDS, (route.workspace, route.kind.value, route.name, revision), strict=True))
 
 
 def _tags() -> list[dict[str, Any]]:
