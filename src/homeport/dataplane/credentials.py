@@ -38,10 +38,11 @@ def token_filter(jwks: dict[str, Any], issuer: str, audience: str) -> Packed:
     beside = _provider(keys, issuer, audience, headers.AUTHORIZATION, identifies=False)
     passing = jwt.JwtRequirement(allow_missing_or_failed=empty_pb2.Empty())
     first = _all_of(_named("own"), _any_of(_named("beside"), passing))
+    required = _any_of(first, _named("alone"))
     config = jwt.JwtAuthentication(
         providers={"own": own, "alone": alone, "beside": beside},
         requirement_map={
-            REQUIRED: _any_of(first, _named("alone")),
+            REQUIRED: required,
             OPTIONAL: _any_of(first, _named("alone"), passing),
         },
     )
@@ -50,10 +51,10 @@ def token_filter(jwks: dict[str, Any], issuer: str, audience: str) -> Packed:
     hosted = config.rules.add()
     hosted.match.prefix = "/"
     hosted.match.headers.add(name=headers.HOST, string_match=_exact(f"{headers.NO_HOST}:"), invert_match=True)
-    hosted.requires.CopyFrom(_any_of(first, _named("alone")))
+    hosted.requires.CopyFrom(required)
     rule = config.rules.add()
     rule.match.safe_regex.regex = headers.WORKLOAD_FORM
-    rule.requires.CopyFrom(_any_of(first, _named("alone")))
+    rule.requires.CopyFrom(required)
     return _filter(headers.JWT_FILTER, config)
 
 
