@@ -5,7 +5,6 @@ header `x-hp-invoke` says for whom: `workspace/agents/name/trigger`, with `-` fo
 contract's `{"success": true}`, with status 200, and comes only once the call is durable.
 """
 
-import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -24,10 +23,10 @@ from homeport.dataplane.answers import (
     TOO_LARGE,
     UNAVAILABLE,
     WORKLOAD_NOT_FOUND,
-    Answer,
 )
 from homeport.dataplane.internal import Batches, Internal, Refusal
 from homeport.dataplane.passing import end_to_end
+from homeport.dataplane.refusals import Refused
 from homeport.invocations.handover import Message, Offer, Terms, Verdict
 
 log = logging.getLogger(__name__)
@@ -39,12 +38,6 @@ HELD_BYTES = 128 * MIB  # of bodies that are being accepted, all together
 HELD = 5000
 PARAMETER = "async"
 _ANSWERS = {404: WORKLOAD_NOT_FOUND, 429: BUSY}
-
-
-class _Refused(Exception):
-    def __init__(self, answer: Answer) -> None:
-        super().__init__(answer.message)
-        self.answer = answer
 
 
 class Acceptance:
@@ -70,15 +63,15 @@ class Acceptance:
         taken = [0]
         try:
             return await self._accept(request, taken)
-        except _Refused as refused:
-            return self._answer(refused.answer)
+        except Refused as refused:
+            return refused.response(self._clock)
         finally:
             self._held -= 1
             self._held_bytes -= taken[0]
 
     async def _accept(self, request: web.Request, taken: list[int]) -> web.StreamResponse:
         if self._held > HELD or self.terms is None:
-            raise _Refused(replace(UNAVAILABLE, message="Calls cannot be accepted at the moment."))
+            raise Refused(replace(UNAVAILABLE, message="Calls cannot be accepted at the moment."))
         workspace, agent, trigger = _whose(request.headers[headers.INVOKE])
         body = await self._body(request, self.terms.body_bytes, taken)
         offer = Offer(
@@ -92,7 +85,7 @@ class Acceptance:
         )
         verdict = await self._verdict(offer)
         if verdict.status != 200:
-            raise _Refused(replace(_ANSWERS.get(verdict.status, BAD_REQUEST), message=verdict.reason))
+            raise Refused(replace(_ANSWERS.get(verdict.status, BAD_REQUEST), message=verdict.reason))
         self._accepted()
         return web.json_response({"success": True}, headers={headers.INVOCATION_ID: offer.id})
 
@@ -100,11 +93,11 @@ class Acceptance:
         try:
             return await self._batches.put(offer)
         except Refusal as refusal:
-            raise _Refused(replace(UNAVAILABLE, message=refusal.message)) from refusal
+            raise Refused(replace(UNAVAILABLE, message=refusal.message)) from refusal
         except (aiohttp.ClientError, TimeoutError) as exc:
             # It may be stored all the same: the answer alone may be what was lost.
             message = "The server that stores calls does not answer."
-            raise _Refused(replace(UNAVAILABLE, message=message, may_have_run=True)) from exc
+            raise Refused(replace(UNAVAILABLE, message=message, may_have_run=True)) from exc
 
     async def _send(self, offers: Sequence[Offer]) -> Sequence[Verdict]:
         body = {"offers": [offer.to_json() for offer in offers]}
@@ -113,7 +106,7 @@ class Acceptance:
 
     async def _body(self, request: web.Request, most: int, taken: list[int]) -> bytes:
         """The whole body. What is too large is refused before it is read, where its length is said."""
-        too_large = _Refused(replace(TOO_LARGE, message=f"An asynchronous call has at most {most} bytes of body."))
+        too_large = Refused(replace(TOO_LARGE, message=f"An asynchronous call has at most {most} bytes of body."))
         if (request.content_length or 0) > most:
             raise too_large
         chunks = []
@@ -123,20 +116,16 @@ class Acceptance:
             if taken[0] > most:
                 raise too_large
             if self._held_bytes > HELD_BYTES:
-                raise _Refused(replace(UNAVAILABLE, message="Too many calls are being accepted already."))
+                raise Refused(replace(UNAVAILABLE, message="Too many calls are being accepted already."))
             chunks.append(chunk)
         return b"".join(chunks)
-
-    def _answer(self, answer: Answer) -> web.Response:
-        body = json.dumps(answer.body(self._clock.now()))
-        return web.Response(text=body, status=answer.status, headers=answer.headers(), content_type="application/json")
 
 
 def _whose(named: str) -> tuple[str, str, str]:
     parts = named.split("/", 3)
     if len(parts) != 4 or parts[1] != "agents":
         log.error("Envoy sent a header that cannot be read: %s", named)
-        raise _Refused(ROUTE_NOT_FOUND)
+        raise Refused(ROUTE_NOT_FOUND)
     workspace, _, agent, trigger = parts
     return workspace, agent, "" if trigger == "-" else trigger
 

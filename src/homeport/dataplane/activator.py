@@ -35,9 +35,9 @@ from homeport.dataplane.answers import (
     TOO_SLOW,
     UNAVAILABLE,
     WORKLOAD_NOT_FOUND,
-    Answer,
 )
 from homeport.dataplane.passing import end_to_end
+from homeport.dataplane.refusals import Refused
 from homeport.dataplane.tunnel import is_websocket, tunnel
 
 log = logging.getLogger(__name__)
@@ -68,14 +68,6 @@ class Target:
         if kind is None:
             raise ValueError(f"no kind has the plural {plural!r}")
         return cls(workspace=workspace, kind=kind, name=name, revision=revision)
-
-
-class _Refused(Exception):
-    """The gateway answers this itself."""
-
-    def __init__(self, answer: Answer) -> None:
-        super().__init__(answer.message)
-        self.answer = answer
 
 
 class Activator:
@@ -119,22 +111,22 @@ class Activator:
         """Answer one request; every failure before the program's answer is told in the gateway's envelope."""
         try:
             return await self._serve(request)
-        except _Refused as refused:
-            return self._answer(refused.answer)
+        except Refused as refused:
+            return refused.response(self._clock)
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         named = request.headers.get(headers.WORKLOAD)
         if named is None:
             segments = request.path.split("/")
-            raise _Refused(MODELS_NOT_SERVED if segments[2:3] == ["models"] else ROUTE_NOT_FOUND)
+            raise Refused(MODELS_NOT_SERVED if segments[2:3] == ["models"] else ROUTE_NOT_FOUND)
         try:
             target = Target.parse(named)
         except ValueError as exc:
             log.error("Envoy sent a workload header that cannot be read: %s", exc)
-            raise _Refused(ROUTE_NOT_FOUND) from exc
+            raise Refused(ROUTE_NOT_FOUND) from exc
         if self._holding >= HELD_REQUESTS:
             measures.ACTIVATIONS.labels(target.workspace, "refused").inc()
-            raise _Refused(replace(UNAVAILABLE, message="Too many requests wait for a replica already."))
+            raise Refused(replace(UNAVAILABLE, message="Too many requests wait for a replica already."))
         self._holding += 1
         measures.HELD.inc()
         outcome = "gone"
@@ -142,7 +134,7 @@ class Activator:
             answer = await self._forward(request, target)
             outcome = "forwarded"
             return answer
-        except _Refused:
+        except Refused:
             outcome = "refused"
             raise
         finally:
@@ -164,12 +156,12 @@ class Activator:
                 # Nothing of the request has been read yet, so it can be sent again.
                 log.warning("the replica of %s at %s refused the connection (attempt %d)", target, url, attempt)
                 last = exc
-        raise _Refused(UNAVAILABLE) from last
+        raise Refused(UNAVAILABLE) from last
 
     async def _activate(self, request: web.Request, target: Target) -> URL:
         """Where the request shall go, once a replica is there. The path is passed on byte for byte."""
         if self._control is None:
-            raise _Refused(UNAVAILABLE)
+            raise Refused(UNAVAILABLE)
         wanted = {"workspace": target.workspace, "kind": target.kind, "name": target.name, "revision": target.revision}
         try:
             async with self._control.post("http://internal/internal/activate", json=wanted) as response:
@@ -178,13 +170,13 @@ class Activator:
                     return URL(f"http://{found['address']}:{found['port']}{request.raw_path}", encoded=True)
                 reason = str(found.get("reason") or UNAVAILABLE.message)
         except TimeoutError as exc:
-            raise _Refused(replace(UNAVAILABLE, message="No replica was ready in time.")) from exc
+            raise Refused(replace(UNAVAILABLE, message="No replica was ready in time.")) from exc
         except (aiohttp.ClientError, json.JSONDecodeError, KeyError) as exc:
             log.warning("the server did not say where %s is: %s", target, exc)
-            raise _Refused(replace(UNAVAILABLE, message="The server that starts replicas does not answer.")) from exc
+            raise Refused(replace(UNAVAILABLE, message="The server that starts replicas does not answer.")) from exc
         if response.status == 404:
-            raise _Refused(replace(WORKLOAD_NOT_FOUND, message=reason))
-        raise _Refused(replace(UNAVAILABLE, message=reason))
+            raise Refused(replace(WORKLOAD_NOT_FOUND, message=reason))
+        raise Refused(replace(UNAVAILABLE, message=reason))
 
     async def _exchange(self, request: web.Request, url: URL) -> web.StreamResponse:
         try:
@@ -201,20 +193,16 @@ class Activator:
         except aiohttp.ClientConnectorError:
             raise
         except aiohttp.SocketTimeoutError as exc:
-            raise _Refused(SILENT) from exc
+            raise Refused(SILENT) from exc
         except TimeoutError as exc:
-            raise _Refused(TOO_SLOW) from exc
+            raise Refused(TOO_SLOW) from exc
         except aiohttp.ClientError as exc:
-            raise _Refused(BROKEN) from exc
+            raise Refused(BROKEN) from exc
 
     def _session(self) -> aiohttp.ClientSession:
         if self._programs is None:
-            raise _Refused(UNAVAILABLE)
+            raise Refused(UNAVAILABLE)
         return self._programs
-
-    def _answer(self, answer: Answer) -> web.Response:
-        body = json.dumps(answer.body(self._clock.now()))
-        return web.Response(text=body, status=answer.status, headers=answer.headers(), content_type="application/json")
 
 
 async def _relay(request: web.Request, upstream: aiohttp.ClientResponse) -> web.StreamResponse:
