@@ -186,12 +186,7 @@ class Calls:
 
     async def _deliver(self, errand: Errand) -> None:
         try:
-            delivery = await self._courier.deliver(errand, int(self._clock.now().timestamp()))
-        except asyncio.CancelledError:
-            self._delivering.pop(errand.id, None)
-            raise
-        try:
-            await self._deliveries.put(delivery)
+            await self._deliveries.put(await self._courier.deliver(errand, int(self._clock.now().timestamp())))
         finally:
             self._delivering.pop(errand.id, None)
             self._wakeup.wake()
