@@ -37,6 +37,8 @@ BATCH_BYTES = 8 * MIB
 HELD_BYTES = 128 * MIB  # of bodies that are being accepted, all together
 HELD = 5000
 PARAMETER = "async"
+# The program's attempts have a length, a connection and a host of their own making.
+_NOT_KEPT = frozenset({"content-length", "expect", "host", *headers.OF_CALLS})
 _ANSWERS = {404: WORKLOAD_NOT_FOUND, 429: BUSY}
 
 
@@ -127,7 +129,7 @@ def _whose(named: str) -> tuple[str, str, str]:
         log.error("Envoy sent a header that cannot be read: %s", named)
         raise Refused(ROUTE_NOT_FOUND)
     workspace, _, agent, trigger = parts
-    return workspace, agent, "" if trigger == "-" else trigger
+    return workspace, agent, "" if trigger == headers.INVOKED_BY_PARAMETER else trigger
 
 
 def _path(raw: str) -> str:
@@ -138,9 +140,8 @@ def _path(raw: str) -> str:
 
 
 def _kept(request: web.Request) -> tuple[tuple[str, str], ...]:
-    """The headers for the program. Its attempts have a length, a connection and a host of their own making."""
-    dropped = {"content-length", "expect", "host", *headers.OF_CALLS}
-    found = [(name, value) for name, value in end_to_end(request.headers).items() if name.lower() not in dropped]
+    """The headers for the program."""
+    found = [(name, value) for name, value in end_to_end(request.headers).items() if name.lower() not in _NOT_KEPT]
     if "X-Forwarded-Host" not in request.headers:
         found.append(("X-Forwarded-Host", request.host))
     return tuple(found)

@@ -4,11 +4,12 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from homeport.dataplane import headers
 
-# RFC 9110 §7.6.1: they concern one connection only.
-HOP_BY_HOP = frozenset(
+_DROPPED = frozenset(
     {
+        # RFC 9110 §7.6.1: they concern one connection only.
         *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection"),
         *("te", "trailer", "transfer-encoding", "upgrade"),
+        *headers.OWN,
     }
 )
 
@@ -16,5 +17,5 @@ HOP_BY_HOP = frozenset(
 def end_to_end(found: CIMultiDictProxy[str]) -> CIMultiDict[str]:
     """The headers without those of one connection and without our own."""
     named = {name.strip().lower() for value in found.getall("Connection", []) for name in value.split(",")}
-    dropped = HOP_BY_HOP | named | set(headers.OWN)
+    dropped = _DROPPED | named
     return CIMultiDict((name, value) for name, value in found.items() if name.lower() not in dropped)
