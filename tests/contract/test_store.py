@@ -13,6 +13,7 @@ from homeport.testing import (
     store_suite_executions,
     store_suite_history,
     store_suite_images,
+    store_suite_invocations,
     store_suite_loops,
     store_suite_placed,
     store_suite_secrets,
@@ -80,4 +81,8 @@ class TestUnsettled(store_suite_loops.UnsettledSuite):
 
 
 class TestPlaced(store_suite_placed.PlacedSuite):
+    pass
+
+
+class TestInvocations(store_suite_invocations.InvocationSuite):
     pass
