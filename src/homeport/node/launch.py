@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from homeport.core.errors import Invalid
@@ -181,9 +181,10 @@ class Launcher:
 
     def _command(self, spec: UnitSpec, folder: Folder, status: int, arguments: int) -> list[str]:
         places = folder.places(self.etc)
+        spec = _with_volumes_mounted(spec, folder)
         if self.bwrap is None:
             with os.fdopen(os.dup(arguments), "w") as file:
-                json.dump(plain.description(spec, places, self.stage, self._shown(spec, folder)), file)
+                json.dump(plain.description(spec, places, self.stage), file)
             program = [
                 self.stage.reach(sys.executable, "python"),
                 "-I",
@@ -191,20 +192,11 @@ class Launcher:
                 self.stage.reach(plain.__file__, "homeport"),
             ]
             return [*program, str(status), str(arguments)]
-        words = ["--json-status-fd", str(status), *self._sandbox(spec, folder)]
+        words = ["--json-status-fd", str(status), *sandbox.arguments(spec, places, self.stage, self.overlay)]
         with os.fdopen(os.dup(arguments), "wb") as file:
             file.write(b"".join(os.fsencode(word) + b"\0" for word in words))
         program = [*(sandbox.task_limit(spec.max_processes) if self.groups.pids is None else ()), *spec.argv]
         return [self.stage.reach(str(self.bwrap), "bwrap"), "--args", str(arguments), "--", *program]
-
-    def _sandbox(self, spec: UnitSpec, folder: Folder) -> list[str]:
-        places, shown = folder.places(self.etc), self._shown(spec, folder)
-        return sandbox.arguments(spec, places, self.stage, self.overlay, shown)
-
-    def _shown(self, spec: UnitSpec, folder: Folder) -> tuple[Mount, ...]:
-        """The unit's volumes as directories of this machine."""
-        found = folder.contents(spec)
-        return tuple(Mount(source=str(path), target=mount.path, writable=mount.writable) for mount, path in found)
 
     @property
     def pids_method(self) -> str:
@@ -237,6 +229,13 @@ class Launcher:
             os.setgroups([])
             os.setresgid(self.uid, self.uid, self.uid)
             os.setresuid(self.uid, self.uid, self.uid)
+
+
+def _with_volumes_mounted(spec: UnitSpec, folder: Folder) -> UnitSpec:
+    """Its volumes as what they are on this machine: directories that are shown."""
+    found = folder.contents(spec)
+    shown = (Mount(source=str(path), target=mount.path, writable=mount.writable) for mount, path in found)
+    return replace(spec, mounts=(*spec.mounts, *shown))
 
 
 def _limit_tasks(uid: int) -> None:

@@ -18,18 +18,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from homeport.core.units import Mount, UnitSpec
+    from homeport.core.units import UnitSpec
     from homeport.node.sandbox import Places
     from homeport.node.stage import Stage
 
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-def description(spec: "UnitSpec", places: "Places", stage: "Stage", volumes: "Sequence[Mount]" = ()) -> dict[str, Any]:
+def description(spec: "UnitSpec", places: "Places", stage: "Stage") -> dict[str, Any]:
     """What the stand-in needs to know, with the sandbox's paths replaced by their places on the host."""
-    moves = {mount.target: stage.reach(mount.source, "mounts.source") for mount in (*spec.mounts, *volumes)}
+    moves = {mount.target: stage.reach(mount.source, "mounts.source") for mount in spec.mounts}
     copy = None
     if "/app" not in moves:
         moves["/app"] = str(places.upper)

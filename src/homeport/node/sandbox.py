@@ -9,12 +9,11 @@ import importlib.util
 import os
 import platform
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from homeport.core.errors import Invalid
-from homeport.core.units import Mount, UnitSpec
+from homeport.core.units import UnitSpec
 from homeport.node import disk
 from homeport.node.stage import Stage
 
@@ -90,16 +89,15 @@ def task_limit(count: int) -> tuple[str, ...]:
     return (_PRLIMIT, f"--nproc={count + 1}:{count + 1}", "--")
 
 
-def arguments(spec: UnitSpec, places: Places, stage: Stage, overlay: bool, volumes: Sequence[Mount] = ()) -> list[str]:
-    """Everything before the command; `volumes`: its volumes, as directories. Raises `Invalid` when a source cannot be
-    reached."""
+def arguments(spec: UnitSpec, places: Places, stage: Stage, overlay: bool) -> list[str]:
+    """Everything before the command. Raises `Invalid` when a source cannot be reached."""
     return [
         *_FORBID,
         *_system(places, stage),
         *_scratch(spec.memory_mb),
         "--bind", stage.reach(str(places.home), "home"), HOME,
         *_application(spec, places, stage, overlay),
-        *_mounts([*spec.mounts, *volumes], stage),
+        *_mounts(spec, stage),
         "--remount-ro", "/",
         "--chdir", spec.workdir,
         "--clearenv", *(word for name, value in spec.env.items() for word in ("--setenv", name, value)),
@@ -152,9 +150,9 @@ def _application(spec: UnitSpec, places: Places, stage: Stage, overlay: bool) ->
     return ["--overlay-src", bundle, "--overlay", upper, stage.reach(str(places.work), "work"), APP]
 
 
-def _mounts(mounts: Sequence[Mount], stage: Stage) -> list[str]:
+def _mounts(spec: UnitSpec, stage: Stage) -> list[str]:
     words: list[str] = []
-    for mount in mounts:
+    for mount in spec.mounts:
         words += ["--bind" if mount.writable else "--ro-bind", stage.reach(mount.source, "mounts.source"), mount.target]
     return words
 
