@@ -14,7 +14,7 @@ from signal import Signals
 from typing import Any
 
 from homeport.core.clock import parse_timestamp, timestamp
-from homeport.core.errors import Conflict, Invalid, NotFound
+from homeport.core.errors import Conflict, DriverUnavailable, Invalid, NotFound
 from homeport.core.ids import UnitId
 
 TIMEOUT_GRACE_S = 0.5  # a unit's time is over within a second of its timeout, whatever its own grace
@@ -118,6 +118,9 @@ class UnitSpec:
     def largest_file_mb(self) -> int:
         """What a single file may have that the unit writes, wherever it may write."""
         return max(self.disk_mb, *(mount.size_mb for mount in self.volumes if mount.writable), 0)
+
+    def has_volume(self, volume: str) -> bool:
+        return any(mount.volume == volume for mount in self.volumes)
 
     def rival(self, others: Iterable["UnitSpec"]) -> "UnitSpec | None":
         """One of `others`, which live, that has a volume with which either must be alone."""
@@ -232,6 +235,12 @@ def require_running(unit: UnitId, status: "UnitStatus | None") -> UnitStatus:
     if status.state is not UnitState.RUNNING:
         raise Conflict(f"The unit {unit} does not run: it is {status.state}.")
     return status
+
+
+def require_alone(spec: UnitSpec, living: Iterable[UnitSpec]) -> None:
+    """Raises `DriverUnavailable` while one of `living` has a volume with which either must be alone."""
+    if (rival := spec.rival(living)) is not None:
+        raise DriverUnavailable(f"A volume of the unit {spec.id} is still in use by {rival.id}.")
 
 
 def check_id(unit: UnitId) -> None:

@@ -26,6 +26,7 @@ from homeport.core.units import (
     UnitStatus,
     check_id,
     check_signal,
+    require_alone,
     require_running,
 )
 from homeport.node import cgroups, disk, processes, volumes
@@ -112,16 +113,15 @@ class Supervisor:
     def _check_volumes(self, spec: UnitSpec) -> None:
         """Raise `DriverUnavailable` while another process may write to what this one must have alone. What a unit had
         of which nothing is written down nobody knows."""
-        rival = spec.rival(unit.spec for unit in self._units.values() if unit.lives)
-        if rival is not None or (self._strays and any(mount.volume for mount in spec.volumes)):
-            who = rival.id if rival is not None else "one that is being ended"
-            raise DriverUnavailable(f"A volume of the unit {spec.id} is still in use by {who}.")
+        require_alone(spec, (unit.spec for unit in self._units.values() if unit.lives))
+        if self._strays and any(mount.volume for mount in spec.volumes):
+            raise DriverUnavailable(f"A volume of the unit {spec.id} is still in use by one that is being ended.")
 
     def discard_volume(self, volume: str) -> None:
         """See the contract."""
         path = volumes.folder_of(self._launcher.volumes, volume)
         for unit in self._units.values():
-            if unit.lives and any(mount.volume == volume for mount in unit.spec.volumes):
+            if unit.lives and unit.spec.has_volume(volume):
                 raise Conflict(f"The volume {volume} is still in use by {unit.spec.id}.")
         try:
             self._volume_trash.throw_away_now(path)

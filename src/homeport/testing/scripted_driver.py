@@ -23,6 +23,7 @@ from homeport.core.units import (
     UnitState,
     UnitStatus,
     check_signal,
+    require_alone,
     require_running,
     signal_name,
 )
@@ -140,8 +141,7 @@ class ScriptedDriver:
             if spec.generation < present.spec.generation or present.status.state.alive:
                 raise Conflict(f"The unit {spec.id} is at generation {present.spec.generation}.")
             await self.forget(spec.id)
-        if (rival := spec.rival(unit.spec for unit in self._units.values() if unit.status.state.alive)) is not None:
-            raise DriverUnavailable(f"A volume of the unit {spec.id} is still in use by {rival.id}.")
+        require_alone(spec, (unit.spec for unit in self._units.values() if unit.status.state.alive))
         self.started.append(spec)
         behaviour = self.decide(spec)
         status = UnitStatus(id=spec.id, kind=spec.kind, state=UnitState.STARTING, labels=spec.labels)
@@ -241,8 +241,7 @@ class ScriptedDriver:
 
     async def discard_volume(self, volume: str) -> None:
         self._check()
-        living = (unit for unit in self._units.values() if unit.status.state.alive)
-        if any(mount.volume == volume for unit in living for mount in unit.spec.volumes):
+        if any(unit.status.state.alive and unit.spec.has_volume(volume) for unit in self._units.values()):
             raise Conflict(f"A unit has the volume {volume}.")
         self.discarded.append(volume)
 

@@ -30,6 +30,7 @@ from homeport.core.units import (
     UnitStatus,
     check_signal,
     endpoint_of,
+    require_alone,
     require_running,
 )
 from homeport.drivers.docker import containers, inside, kept, outside, usage
@@ -139,8 +140,7 @@ class DockerDriver:
                 if spec.generation < present.spec.generation or present.lives:
                     raise Conflict(f"The unit {spec.id} is at generation {present.spec.generation}.")
                 await lives.forget(present)
-            if (rival := spec.rival(one.spec for one in lives.units.values() if one.lives)) is not None:
-                raise DriverUnavailable(f"A volume of the unit {spec.id} is still in use by {rival.id}.")
+            require_alone(spec, (one.spec for one in lives.units.values() if one.lives))
             unit = await self._created(lives, spec)
             await lives.run(unit)
             return unit.status
@@ -234,9 +234,7 @@ class DockerDriver:
     @_plain
     async def discard_volume(self, volume: str) -> None:
         """The containers of units that have ended go before it, since they hold it; their output is copied."""
-        having = [
-            one for one in self._lives().units.values() if any(mount.volume == volume for mount in one.spec.volumes)
-        ]
+        having = [one for one in self._lives().units.values() if one.spec.has_volume(volume)]
         if living := [one.spec.id for one in having if one.lives]:
             raise Conflict(f"The volume {volume} is still in use by {living[0]}.")
         for unit in having:
