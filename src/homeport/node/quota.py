@@ -104,13 +104,15 @@ class Quota:
             for key, (_, one) in found.items()
         ]
         _, answer = await run_script(measure.__file__, given=json.dumps(asked).encode())
+        sizes: dict[str, int] = {}
         for key, (size, files) in json.loads(answer).items():
             unit, one = found[key]
+            if one.volume:
+                sizes[one.folders[0]] = size
             if size > self._most_bytes(unit, one):
                 unit.end(one.excess, 0)
             elif files > measure.FILES_MOST:
                 unit.end(Intent(reason=f"disk: more than {measure.FILES_MOST} files written or in use"), 0)
-        sizes = {one.folders[0]: size for key, (size, _) in json.loads(answer).items() if (one := found[key][1]).volume}
         self._last = {path: size for path, size in {**self._last, **sizes}.items() if Path(path).is_dir()}
         living = {unit.spec.id for unit in units}
         self._found = {key: size for key, size in self._found.items() if key[0] in living}

@@ -55,7 +55,6 @@ async def discard(engine: Engine, owner: Owner, volume: str) -> None:
     try:
         await engine.remove_volume(volume_name(owner, volume))
     except EngineError as error:
-        if error.status == 409:
-            raise Conflict(f"The volume {volume} is still in use: {error.message}") from error
-        if error.status != 404:
+        if error.status != 409:
             raise
+        raise Conflict(f"The volume {volume} is still in use: {error.message}") from error
