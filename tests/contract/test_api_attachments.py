@@ -1,5 +1,6 @@
 """Attaching volumes to agents: where they must be, who has them, and until when."""
 
+from dataclasses import replace
 from typing import Any
 
 from httpx import Response
@@ -13,7 +14,7 @@ from homeport.store.records import Replica
 from homeport.testing.control_plane import HOME, PLACE, ControlPlane, running_control_plane
 from homeport.testing.factories import NOON
 from homeport.testing.scripted_driver import ScriptedDriver
-from homeport.workloads.states import ReplicaState
+from homeport.workloads.states import ReplicaState, RevisionState
 
 UPLOAD = {"upload": "true"}
 TWO_REGIONS = PLACE + 'aliases = ["here"]\n[regions.engines]\ndriver = "docker"\nengine = "unix:///run/none.sock"\n'
@@ -98,10 +99,6 @@ async def test_a_volume_is_free_once_no_running_revision_has_it(plane: ControlPl
     def supersede(tx: Transaction) -> None:
         stored = tx.revisions.get(first.id)
         assert stored is not None
-        from dataclasses import replace
-
-        from homeport.workloads.states import RevisionState
-
         assert tx.revisions.replace_if_state(replace(stored, state=RevisionState.SUPERSEDED), stored.state)
         tx.replicas.insert(_replica(first.id, first.resource_uid))
 
