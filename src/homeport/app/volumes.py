@@ -15,6 +15,7 @@ from homeport.identity.principals import Principal
 from homeport.identity.roles import require
 from homeport.placement.plan import pinned_region
 from homeport.policy.inventory import Region
+from homeport.reconcile.deletion import mark_deleting
 from homeport.reconcile.volumes import holder_of, volume_event
 from homeport.store.contract import Transaction
 from homeport.store.records import Event, Resource, VolumePlace
@@ -32,10 +33,10 @@ async def create_volume(context: Context, principal: Principal, intent: Intent) 
     context.space.require()
     _refuse_template(intent)
     size_mb = read_size(intent.spec)
-    region = pinned_region(context.regions, read_text(intent.spec, "region", "spec.region"))
-    asked = read_text(intent.spec, "region", "spec.region") if region else None
+    asked = read_text(intent.spec, "region", "spec.region")
+    region = pinned_region(context.regions, asked)
     place = region.name if region else LOCAL
-    spec = {**intent.spec, "size": size_mb, "region": asked or place}
+    spec = {**intent.spec, "size": size_mb, "region": asked if region else place}
     volume = new_resource(principal, Kind.VOLUME, replace(intent, spec=spec), context.clock.now())
     volume = replace(volume, status=WorkloadStatus.DEPLOYED, observed_generation=volume.generation)
     warning = await _unenforced(context, region)
@@ -96,15 +97,7 @@ async def delete_volume(context: Context, principal: Principal, name: str) -> tu
         if stored.deleting:
             return stored, tx.events.of(stored.uid)
         _refuse_attached(tx, stored, tx.volumes.of([stored.uid]).get(stored.uid), "it cannot be deleted")
-        going = replace(
-            stored,
-            deleting=True,
-            status=WorkloadStatus.DELETING,
-            generation=stored.generation + 1,
-            updated_at=now,
-            updated_by=principal.sub,
-        )
-        tx.resources.replace(going, stored.generation)
+        going = mark_deleting(tx, stored, now, principal.sub)
         tx.events.add(volume_event(going, now, "Deletion requested", "DeleteRequested"))
         return going, tx.events.of(going.uid)
 
