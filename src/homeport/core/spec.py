@@ -121,3 +121,8 @@ def duration_text(seconds: int) -> str:
         if seconds and seconds % size == 0:
             return f"{seconds // size}{unit}"
     return f"{seconds}s"
+
+
+def is_below(path: str, above: str) -> bool:
+    """Whether `path` is `above` or below it."""
+    return path == above or path.startswith(f"{above}/")

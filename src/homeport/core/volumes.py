@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from homeport.core.errors import Invalid
-from homeport.core.spec import Bounds, read_bool, read_int, read_list, read_text
+from homeport.core.limits import VOLUME_MB_MOST
+from homeport.core.spec import Bounds, is_below, read_bool, read_int, read_list, read_text
 from homeport.core.units import UnitSpec, VolumeMount
 
-SIZE_MB = Bounds(low=1, high=1024 * 1024 * 1024)  # a petabyte; what is allowed here the configuration says
+SIZE_MB = Bounds(low=1, high=VOLUME_MB_MOST)  # a petabyte; what is allowed here the configuration says
 SIZE_MB_DEFAULT = 1024  # the contract's example, and the SDKs' default
 ATTACHED_MOST = 16  # volumes of one workload
 SHARED_LABEL = "homeport.dev/shared"  # "true": several replicas may write to it at the same time
@@ -115,7 +116,7 @@ def _path(item: Mapping[str, Any], field: str, *, ephemeral: bool) -> str:
     path = posixpath.normpath("/" + path.lstrip("/"))
     if path == WHOLE and ephemeral:
         return path
-    taken = next((one for one in _RESERVED if path == one or path.startswith(f"{one}/")), None)
+    taken = next((one for one in _RESERVED if is_below(path, one)), None)
     if path == WHOLE or taken or path in _RESERVED_ITSELF:
         inside, itself = ", ".join(_RESERVED), ", ".join(_RESERVED_ITSELF)
         rule = f"must be a place of its own, such as /data: nothing in {inside}, and none of {WHOLE}, {itself}"
@@ -130,6 +131,6 @@ def _refuse_overlap(found: list[Attachment], field: str) -> None:
             raise Invalid(f"{field}.name", "must name another volume than those before", value=last.name)
         if WHOLE in (other.path, last.path) and other.path != last.path:
             continue  # that one is a size and no place
-        if f"{last.path}/".startswith(f"{other.path}/") or f"{other.path}/".startswith(f"{last.path}/"):
+        if is_below(last.path, other.path) or is_below(other.path, last.path):
             rule = f"must not be inside of another volume's, nor the other way round: {other.path}"
             raise Invalid(f"{field}.mountPath", rule, value=last.path)

@@ -22,6 +22,7 @@ from google.protobuf import wrappers_pb2
 from homeport.core import limits
 from homeport.core.ids import RevisionId
 from homeport.core.limits import CallLimits
+from homeport.core.spec import is_below
 from homeport.dataplane import headers
 from homeport.dataplane.credentials import rules_of_models, rules_of_platform
 from homeport.dataplane.packing import CLUSTERS, ENDPOINTS, ROUTES, SCOPES, Packed, any_of, pack, seconds
@@ -115,9 +116,7 @@ def paths_resources(key: PathsKey, routes: Iterable[WorkloadRoute], serving: Ser
     workspace, first = key
     claims = {}
     for route in sorted(routes, key=lambda route: route.key, reverse=True):
-        claims.update(
-            {path.path: at_path(route, path) for path in route.paths if f"{path.path}/".startswith(f"{first}/")}
-        )
+        claims.update({path.path: at_path(route, path) for path in route.paths if is_below(path.path, first)})
     addresses = [claims[path] for path in sorted(claims, key=lambda path: (-len(path), path))]
     name = f"{headers.PATHS_SCOPE}/{workspace}/{first}"
     packed = pack(name, table(name, addresses, serving.limits))

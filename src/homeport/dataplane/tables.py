@@ -18,6 +18,7 @@ from google.protobuf import wrappers_pb2
 
 from homeport.core.ids import Kind
 from homeport.core.limits import CallLimits
+from homeport.core.spec import is_below
 from homeport.dataplane import headers
 from homeport.dataplane.answers import SHOULD_RETRY_HEADER
 from homeport.dataplane.credentials import rules_of
@@ -59,7 +60,7 @@ class Address:
 def own_table(route: WorkloadRoute, limits: CallLimits) -> Any:
     """Of the path that the workload's name makes, with its custom paths below that. What the edge calls comes first:
     it must not come back to the edge."""
-    below = [path for path in route.paths if f"{path.path}/".startswith(f"{route.kind.plural}/{route.name}/")]
+    below = [path for path in route.paths if is_below(path.path, f"{route.kind.plural}/{route.name}")]
     own = _own(route, f"/{route.key}")
     return table(route.key, [replace(own, of_edge=True), *(at_path(route, path) for path in below), own], limits)
 

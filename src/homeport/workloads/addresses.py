@@ -11,7 +11,7 @@ from typing import Any
 
 from homeport.core.errors import Invalid
 from homeport.core.ids import Kind
-from homeport.core.spec import Bounds, read_bool, read_int, read_object
+from homeport.core.spec import Bounds, is_below, read_bool, read_int, read_object
 from homeport.workloads.triggers import Access, Trigger, TriggerType, read_triggers
 
 DOMAIN = "localhost"  # where workloads have their host names, if the operator says nothing else
@@ -96,13 +96,13 @@ def claimed_paths(kind: Kind, name: str, spec: Mapping[str, Any]) -> dict[str, s
     return {
         known.path: f"{known.field}.configuration.path"
         for known in _with_paths(read_triggers(spec))
-        if not _is_below(known.path, own)
+        if not is_below(known.path, own)
     }
 
 
 def overlapping(path: str, others: Iterable[str]) -> str | None:
     """One of `others` that is `path`, or above or below it: what is below a path belongs to its owner."""
-    return next((other for other in others if _is_below(path, other) or _is_below(other, path)), None)
+    return next((other for other in others if is_below(path, other) or is_below(other, path)), None)
 
 
 def host_label(kind: Kind, name: str, workspace: str, workspaces: Collection[str]) -> str:
@@ -162,11 +162,6 @@ def _with_paths(triggers: Iterable[Trigger]) -> list[Trigger]:
 
 def _refuse_reserved(path: str, own: str, field: str) -> None:
     """Raises `Invalid` for a path that belongs to somebody else by its form."""
-    if path.partition("/")[0] in RESERVED_PARTS and not _is_below(path, own):
+    if path.partition("/")[0] in RESERVED_PARTS and not is_below(path, own):
         rule = f"must not begin with {', '.join(RESERVED_PARTS)}, but for {own}"
         raise Invalid(field, rule, value=path)
-
-
-def _is_below(path: str, above: str) -> bool:
-    """Whether `path` is `above` or below it."""
-    return path == above or path.startswith(f"{above}/")
