@@ -37,7 +37,7 @@ def _never_called_back(spec: Mapping[str, Any]) -> str:
 _SCHEDULES = "this version has no schedules: nothing starts by itself"
 
 # Of everything that serves requests.
-ADDRESSES = (
+_SERVING = (
     acts(
         "spec.public", "true serves without a key: its path, its host name, and its custom paths that say nothing else"
     ),
@@ -69,10 +69,6 @@ ADDRESSES = (
     read_only("spec.triggers[].configuration.callbackSecret", "made with the first `callbackUrl`, and shown once"),
     no_effect("spec.triggers[].configuration.schedule", _SCHEDULES),
     no_effect("spec.triggers[].configuration.tasks", "tasks are for jobs"),
-)
-
-_SERVING = (
-    *ADDRESSES,
     acts("spec.runtime.minScale", "so many replicas run, one at the least"),
     acts("spec.runtime.maxScale", "no more replicas run, and a larger minScale is 400", _max_scale),
     refused("spec.runtime.command", "400: for jobs only"),
