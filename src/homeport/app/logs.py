@@ -118,6 +118,8 @@ async def _lines(context: Context, resource_uid: str, query: LogQuery) -> AsyncI
                 lines, places.offsets = await _last(sources, query)
                 for record in lines:
                     yield record
+                if not query.follow:
+                    return
             places.begun = True
             async for source, line in oldest_first(sources, places.offsets):
                 places.offsets[source.unit.id] = line.offset
@@ -198,12 +200,12 @@ async def _sources(context: Context, resource_uid: str, query: LogQuery, places:
 
 async def _last(sources: Sequence[Source], query: LogQuery) -> tuple[list[Record], dict[UnitId, int]]:
     """The last lines that are wanted, oldest first, and the offsets behind all that there is now, from which a follower
-    goes on."""
-    offsets = {source.unit.id: await end_of(source) for source in sources if not source.empty}
+    goes on. For others no unit is opened to ask for its end."""
+    offsets = {source.unit.id: await end_of(source) for source in sources if query.follow and not source.empty}
     kept: list[Record] = []
     size = 0
     async for source, line in newest_first(sources):
-        if line.offset > offsets[source.unit.id] or not query.selects(line):
+        if line.offset > offsets.get(source.unit.id, line.offset) or not query.selects(line):
             continue  # what was written since then comes later
         kept.append(_record(source, line))
         size += len(line.text)
