@@ -34,7 +34,8 @@ class Watched:
                 now = later
                 time.sleep(_LOOK_S / 4)
             self._seen = now
-            if counts := [name for name in changed if name not in self._ignored(changed)]:
+            ignored = self._ignored(changed)
+            if counts := [name for name in changed if name not in ignored]:
                 return counts
         return []
 
