@@ -32,7 +32,7 @@ _OWN_NAME = "-dev"
 _DEPENDENCIES = ("requirements.txt", "pyproject.toml", "uv.lock", "package.json", "package-lock.json", "pnpm-lock.yaml")
 # What the deployed one owns: a path, a schedule and a volume have one owner, and data are not to be tried things on.
 _LEFT_OUT = ("triggers", "volumes", "revision")
-_LOOK_S = 0.05  # between two looks at a deployment that takes some tenths of a second
+_LOOK_S = 0.05  # between two looks whether it is gone
 _AGAIN_S = 0.5  # before the output is asked for again: none yet, or nobody writes any more
 _GONE_S = 30.0  # a program's grace at its end, and some
 
@@ -124,19 +124,13 @@ class Session:
             follower = Follower(self._client, order.kind, order.name, since=since)
             self._tell(order, follower.follow(), since, began)
             return []
-        resource: dict[str, Any] = {}
-
-        def ended() -> bool:
-            nonlocal resource
-            resource = self._client.get(order.kind, order.name)
-            return resource.get("status") in SETTLED
-
         later: list[str] = []
-        while not ended() and not later:
-            looked = time.monotonic()
-            later = self._watched.wait(lambda at=looked: time.monotonic() - at > _LOOK_S)  # type: ignore[misc]
-        if not later:
-            self._tell(order, resource, since, began)
+        while not later:
+            resource = self._client.get(order.kind, order.name)
+            if resource.get("status") in SETTLED:
+                self._tell(order, resource, since, began)
+                break
+            later = self._watched.changes()
         return later
 
     def _tell(self, order: Order, resource: dict[str, Any], since: str, began: float) -> None:

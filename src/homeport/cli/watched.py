@@ -5,7 +5,6 @@ What counts is what would be packed, but for what git ignores, and `.env`. Used 
 
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 _LOOK_S = 0.2  # between two looks; a thousand files take some ten milliseconds of each
@@ -16,28 +15,31 @@ Seen = dict[str, tuple[int, int]]
 
 
 class Watched:
-    """One folder. `look` is what it held when `wait` last returned, or at the beginning."""
+    """One folder, compared with what it held when it was last looked at, or at the beginning."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._seen = self._look()
 
-    def wait(self, done: Callable[[], bool] = lambda: False) -> list[str]:
-        """The names of what has changed, once nothing changes any more; none when `done` is true before that."""
-        while not done():
-            time.sleep(_LOOK_S)
-            now = self._look()
-            changed = sorted(name for name in {*now, *self._seen} if now.get(name) != self._seen.get(name))
-            if not changed:
-                continue
-            while (later := self._look()) != now:  # an editor, or a checkout, is still writing
-                now = later
-                time.sleep(_LOOK_S / 4)
-            self._seen = now
-            ignored = self._ignored(changed)
-            if counts := [name for name in changed if name not in ignored]:
-                return counts
-        return []
+    def wait(self) -> list[str]:
+        """As `changes`, as soon as there are some."""
+        while not (found := self.changes()):
+            pass
+        return found
+
+    def changes(self) -> list[str]:
+        """The names of what has changed, a moment from now and once nothing changes any more."""
+        time.sleep(_LOOK_S)
+        now = self._look()
+        changed = sorted(name for name in {*now, *self._seen} if now.get(name) != self._seen.get(name))
+        if not changed:
+            return []
+        while (later := self._look()) != now:  # an editor, or a checkout, is still writing
+            now = later
+            time.sleep(_LOOK_S / 4)
+        self._seen = now
+        ignored = self._ignored(changed)
+        return [name for name in changed if name not in ignored]
 
     def _look(self) -> Seen:
         from homeport.client.archive import sources
