@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from socket import gethostname
 from typing import TYPE_CHECKING, Any
@@ -156,7 +157,7 @@ class Session:
 
 def say(text: str) -> None:
     """A line of our own, with the time."""
-    print(f"{_clock()} homeport | {printable(text)}", flush=True)
+    print(f"{_clock(SystemClock().now())} homeport | {printable(text)}", flush=True)
 
 
 def _was_built(resource: dict[str, Any], since: str) -> bool:
@@ -170,8 +171,8 @@ def _address(client: "Homeport", order: Order) -> str:
     return client.address(order.kind, order.name, "mcp" if order.kind is Kind.FUNCTION else "")
 
 
-def _clock() -> str:
-    return SystemClock().now().astimezone().strftime("%H:%M:%S")
+def _clock(moment: datetime) -> str:
+    return moment.astimezone().strftime("%H:%M:%S")
 
 
 def _process() -> str:
@@ -237,8 +238,7 @@ def _printed(connect: Callable[[], "Homeport"], order: Order) -> Iterator[None]:
                             since, shown = key[0], set()
                         if key not in shown:
                             shown.add(key)
-                            moment = parse_timestamp(key[0]).astimezone().strftime("%H:%M:%S")
-                            print(f"{moment} {order.name} | {printable(key[1])}", flush=True)
+                            print(f"{_clock(parse_timestamp(key[0]))} {order.name} | {printable(key[1])}", flush=True)
                 over.wait(_AGAIN_S)
 
     threading.Thread(target=read, name="output", daemon=True).start()
