@@ -114,7 +114,7 @@ async def rotate_sealing_key(context: Context, principal: Principal) -> Rotated:
         finally:
             keys.adopt(after)  # the file has it: what comes next must not be sealed by another
         log.warning("sealing key %s seals now", keys.first)
-        older = Sealed(tuple(mark_of(ident) for ident in keys.ids[1:]), _ROWS)
+        older = _by_older(keys, _ROWS)
         rows = 0
         while count := await context.store.write(partial(_reseal, keys, only=older)):
             rows += count
@@ -173,11 +173,9 @@ _MISSING = (
 def _seal_rows(keys: SealingKeys, tx: Transaction) -> _State:
     """Bring every row under the first key, whatever it is under now."""
     before = _state(tx)
-    plain = before is None
-    count = _seal_plain(keys, tx) if plain else _reseal(keys, tx)
-    state = _State(
-        keys={keys.first: keys.seal(_WORD, _CHECK)}, scrubbed=count == 0 and (plain or bool(before and before.scrubbed))
-    )
+    count = _seal_plain(keys, tx) if before is None else _reseal(keys, tx)
+    scrubbed = count == 0 and (before is None or before.scrubbed)
+    state = _State(keys={keys.first: keys.seal(_WORD, _CHECK)}, scrubbed=scrubbed)
     tx.set_note(_NOTE, state.to_json())
     if count:
         log.info("sealed the secrets of %d rows with the key %s", count, keys.first)
@@ -185,7 +183,7 @@ def _seal_rows(keys: SealingKeys, tx: Transaction) -> _State:
 
 
 def _seal_plain(keys: SealingKeys, tx: Transaction) -> int:
-    change: _Change = lambda spec, owner: seal_plain_spec(keys, spec, owner)  # noqa: E731
+    change = partial(seal_plain_spec, keys)
     count = tx.resources.rewrite_specs(lambda resource: _of_workload(resource, change))
     count += tx.revisions.rewrite_specs(lambda revision: change(revision.spec, _owner_of_revision(revision)))
     return count + tx.executions.rewrite_overrides(lambda execution: _overrides(keys, execution, True))
@@ -193,8 +191,8 @@ def _seal_plain(keys: SealingKeys, tx: Transaction) -> int:
 
 def _reseal(keys: SealingKeys, tx: Transaction, only: Sealed | None = None) -> int:
     """Bring what other keys have sealed under the first, all of it or what `only` finds; how many rows that were."""
-    older = only or Sealed(tuple(mark_of(ident) for ident in keys.ids[1:]), _EVERY_ROW)
-    change: _Change = lambda spec, owner: reseal_spec(keys, spec, owner)  # noqa: E731
+    older = only or _by_older(keys, _EVERY_ROW)
+    change = partial(reseal_spec, keys)
     count = tx.resources.rewrite_specs(lambda resource: _of_workload(resource, change), only)
     count += tx.revisions.rewrite_specs(lambda revision: change(revision.spec, _owner_of_revision(revision)), only)
     count += tx.executions.rewrite_overrides(lambda execution: _overrides(keys, execution, False), older)
@@ -204,6 +202,11 @@ def _reseal(keys: SealingKeys, tx: Transaction, only: Sealed | None = None) -> i
     return count + tx.invocations.rewrite_bodies(
         lambda call, sealed: keys.reseal_bytes(sealed, body_place(call.workspace, call.id)), older
     )
+
+
+def _by_older(keys: SealingKeys, rows: int) -> Sealed:
+    """At most so many rows of a table that hold what other keys than the first have sealed."""
+    return Sealed(tuple(mark_of(ident) for ident in keys.ids[1:]), rows)
 
 
 def _callback_secret(keys: SealingKeys, call: Invocation) -> str:
