@@ -1,12 +1,16 @@
 """`homeport service`: Homeport started by systemd, at boot and again when it ends by itself."""
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from homeport.cli.options import Data, Format, Output
 from homeport.cli.output import emit, note, tell
 from homeport.core.limits import DRAIN_S_MAX
+
+if TYPE_CHECKING:
+    from homeport.settings import DataDir
 
 app = typer.Typer(no_args_is_help=True, help="Have systemd start Homeport, at boot too.")
 
@@ -39,13 +43,12 @@ def install(
       homeport service install --print
       sudo homeport service install --data /srv/homeport --port 8080
     """
-    from homeport.settings import DataDir, default_data
     from homeport.supervise import service as systemd
 
     words = ["--host", host, "--drain", f"{drain:g}"]
     for option, value in (("--port", port), ("--country", country), ("--continent", continent)):
         words += [option, str(value)] if value is not None else []
-    wanted = systemd.named(name, DataDir((data or default_data()).absolute()), words, drain)
+    wanted = systemd.named(name, _directory(data), words, drain)
     if show:
         _show(systemd.unit_text(wanted), str(wanted.path), output)
         return
@@ -53,6 +56,12 @@ def install(
     tell("\n".join(done), {**systemd.status(wanted), "done": done}, output)
     for remark in systemd.remarks(wanted):
         note(remark)
+
+
+def _directory(data: Path | None) -> "DataDir":
+    from homeport.settings import DataDir, default_data
+
+    return DataDir((data or default_data()).absolute())
 
 
 def _show(text: str, path: str, output: Output) -> None:
@@ -73,10 +82,9 @@ def uninstall(data: Data = None, name: _Name = "homeport", output: Format = Outp
     Example:
       sudo homeport service uninstall
     """
-    from homeport.settings import DataDir, default_data
     from homeport.supervise import service as systemd
 
-    wanted = systemd.named(name, DataDir((data or default_data()).absolute()))
+    wanted = systemd.named(name, _directory(data))
     done = systemd.uninstall(wanted)
     tell("\n".join(done), {"unit": wanted.unit, "done": done}, output)
 
@@ -91,10 +99,9 @@ def status(data: Data = None, name: _Name = "homeport", output: Format = Output.
     Example:
       homeport service status
     """
-    from homeport.settings import DataDir, default_data
     from homeport.supervise import service as systemd
 
-    wanted = systemd.named(name, DataDir((data or default_data()).absolute()))
+    wanted = systemd.named(name, _directory(data))
     seen = systemd.status(wanted)
     if output is not Output.TEXT:
         emit(seen, output)
