@@ -300,22 +300,23 @@ class Homeport(AccountOperations):
 
     def execution_history(self, execution: str) -> Iterator[Resource]:
         """What happened to it, oldest first (Homeport's own)."""
-        after: int | None = 0
-        while after is not None:
-            query = {"after": str(after), "limit": str(HISTORY_PAGE_LIMIT_MAX)}
-            answer = self._json("GET", f"/homeport/executions/{part(execution)}/history", query=query)
-            yield from answer.get("data") or ()
-            after = answer.get("next")
+        query = {"limit": str(HISTORY_PAGE_LIMIT_MAX)}
+        yield from self._followed(f"/homeport/executions/{part(execution)}/history", query)
 
     # Asynchronous calls of agents (Homeport's own).
 
     def list_invocations(self, query: dict[str, str]) -> Iterator[Resource]:
         """Newest first; `query` holds `agent`, `status`, `since` and `until`."""
-        after: str | None = ""
-        while after is not None:
-            answer = self._json("GET", "/homeport/invocations", query={**query, **({"after": after} if after else {})})
+        yield from self._followed("/homeport/invocations", query)
+
+    def _followed(self, path: str, query: Mapping[str, str]) -> Iterator[Resource]:
+        """The items of a list of Homeport's own, of which each answer says after what the `next` one begins."""
+        asked: Mapping[str, str] | None = query
+        while asked is not None:
+            answer = self._json("GET", path, query=asked)
             yield from answer.get("data") or ()
             after = answer.get("next")
+            asked = None if after is None else {**query, "after": str(after)}
 
     def get_invocation(self, ident: str) -> Resource:
         return self._json("GET", f"/homeport/invocations/{part(ident)}")
