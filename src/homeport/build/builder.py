@@ -169,8 +169,8 @@ class Builder:
     async def _begun(self, request: BuildRequest, digest: str) -> Description:
         work = self._work(request.revision)
         prepared = await asyncio.to_thread(self._make_room, request, work)
-        environment = environment_of(work / "app", prepared.plan, request.workspace)
-        kept = await asyncio.to_thread(find_environment, self._data.bundles, environment)
+        packages = await asyncio.to_thread(environment_of, work / "app", prepared.plan, request.workspace)
+        kept = await asyncio.to_thread(find_environment, self._data.bundles, packages)
         plan = replace(prepared.plan, kept=kept is not None)
         draft = Description(
             digest=digest,
@@ -182,7 +182,7 @@ class Builder:
             source_digest=request.source_digest,
             started_at=timestamp(self._clock.now()),
             steps=tuple((step.name, step.title, step.script) for step in steps(plan)),
-            environment=environment,
+            environment=packages,
         )
         await asyncio.to_thread(draft.write, work)
         await self._driver.start(self._unit(request, replace(prepared, plan=plan), work, kept))
