@@ -118,7 +118,8 @@ async def rotate_sealing_key(context: Context, principal: Principal) -> Rotated:
         rows = 0
         while count := await context.store.write(partial(_reseal, keys, only=older)):
             rows += count
-        await context.store.write(partial(_seal_rows, keys))
+        # Those that came meanwhile; all rows are read by the start alone, since other writers would wait for it.
+        await context.store.write(partial(_seal_rows, keys, only=_by_older(keys, _EVERY_ROW)))
         return Rotated(key=keys.first, older=keys.ids[1:], rows=rows)
 
 
@@ -170,10 +171,10 @@ _MISSING = (
 )
 
 
-def _seal_rows(keys: SealingKeys, tx: Transaction) -> _State:
-    """Bring every row under the first key, whatever it is under now."""
+def _seal_rows(keys: SealingKeys, tx: Transaction, only: Sealed | None = None) -> _State:
+    """Bring every row under the first key, whatever it is under now, or those that `only` finds."""
     before = _state(tx)
-    count = _seal_plain(keys, tx) if before is None else _reseal(keys, tx)
+    count = _seal_plain(keys, tx) if before is None else _reseal(keys, tx, only)
     scrubbed = count == 0 and (before is None or before.scrubbed)
     state = _State(keys={keys.first: keys.seal(_WORD, _CHECK)}, scrubbed=scrubbed)
     tx.set_note(_NOTE, state.to_json())
