@@ -5,14 +5,12 @@ from typing import Any
 
 from httpx import Response
 
-from homeport.core.clock import SystemClock
-from homeport.core.ids import Kind, ReplicaId, UnitId
+from homeport.core.ids import Kind, ReplicaId
 from homeport.core.service import Wakeup
 from homeport.reconcile.volumes import Volumes
 from homeport.store.contract import Transaction
-from homeport.store.records import Replica
 from homeport.testing.control_plane import HOME, PLACE, ControlPlane, running_control_plane
-from homeport.testing.factories import NOON
+from homeport.testing.factories import make_replica
 from homeport.testing.scripted_driver import ScriptedDriver
 from homeport.workloads.states import ReplicaState, RevisionState
 
@@ -100,7 +98,7 @@ async def test_a_volume_is_free_once_no_running_revision_has_it(plane: ControlPl
         stored = tx.revisions.get(first.id)
         assert stored is not None
         assert tx.revisions.replace_if_state(replace(stored, state=RevisionState.SUPERSEDED), stored.state)
-        tx.replicas.insert(_replica(first.id, first.resource_uid))
+        tx.replicas.insert(make_replica(first, id=ReplicaId("rep-1"), state=ReplicaState.DRAINING))
 
     await plane.context.store.write(supersede)
     assert await holder(plane) == "agent:one", "a replica of it is left"
@@ -164,23 +162,6 @@ async def test_a_job_takes_only_what_begins_empty(plane: ControlPlane) -> None:
     scratch = {"name": "s", "mountPath": "/", "type": "ephemeral", "sizeMb": 100}
     await plane.make_job("sums", {"volumes": [scratch]})
     assert (await plane.api.get("/v0/jobs/sums")).json()["spec"]["volumes"] == [scratch]
-
-
-def _replica(revision: Any, resource: str) -> Replica:
-    return Replica(
-        id=ReplicaId("rep-1"),
-        revision_id=revision,
-        resource_uid=resource,
-        ordinal=0,
-        state=ReplicaState.DRAINING,
-        unit=UnitId("rep-1-0"),
-        port=20000,
-        restarts=0,
-        message="",
-        created_at=NOON,
-        ready_at=None,
-        changed_at=SystemClock().now(),
-    )
 
 
 def _forget_older_revisions(tx: Transaction) -> None:
