@@ -2,9 +2,8 @@
 publishes meanwhile, the picture put together from parts is the one that is read whole."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -19,7 +18,7 @@ from homeport.reconcile.routes import Routes
 from homeport.store.contract import Transaction
 from homeport.store.records import Resource
 from homeport.testing.factories import make_key, make_replica, make_resource, make_revision
-from homeport.testing.loops import ADMIN, HOME, Loops, installation
+from homeport.testing.loops import ADMIN, HOME, Loops
 from homeport.testing.scripted_driver import listens
 from homeport.workloads.states import ReplicaState, RevisionState, WorkloadStatus
 from homeport.workloads.traffic import Split, Traffic
@@ -27,12 +26,6 @@ from homeport.workloads.traffic import Split, Traffic
 NAMES = ("a", "b", "c")
 RUNS = 20
 CHANGES = 25
-
-
-@pytest.fixture
-async def loops(tmp_path: Path) -> AsyncIterator[Loops]:
-    async with installation(tmp_path) as made:
-        yield made
 
 
 def _add(tx: Transaction, one: Resource) -> Resource:
